@@ -1,0 +1,67 @@
+"""ResRep in a training loop of one's own: the same pieces by hand, without `fit`.
+
+    python examples/custom_training_loop.py
+
+`wrap` makes the model, `PenaltyOptimizer` the updates, and a `PruningCallback` in a Keras
+`CallbackList` the selections.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import datasets
+import keras
+import nets
+import tensorflow as tf
+from absl import app, flags
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+
+
+def main(_):
+    keras.utils.set_random_seed(FLAGS.seed)
+    (x, y), (test_x, test_y) = datasets.load_digits()
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x)).batch(32)
+
+    dense = nets.small_resnet((8, 8, 1), num_classes=10, width=24)
+    method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction)
+    model = resrep_keras.wrap(dense, method)
+    model.optimizer = optimizer = method.optimizer(keras.optimizers.Adam(2e-3))
+    optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(images, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    callbacks = keras.callbacks.CallbackList(
+        [resrep_keras.PruningCallback()], model=model, epochs=FLAGS.epochs, steps=len(batches)
+    )
+    callbacks.on_train_begin()
+    for epoch in range(FLAGS.epochs):
+        callbacks.on_epoch_begin(epoch)
+        for number, (images, labels) in enumerate(batches):
+            loss = step(images, labels)
+            callbacks.on_train_batch_end(number)
+        logs = {"loss": float(loss)}
+        callbacks.on_epoch_end(epoch, logs)
+        print(f"epoch {epoch + 1}: loss {logs['loss']:.3f}, MACs left {logs['macs_left']:.3f}")
+    callbacks.on_train_end()
+
+    slim = resrep_keras.finalize(model)
+    accuracy = (slim.predict(test_x, verbose=0).argmax(-1) == test_y).mean()
+    print(f"slim model: {slim.certificate.macs_left:.3f} of the MACs, accuracy {accuracy:.3f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,60 @@
+"""Image data for the examples: embedded digits, MNIST-style idx files, any tfds name."""
+
+import gzip
+import os
+import pathlib
+
+import numpy as np
+
+
+def load_digits():
+    """Return scikit-learn's 1,797 embedded 8x8 digits as ``(train, test)`` pairs."""
+    from sklearn.datasets import load_digits as load
+
+    images, labels = load(return_X_y=True)
+    images = (images / 16.0).astype("float32").reshape(-1, 8, 8, 1)
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[order], labels[order].astype("int32")
+    return (images[:1400], labels[:1400]), (images[1400:], labels[1400:])
+
+
+def _read_idx(folder, stem):
+    """Read one idx file, gzipped or not, as a uint8 array."""
+    for path in (folder / f"{stem}.gz", folder / stem):
+        if path.exists():
+            raw = path.read_bytes()
+            raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            ndim = raw[3]  # magic number: 0, 0, type code 8 (uint8), rank
+            shape = np.frombuffer(raw, ">i4", count=ndim, offset=4)
+            return np.frombuffer(raw, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+    raise FileNotFoundError(f"Expected '{stem}' or '{stem}.gz' in '{folder}'; found neither.")
+
+
+def load_idx(folder):
+    """Return the MNIST-style data set of an idx folder as ``(train, test)`` pairs."""
+    folder = pathlib.Path(folder)
+    return tuple(
+        (
+            _read_idx(folder, f"{part}-images-idx3-ubyte")[..., None].astype("float32") / 255.0,
+            _read_idx(folder, f"{part}-labels-idx1-ubyte").astype("int32"),
+        )
+        for part in ("train", "t10k")
+    )
+
+
+def load_tfds(name, data_dir=None):
+    """Return a tfds image classification set (``image``, ``label``) as ``(train, test)`` pairs."""
+    import tensorflow_datasets as tfds
+
+    data = tfds.load(name, data_dir=data_dir, batch_size=-1, as_supervised=True)
+    pairs = [tfds.as_numpy(data[split]) for split in ("train", "test")]
+    return tuple((x.astype("float32") / 255.0, y.astype("int32")) for x, y in pairs)
+
+
+def load(name, data_dir=None):
+    """Load ``digits``, a folder of idx files given as ``data_dir``, or a tfds name."""
+    if name == "digits":
+        return load_digits()
+    if data_dir and any(f.startswith("train-images-idx3") for f in os.listdir(data_dir)):
+        return load_idx(data_dir)
+    return load_tfds(name, data_dir)

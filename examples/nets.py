@@ -1,0 +1,77 @@
+"""Small convolutional nets for the examples and benchmarks."""
+
+import keras
+from keras import layers
+
+
+def conv_bn(x, filters, kernel_size=3, strides=1, activation="relu"):
+    x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    return layers.Activation(activation)(x) if activation else x
+
+
+def residual_block(x, filters, strides=1):
+    y = conv_bn(x, filters, strides=strides)
+    y = conv_bn(y, filters, activation=None)
+    if strides > 1 or x.shape[-1] != filters:
+        x = conv_bn(x, filters, 1, strides, activation=None)
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def small_resnet(input_shape, num_classes, width=48, name="small_resnet"):
+    """Three residual blocks; 5,535,520 MACs on 28x28x1 images and ten classes."""
+    inputs = keras.Input(input_shape)
+    x = conv_bn(inputs, width // 3, 5, 2)
+    for strides in (2, 1, 1):
+        x = residual_block(x, width, strides)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name=name)
+
+
+def resnet(depth, input_shape, num_classes):
+    """CIFAR ResNet of depth ``6n + 2`` (He et al., 2016), projection shortcuts."""
+    inputs = keras.Input(input_shape)
+    x = conv_bn(inputs, 16)
+    for stage, filters in enumerate((16, 32, 64)):
+        for block in range((depth - 2) // 6):
+            x = residual_block(x, filters, 2 if stage and not block else 1)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name=f"resnet{depth}")
+
+
+def vgg11(input_shape, num_classes):
+    inputs = x = keras.Input(input_shape)
+    for filters, pool in ((64, 1), (128, 1), (256, 0), (256, 1), (512, 0), (512, 1)):
+        x = conv_bn(x, filters)
+        x = layers.MaxPooling2D(padding="same")(x) if pool else x
+    x = conv_bn(conv_bn(x, 512), 512)
+    x = layers.Flatten()(layers.MaxPooling2D(padding="same")(x))
+    x = layers.Dense(256, activation="relu")(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="vgg11")
+
+
+def mobilenet_v2(input_shape, num_classes):
+    """MobileNetV2 (Sandler et al., 2018) with small-image strides, width 0.5."""
+    inputs = keras.Input(input_shape)
+    x = conv_bn(inputs, 16, activation="relu6")
+    plan = ((1, 8, 1, 1), (6, 16, 2, 1), (6, 16, 2, 2), (6, 32, 3, 2), (6, 48, 2, 1), (6, 80, 2, 2))
+    for expansion, filters, repeats, first_strides in plan:
+        for block in range(repeats):
+            strides = 1 if block else first_strides
+            y = conv_bn(x, expansion * x.shape[-1], 1, activation="relu6") if expansion > 1 else x
+            y = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(y)
+            y = layers.Activation("relu6")(layers.BatchNormalization()(y))
+            y = conv_bn(y, filters, 1, activation=None)
+            x = layers.Add()([x, y]) if strides == 1 and x.shape[-1] == filters else y
+    x = conv_bn(x, 320, 1, activation="relu6")
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="mobilenet_v2")
+
+
+NETS = {
+    "small_resnet": small_resnet,
+    "resnet20": lambda *args: resnet(20, *args),
+    "resnet56": lambda *args: resnet(56, *args),
+    "vgg11": vgg11,
+    "mobilenet_v2": mobilenet_v2,
+}

@@ -1,0 +1,92 @@
+"""Prune an image classifier on any tfds data set, or on a folder of MNIST-style idx files.
+
+    python examples/prune_image_classifier.py --dataset=cifar10 --model=resnet56
+    python examples/prune_image_classifier.py --data_dir=/path/to/idx_files --model=resnet20
+
+Started again with the same output directory, it goes on where it was stopped.
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import datasets
+import keras
+import nets
+from absl import app, flags
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", "digits", "'digits' (embedded), or the name of a tfds data set.")
+flags.DEFINE_string("data_dir", None, "A folder of idx files, or where tfds keeps its data.")
+flags.DEFINE_enum("model", "resnet20", sorted(nets.NETS), "Which net to prune.")
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_integer("dense_epochs", 20, "Epochs of dense training.")
+flags.DEFINE_integer("epochs", 30, "Epochs of training while pruning.")
+flags.DEFINE_integer("batch_size", 128, "Examples in a step.")
+flags.DEFINE_integer("limit", None, "Use only so many training images.")
+flags.DEFINE_string("optimizer", "sgd", "'sgd' (momentum, cosine rate) or any Keras optimizer.")
+flags.DEFINE_string("output_dir", "output/classifier", "Where models and checkpoints go.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+
+
+def make_optimizer(total_steps):
+    if FLAGS.optimizer == "sgd":
+        rate = keras.optimizers.schedules.CosineDecay(0.05, max(1, total_steps))
+        return keras.optimizers.SGD(rate, momentum=0.9)
+    return keras.optimizers.get(FLAGS.optimizer)
+
+
+def train(model, data, epochs, folder):
+    """Fit with a backup in `folder`, from which an interrupted run goes on."""
+    (x, y), test = data
+    model.compile(
+        optimizer=make_optimizer(epochs * -(-len(x) // FLAGS.batch_size)),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    backup = keras.callbacks.BackupAndRestore(folder)
+    model.fit(
+        x,
+        y,
+        batch_size=FLAGS.batch_size,
+        epochs=epochs,
+        validation_data=test,
+        callbacks=[backup],
+    )
+
+
+def main(_):
+    keras.utils.set_random_seed(FLAGS.seed)
+    folder = pathlib.Path(FLAGS.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (x, y), test = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    data = (x[: FLAGS.limit], y[: FLAGS.limit]), test
+
+    dense_path = folder / "dense.keras"
+    if dense_path.exists():
+        dense = keras.models.load_model(dense_path)
+    else:
+        dense = nets.NETS[FLAGS.model](x.shape[1:], int(y.max()) + 1)
+        train(dense, data, FLAGS.dense_epochs, folder / "backup_dense")
+        resrep_keras.export(dense, dense_path)
+
+    slim_path = folder / "slim.keras"
+    if slim_path.exists():
+        slim = keras.models.load_model(slim_path)
+    else:
+        model = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction))
+        train(model, data, FLAGS.epochs, folder / "backup_pruning")
+        slim = resrep_keras.finalize(model)
+        resrep_keras.export(slim, folder / "slim.tflite")
+        resrep_keras.export(slim, slim_path)
+
+    table = resrep_keras.report(dense, slim, test_data=test)
+    table.to_json(folder / "report.json")
+    print(f"\n{table}\n\nModels and report.json are in {folder.resolve()}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,66 @@
+"""The whole way on scikit-learn's embedded digits: train, wrap, fit, finalize, report, export.
+
+    python examples/quickstart.py
+    python examples/quickstart.py --target_reduction=0.7 --epochs=40
+
+Takes about two minutes on two cores.
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import datasets
+import keras
+import nets
+from absl import app, flags
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_integer("dense_epochs", 15, "Epochs of dense training.")
+flags.DEFINE_integer("epochs", 30, "Epochs of training while pruning.")
+flags.DEFINE_string("output_dir", "output/quickstart", "Where the models and the report go.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+
+
+def compile_model(model, epochs, steps_per_epoch):
+    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * steps_per_epoch)
+    model.compile(
+        optimizer=keras.optimizers.SGD(rate, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def main(_):
+    keras.utils.set_random_seed(FLAGS.seed)
+    (x, y), test = datasets.load_digits()
+    steps = -(-len(x) // 32)
+
+    dense = nets.small_resnet((8, 8, 1), num_classes=10)
+    compile_model(dense, FLAGS.dense_epochs, steps)
+    dense.fit(x, y, epochs=FLAGS.dense_epochs, validation_data=test, verbose=2)
+
+    method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction)
+    model = resrep_keras.wrap(dense, method)
+    compile_model(model, FLAGS.epochs, steps)
+    model.fit(x, y, epochs=FLAGS.epochs, validation_data=test, verbose=2)
+    slim = resrep_keras.finalize(model)
+
+    folder = pathlib.Path(FLAGS.output_dir)
+    for name in ("slim.keras", "slim.tflite", "slim_saved_model"):
+        difference = resrep_keras.export(slim, folder / name)
+        print(f"{folder / name}: reloaded, largest relative difference {difference:.1e}")
+    table = resrep_keras.report(dense, slim, test_data=test)
+    table.to_json(folder / "report.json")
+    table.plot().savefig(folder / "widths.png", dpi=120)
+    print(f"\n{table}\n")
+    print(f"Wrapped and slim model differ by {slim.certificate.max_relative:.1e}, relative.")
+    print(f"Models, report.json and widths.png are in {folder.resolve()}")
+
+
+if __name__ == "__main__":
+    app.run(main)

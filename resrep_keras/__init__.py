@@ -1,0 +1,23 @@
+"""resrep_keras: structured (channel) pruning that makes Keras models physically smaller.
+
+>>> model = resrep_keras.wrap(dense)
+>>> model.fit(train, epochs=30)
+>>> slim = resrep_keras.finalize(model)
+>>> resrep_keras.export(slim, "slim.tflite")
+"""
+
+from resrep_keras.callbacks import PruningCallback
+from resrep_keras.costs.macs import count_macs
+from resrep_keras.costs.params import count_params
+from resrep_keras.explain import explain
+from resrep_keras.export import export
+from resrep_keras.graph.channels import ChannelGraph
+from resrep_keras.graph.trace import trace
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.magnitude import MagnitudePruning
+from resrep_keras.methods.resrep import ResRep
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.report import report
+from resrep_keras.workflow import finalize, wrap
+
+__version__ = "0.1.0"

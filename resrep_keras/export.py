@@ -1,0 +1,117 @@
+"""export(model, path): write a model, read it back, compare."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import numpy as np
+
+from resrep_keras.costs.latency import TFLiteRunner, to_tflite
+from resrep_keras.graph.walk import check_model
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.remove import example_inputs
+
+
+def export(model, path):
+    """Write a slim model, reload it and compare both on random inputs.
+
+    The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
+    folder for a SavedModel. The file is written beside its place and then renamed.
+
+    Args:
+        model: Functional or Sequential model without compactors.
+        path: File or folder to write; what stands there is replaced.
+
+    Returns:
+        The largest difference of any output value between the model and the file, as a share of the
+        largest output value.
+
+    Raises:
+        TypeError: Not a Keras model.
+        ValueError: The model is not finalized, the ending is unknown, or the backend cannot do it.
+    """
+    check_model(model)
+    if any(isinstance(layer, Compactor) for layer in model.layers):
+        raise ValueError(
+            f"Model '{model.name}' has compactors. Export the slim model that "
+            "resrep_keras.finalize(model) returns."
+        )
+    path = pathlib.Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(
+            f"Expected a path that ends in .keras or .tflite, or a folder without an ending for a "
+            f"SavedModel; got '{path}'."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write, run = FORMATS[suffix]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        fresh = pathlib.Path(folder) / (path.name or "model")
+        write(model, fresh)
+        _replace(fresh, path, pathlib.Path(folder))
+    inputs = example_inputs(model, batch_size=1)
+    expected = _arrays(model(inputs, training=False))
+    actual = run(path, model, inputs)
+    return max(
+        float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
+    )
+
+
+def _replace(fresh, path, folder):
+    """Put `fresh` in the place of `path`; a folder that stands there is moved away first."""
+    if path.is_dir():
+        os.replace(path, folder / "replaced")
+    os.replace(fresh, path)
+    shutil.rmtree(folder / "replaced", ignore_errors=True)
+
+
+def _arrays(outputs):
+    flat = keras.tree.flatten(outputs)
+    return [np.asarray(keras.ops.convert_to_numpy(value), np.float64) for value in flat]
+
+
+def _write_keras(model, path):
+    model.save(path)
+
+
+def _run_keras(path, model, inputs):
+    del model
+    return _arrays(keras.models.load_model(path)(inputs, training=False))
+
+
+def _write_saved_model(model, path):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"A SavedModel needs the TensorFlow backend; this process runs on "
+            f"{keras.backend.backend()}."
+        )
+    model.export(path, format="tf_saved_model", verbose=False)
+
+
+def _run_saved_model(path, model, inputs):
+    del model
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))  # its functions die with it
+    return _arrays(loaded.serve(inputs))
+
+
+def _write_tflite(model, path):
+    path.write_bytes(to_tflite(model))
+
+
+def _run_tflite(path, model, inputs):
+    del model
+    runner = TFLiteRunner(path.read_bytes())
+    runner.set_inputs(keras.tree.flatten(inputs))
+    runner.invoke()
+    return [np.asarray(value, np.float64) for value in runner.outputs()]
+
+
+FORMATS = {
+    ".keras": (_write_keras, _run_keras),
+    "": (_write_saved_model, _run_saved_model),
+    ".tflite": (_write_tflite, _run_tflite),
+}

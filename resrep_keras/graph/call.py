@@ -1,0 +1,203 @@
+"""One call of a layer: what a rule reads, and the words in which it answers."""
+
+import numpy as np
+
+from resrep_keras.graph.channels import Flow, State
+
+
+class Call:
+    """One call of a layer or operation: what a rule of `flow` or `macs` reads and answers with.
+
+    Attributes:
+        operation: The layer or raw `keras.ops` operation.
+        index: Position in the order of execution.
+        args, kwargs: The arguments of the call, symbolic tensors included.
+        inputs, outputs: One `Flow` for each symbolic tensor.
+        tensors: The recorded input and output tensors.
+        output_shapes: Their shapes.
+        consumed: Axis along which the layer's weights read the first input, or `None`.
+    """
+
+    def __init__(self, tracer, index, operation, args, kwargs, tensors, outputs):
+        self._tracer = tracer
+        self.index = index
+        self.operation = operation
+        self.args = args
+        self.kwargs = kwargs
+        self.tensors = tuple(tensors), tuple(outputs)  # kept alive: their ids are names
+        self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
+        self.inputs = self.outputs = ()
+        self.consumed = None
+
+    @property
+    def input_ids(self):
+        return [id(tensor) for tensor in self.tensors[0]]
+
+    @property
+    def output_ids(self):
+        return [id(tensor) for tensor in self.tensors[1]]
+
+    @property
+    def name(self):
+        return self.operation.name
+
+    @property
+    def input(self):
+        return self.inputs[0]
+
+    @property
+    def output_shape(self):
+        return self.output_shapes[0]
+
+    # What rules say ---------------------------------------------------------------------------
+
+    def pin(self, flow, reason):
+        """Keep all channels of `flow`, for a reason that completes "Pinned by <layer>: ..."."""
+        self._tracer.pin(flow.labels, self.name, reason)
+        return flow
+
+    def pin_all(self, reason):
+        """Keep all inputs, and give the outputs channels that are kept for the same reason."""
+        for flow in self.inputs:
+            self.pin(flow, reason)
+        return [self._tracer.anchor(shape, self.name, reason) for shape in self.output_shapes]
+
+    def vector(self, flow, axis):
+        """The flow with one label for each entry of `axis`; pinned where others vary, too."""
+        others = [a for a, size in enumerate(flow.labels.shape) if size > 1 and a != axis]
+        if others:
+            self.pin(flow, "channels that lie along another axis than the layer expects")
+            return self._tracer.anchor(flow.shape, self.name, "channels along several axes")
+        return flow.expanded([axis])
+
+    def produce(self, axis, count):
+        """New channels along `axis` of the first output; the same ones at each call of a layer."""
+        labels = self._tracer.labels_of(self.operation, count)
+        shape = [1] * len(self.output_shape)
+        shape[axis] = count
+        state = State.VARYING if self.name in self._tracer.followers else State.ZERO
+        return Flow(
+            labels.reshape(shape), self.output_shape, np.full(shape, state, np.int8), frozenset()
+        )
+
+    def consume(self, flow, axis, folds, padded=False):
+        """Weights read `flow` along `axis`: removed channels must hold what can be folded.
+
+        Args:
+            folds: The hardest `State` that becomes part of a bias.
+            padded: Whether the weights also read zeros beyond the border.
+        """
+        flow = self.vector(flow, axis)
+        self.consumed = axis
+        allowed = State.ZERO if padded or self._tracer.is_shared(self.operation) else folds
+        stuck = flow.state > allowed
+        if stuck.any():
+            self._tracer.stuck(self, flow.labels[stuck], flow.origins)
+
+    def site(self, flow, axis, gate=False):
+        """A compactor can stand here: behind a producer, or as a gate behind a fixed scale."""
+        return self._tracer.site(self, flow, axis, gate)
+
+    def constant(self, flow):
+        """Zeros become a constant here."""
+        state = np.maximum(flow.state, State.CONSTANT).astype(np.int8)
+        return flow.replace(state=state, origins=flow.origins | {self.index})
+
+    def uneven(self, flow):
+        """Constants differ at the border behind this call."""
+        state = np.where(flow.state == State.CONSTANT, State.FIXED, flow.state).astype(np.int8)
+        return flow.replace(state=state, shape=self.output_shape)
+
+    def merge(self, flows):
+        """Element-wise sum and its like: channels become equal, and all must be zero."""
+        aligned = self._align(flows)
+        if aligned is None:
+            return self.pin_all("an element-wise operation that broadcasts over channels")
+        first, *others = aligned
+        state = first.state
+        for other in others:
+            self._tracer.labels.union(first.labels, other.labels)
+            state = np.maximum(state, other.state)
+        return first.replace(
+            shape=self.output_shape,
+            state=state,
+            origins=frozenset().union(*(flow.origins for flow in flows)),
+        )
+
+    def multiply(self, flows):
+        """Element-wise product: channels become equal, and one zero factor is enough."""
+        wide = [f for f in flows if not self._broadcasts_channels(f)]
+        if len(wide) < len(flows):
+            for narrow in flows:
+                if self._broadcasts_channels(narrow):
+                    self.pin(narrow, "a factor that is broadcast over channels")
+        aligned = self._align(wide)
+        if aligned is None:
+            return self.pin_all("a product of different ranks")
+        state = np.max([f.state for f in aligned], axis=0)
+        if len(wide) < len(flows):
+            state = np.full_like(state, State.VARYING)
+        state = np.where(np.min([f.state for f in aligned], axis=0) == State.ZERO, 0, state)
+        # The largest factor is the stream; what scales it follows.
+        sizes = [np.prod([n or 1 for n in f.shape[1:]]) for f in wide]
+        stream = int(np.argmax(sizes))
+        for position, other in enumerate(aligned):
+            if position != stream:
+                self._tracer.follow(aligned[stream].labels, other.labels)
+                self._tracer.labels.union(aligned[stream].labels, other.labels)
+        return aligned[stream].replace(
+            shape=self.output_shape,
+            state=state.astype(np.int8),
+            origins=frozenset().union(*(flow.origins for flow in flows)),
+        )
+
+    def concatenate(self, flows, axis):
+        flows = [flow.expanded([axis]) for flow in flows]
+        ranks = {len(flow.shape) for flow in flows}
+        if len(ranks) > 1 or any(f.shape[axis] is None for f in flows):
+            return self.pin_all("a concatenation of unknown sizes")
+        shapes = [np.array(flow.labels.shape) for flow in flows]
+        common = np.max(shapes, axis=0)
+        common[axis] = 0
+        parts = []
+        for flow, shape in zip(flows, shapes):
+            target = np.where(np.arange(len(shape)) == axis, shape, common)
+            parts.append([np.broadcast_to(a, target) for a in (flow.labels, flow.state)])
+        whole = Flow(
+            np.concatenate([labels for labels, _ in parts], axis),
+            self.output_shape,
+            np.concatenate([state for _, state in parts], axis),
+            frozenset().union(*(flow.origins for flow in flows)),
+        )
+        whole = whole.map(lambda a: a, self.output_shape)
+        if whole.channel_axis is None:
+            return self.pin_all("a concatenation along another axis than the channels'")
+        return whole
+
+    def _broadcasts_channels(self, flow):
+        axes = {f.channel_axis for f in self.inputs if f.labels.size > 1}
+        return any(
+            axis is not None
+            and axis < len(flow.shape)
+            and flow.shape[axis] == 1
+            and self.output_shape[axis] != 1
+            for axis in axes
+        )
+
+    def _align(self, flows):
+        """Flows with equally shaped labels, or `None` where ranks or channels do not match."""
+        if len({len(flow.shape) for flow in flows}) > 1:
+            return None
+        if any(self._broadcasts_channels(flow) for flow in flows):
+            return None
+        shape = np.max([flow.labels.shape for flow in flows], axis=0)
+        return [
+            f.replace(
+                labels=np.broadcast_to(f.labels, shape), state=np.broadcast_to(f.state, shape)
+            )
+            for f in flows
+        ]
+
+    def detach(self):
+        """Forget the tracer once the graph is complete."""
+        self._tracer = None

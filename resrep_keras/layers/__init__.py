@@ -1,0 +1,1 @@
+"""Layers that pruning puts into a model for the time of training."""

@@ -1,0 +1,124 @@
+"""Compactor: the layer in which ResRep forgets channels, while the rest of the model remembers."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.graph.channels import State
+from resrep_keras.graph.flow import activate, flow
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class Compactor(keras.layers.Layer):
+    """A square channel-mixing matrix, identity at the start, whose columns can be forgotten.
+
+    It stands behind a convolution or dense layer (and its batch normalisation), before the
+    activation, and is folded into that layer by `resrep_keras.finalize`. With the kernel `K` and
+    the keep mask `m` it applies
+
+    ```
+    m * K + (1 - m) * stop_gradient(K)
+    ```
+
+    whose value is `K`. The objective's gradient of a masked column is zero: the *gradient reset*.
+    The penalty's is not, see `PenaltyOptimizer`.
+
+    Args:
+        diagonal: Whether to scale channels instead of mixing them: a vector of shape
+            `(channels,)`, which also merges into a depthwise layer. Defaults to `False`.
+        axis: Channel axis of the input. Defaults to `-1`.
+        activation: Function applied to the result. Defaults to `None`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Attributes:
+        kernel: `(channels, channels)` with one leading 1 for each spatial axis, or
+            `(channels,)`. A channel is the *last* axis: `[..., j]` makes output channel `j`.
+        keep_mask: Bool variable `(channels,)`, not trainable; `True` = kept.
+
+    Example:
+
+    >>> layer = resrep_keras.Compactor()
+    >>> x = np.ones((2, 8, 8, 4), "float32")
+    >>> float(abs(layer(x) - x).max())
+    0.0
+
+    Reference:
+        Ding et al., "ResRep: Lossless CNN Pruning via Decoupling Remembering and Forgetting",
+        ICCV 2021, sections 3.2 and 3.3.
+
+    Note:
+        The paper multiplies the gradient by the mask in the optimizer. Here the mask acts in the
+        forward pass, so that it also holds on backends whose optimizers cannot read a layer.
+    """
+
+    def __init__(self, diagonal=False, axis=-1, activation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.diagonal = bool(diagonal)
+        self.axis = int(axis)
+        self.activation = keras.activations.get(activation)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        rank = len(input_shape)
+        channels = input_shape[self.axis]
+        if rank < 2 or channels is None:
+            raise ValueError(
+                f"Compactor '{self.name}' expects an input of rank 2 or more with a known size "
+                f"along axis {self.axis}; got shape {tuple(input_shape)}."
+            )
+        if not self.diagonal and self.axis % rank not in (1, rank - 1):
+            raise ValueError(
+                f"Compactor '{self.name}' mixes channels along the first or last axis behind the "
+                f"batch; got axis {self.axis} of shape {tuple(input_shape)}."
+            )
+        shape = (channels,) if self.diagonal else (1,) * (rank - 2) + (channels, channels)
+        self.kernel = self.add_weight(shape=shape, initializer=_identity, name="kernel")
+        self.kernel.is_compactor_kernel = True  # how PenaltyOptimizer knows it
+        self.keep_mask = self.add_weight(
+            shape=(channels,), dtype="bool", initializer="ones", trainable=False, name="keep_mask"
+        )
+
+    def call(self, inputs):
+        kernel = ops.convert_to_tensor(self.kernel)
+        kept = ops.cast(self.keep_mask, kernel.dtype)
+        kernel = kept * kernel + (1 - kept) * ops.stop_gradient(kernel)
+        rank = len(inputs.shape)
+        axis = self.axis % rank
+        if self.diagonal:
+            outputs = inputs * ops.reshape(kernel, (-1,) + (1,) * (rank - 1 - axis))
+        elif rank == 2:
+            outputs = ops.matmul(inputs, kernel)
+        else:
+            data_format = "channels_last" if axis == rank - 1 else "channels_first"
+            outputs = ops.conv(inputs, kernel, data_format=data_format)
+        return self.activation(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def column_norms(self):
+        """Euclidean norm of each column of the kernel, float64 `(channels,)`."""
+        kernel = np.asarray(ops.convert_to_numpy(self.kernel), np.float64)
+        return np.sqrt((kernel.reshape(-1, kernel.shape[-1]) ** 2).sum(axis=0))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "diagonal": self.diagonal,
+            "axis": self.axis,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+def _identity(shape, dtype=None):
+    square = np.eye(shape[-1]) if len(shape) > 1 else np.ones(shape)
+    return ops.convert_to_tensor(square.reshape(shape), dtype=dtype)
+
+
+@flow.register
+def _compactor(layer: Compactor, call):
+    """A removed channel is zero behind its compactor, whatever came before."""
+    axis = layer.axis % len(call.input.shape)
+    flow_in = call.vector(call.input, axis)
+    zero = np.full_like(flow_in.state, State.ZERO)
+    return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)

@@ -1,0 +1,1 @@
+"""Floor 4: pruning methods, one a file."""

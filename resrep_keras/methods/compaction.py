@@ -1,0 +1,102 @@
+"""The compactors of a wrapped model, seen as one array of channels."""
+
+import numpy as np
+from keras import ops
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.trace import trace
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.scores import joint_norm
+
+
+class Compaction:
+    """What a method reads and writes while a wrapped model trains.
+
+    Args:
+        model: A Functional model with compactors.
+        input_shape: See `resrep_keras.trace`.
+
+    Attributes:
+        graph: The model's `ChannelGraph`.
+        compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
+        groups: The groups that have a compactor wherever zeros are needed.
+
+    Raises:
+        ValueError: The model has no compactors.
+    """
+
+    def __init__(self, model, input_shape=None):
+        self.graph = trace(model, input_shape)
+        self.compactors = []
+        maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
+        followed = set()
+        for call in self.graph.calls:
+            layer = call.operation
+            if not isinstance(layer, Compactor):
+                continue
+            followed.add(maker[call.input_ids[0]])
+            if all(layer is not known for known, _ in self.compactors):
+                axis = layer.axis % len(call.input.shape)
+                labels = call.input.expanded([axis]).labels.ravel()
+                self.compactors.append((layer, self.graph.channel_of[labels]))
+        if not self.compactors:
+            raise ValueError(
+                f"Model '{model.name}' has no compactors. Expected a model made by "
+                "resrep_keras.wrap(model)."
+            )
+        self.groups = [
+            group
+            for group in self.graph.groups
+            if group.prunable and group.sites and followed.issuperset(s.layer for s in group.sites)
+        ]
+
+    def cost(self):
+        """`MacCost` of the slim model, in which compactors are folded away."""
+        return MacCost(self.graph, compactors=False)
+
+    def norms(self):
+        """Joint column norm of each channel, float64 `(num_channels,)`."""
+        columns = [(ids, layer.column_norms()) for layer, ids in self.compactors]
+        return joint_norm(columns, self.graph.num_channels)
+
+    def kept(self):
+        """The keep masks as one keep array."""
+        kept = np.ones(self.graph.num_channels, bool)
+        for layer, ids in self.compactors:
+            kept[ids[~_mask(layer) & (ids >= 0)]] = False
+        return kept
+
+    def set_masks(self, kept):
+        """Write a keep array into the keep masks of all compactors."""
+        for layer, ids in self.compactors:
+            layer.keep_mask.assign(_lookup(ids, kept))
+
+    def dead(self, threshold):
+        """Bool, one for each channel: all its columns are zero, or below `threshold` and masked."""
+        dead = np.zeros(self.graph.num_channels, bool)
+        alive = np.zeros(self.graph.num_channels, bool)
+        for layer, ids in self.compactors:
+            norms = layer.column_norms()
+            gone = (norms == 0) | (~_mask(layer) & (norms < threshold))
+            dead[ids[gone & (ids >= 0)]] = True
+            alive[ids[~gone & (ids >= 0)]] = True
+        dead &= ~alive
+        covered = np.zeros(self.graph.num_channels, bool)
+        for group in self.groups:
+            covered[group.channels[~group.pinned]] = True
+            for producer in group.producers:
+                if dead[producer.channels].all():  # a layer keeps one channel, be it zero
+                    dead[producer.channels[0]] = False
+        return dead & covered
+
+    def dead_columns(self, dead):
+        """``{compactor name: bool (channels,)}``."""
+        return {layer.name: ~_lookup(ids, ~dead) for layer, ids in self.compactors}
+
+
+def _mask(layer):
+    return ops.convert_to_numpy(layer.keep_mask).astype(bool)
+
+
+def _lookup(ids, kept):
+    return np.where(ids < 0, True, kept[np.maximum(ids, 0)])

@@ -1,0 +1,98 @@
+"""MagnitudePruning: one-shot removal of the channels with the smallest weights."""
+
+import keras
+import numpy as np
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.trace import trace
+from resrep_keras.methods.method import Method
+from resrep_keras.schedules import Plan
+from resrep_keras.scores import kernel_norm
+from resrep_keras.surgery.remove import remove_channels
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class MagnitudePruning(Method):
+    """Removes, in one go, the channels whose kernels have the smallest norm.
+
+    The baseline of the field: no training is needed to prune, and fine-tuning is left to you.
+
+    Args:
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded.
+            Defaults to `0.5`.
+        min_channels: Channels that each layer keeps at least. Defaults to `1`.
+        min_share: The same as a share of the layer's channels, in [0, 1). Defaults to `0`.
+        exclude: Names of layers that keep all channels. Defaults to none.
+        coupled: Whether to prune residual streams and their like, too. Defaults to `False`.
+        order: 1 or 2, the norm. Defaults to `1`.
+        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+
+    Example:
+
+    >>> slim = resrep_keras.MagnitudePruning(target_reduction=0.5).prune(dense)
+
+    Reference:
+        Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
+
+    Note:
+        The paper prunes each layer by a share of its own. Here norms are divided by their layer's
+        mean and sorted globally, so that the target is a share of the whole model's cost.
+    """
+
+    def __init__(
+        self,
+        target_reduction=0.5,
+        min_channels=1,
+        min_share=0.0,
+        exclude=(),
+        coupled=False,
+        order=1,
+        input_shape=None,
+    ):
+        super().__init__(target_reduction, min_channels, min_share, exclude, coupled, input_shape)
+        if order not in (1, 2):
+            raise ValueError(f"Expected order 1 (L1 norm) or 2 (L2 norm); got {order!r}.")
+        self.order = order
+
+    def prune(self, model):
+        """Return the slim model; `model` is left as it is.
+
+        Raises:
+            ValueError: Nothing can be pruned, or the target is out of reach.
+        """
+        graph = trace(model, self.input_shape)
+        cost = MacCost(graph)
+        kept = self.choose(graph, self.groups(graph), self.scores(graph), cost, self.target(cost))
+        return remove_channels(model, graph.keep_by_producer(kept))
+
+    def scores(self, graph):
+        """Mean over a channel's producers of their normalised kernel norms."""
+        kernels = {
+            call.name: keras.ops.convert_to_numpy(call.operation.kernel)
+            for call in graph.calls
+            if hasattr(call.operation, "kernel")
+        }
+        total = np.zeros(graph.num_channels)
+        number = np.zeros(graph.num_channels)
+        for group in graph.groups:
+            for producer in group.producers:
+                if producer.name in kernels and not producer.follows:
+                    norms = kernel_norm(kernels[producer.name], self.order)
+                    np.add.at(total, producer.channels, norms)
+                    np.add.at(number, producer.channels, 1)
+        return np.where(number > 0, total / np.maximum(number, 1), np.inf)
+
+    def plan(self, first, last, steps_per_epoch):
+        del last, steps_per_epoch
+        return Plan((first,), None)
+
+    def update(self, compaction, optimizer, plan, step):
+        """Mask the channels and set their columns to zero, before the first step."""
+        del optimizer, plan, step
+        cost = compaction.cost()
+        scores = np.where(compaction.kept(), self.scores(compaction.graph), 0.0)
+        kept = self.choose(compaction.graph, compaction.groups, scores, cost, self.target(cost))
+        compaction.set_masks(kept)
+        for layer, _ in compaction.compactors:
+            mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)
+            layer.kernel.assign(layer.kernel * mask)

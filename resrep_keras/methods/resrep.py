@@ -1,0 +1,174 @@
+"""ResRep: lossless channel pruning by decoupling remembering and forgetting."""
+
+import keras
+import numpy as np
+
+from resrep_keras.methods.method import Method
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.schedules import PaperSchedule, PlannedSchedule
+
+# A full matrix of more channels than this costs more memory than its mixing is worth.
+LARGEST_MATRIX = 2048
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class ResRep(Method):
+    """Trains compactors whose columns forget, while the rest of the model remembers.
+
+    At each selection the channels of the smallest compactor norms are masked, globally, until the
+    target is met. The objective no longer reaches a masked column, so that it can shrink to zero.
+
+    Args:
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded.
+            Defaults to `0.5`.
+        min_channels: Channels that each layer keeps at least. Defaults to `1`.
+        min_share: The same as a share of the layer's channels, in [0, 1). Defaults to `0`.
+        exclude: Names of layers that keep all channels. Defaults to none.
+        coupled: Whether to prune residual streams and their like, too. Defaults to `False`, as in
+            the paper.
+        penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
+        momentum: Momentum of compactors. Defaults to `0.9`.
+        schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
+            `PlannedSchedule`, which meets the target in a run of any length.
+        compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
+            layers that it would more than double. Defaults to `"auto"`.
+        threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
+        total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
+        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.ResRep(target_reduction=0.6, min_channels=8))
+
+    Reference:
+        Ding et al., ICCV 2021. `ResRep.paper()` has its settings.
+    """
+
+    def __init__(
+        self,
+        target_reduction=0.5,
+        min_channels=1,
+        min_share=0.0,
+        exclude=(),
+        coupled=False,
+        penalty_strength=1e-4,
+        momentum=0.9,
+        schedule=None,
+        compactor="auto",
+        threshold=1e-5,
+        total_steps=None,
+        input_shape=None,
+    ):
+        super().__init__(target_reduction, min_channels, min_share, exclude, coupled, input_shape)
+        if compactor not in ("auto", "full", "diagonal"):
+            raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
+        if not threshold >= 0:
+            raise ValueError(f"Expected threshold >= 0; got {threshold!r}.")
+        if total_steps is not None and (not isinstance(total_steps, int) or total_steps < 1):
+            raise ValueError(
+                f"Expected total_steps to be an int of 1 or more; got {total_steps!r}."
+            )
+        self.penalty_strength = penalty_strength
+        self.momentum = momentum
+        self.schedule = PlannedSchedule() if schedule is None else schedule
+        self.compactor = compactor
+        self.threshold = threshold
+        self.total_steps = total_steps
+        self.optimizer("sgd")  # raises here for settings that the optimizer refuses
+
+    @classmethod
+    def paper(cls, **settings):
+        """The paper's settings: strength 1e-4, momentum 0.99, four channels every 200 steps.
+
+        Its schedule was 180 epochs at batch 256 (ResNet-50, ImageNet) or 480 at 64 (ResNet-56,
+        CIFAR-10), the rate annealed from 0.01 to 0 by a cosine. In a short run the penalty alone
+        forgets nothing; `fit` says so before the first step.
+        """
+        defaults = {"penalty_strength": 1e-4, "momentum": 0.99, "schedule": PaperSchedule()}
+        return cls(**{**defaults, **settings})
+
+    def diagonal(self, graph, sites, layer_macs):
+        if self.compactor != "auto":
+            return set(sites) if self.compactor == "diagonal" else set()
+        outputs = {call.name: call for call in graph.calls}
+        chosen = set()
+        for name, site in sites.items():
+            shape = outputs[name].output_shape
+            channels = shape[site.axis]
+            positions = int(np.prod([n for a, n in enumerate(shape) if a and a != site.axis]))
+            makers = [p.name for group in graph.groups for p in group.producers]
+            maker = name if name in makers else _maker(graph, outputs[name], makers)
+            too_dear = positions * channels**2 > layer_macs.get(maker, 0)
+            if channels > LARGEST_MATRIX or too_dear:
+                chosen.add(name)
+        return chosen
+
+    def optimizer(self, inner):
+        return PenaltyOptimizer(inner, self.penalty_strength, self.momentum)
+
+    def plan(self, first, last, steps_per_epoch):
+        return self.schedule.plan(first, last, steps_per_epoch)
+
+    def check(self, compaction, plan, last, optimizer):
+        """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
+        if plan.forget_steps is not None:
+            return
+        cost = compaction.cost()
+        kept = self.choose(
+            compaction.graph, compaction.groups, compaction.norms(), cost, self.target(cost)
+        )
+        needed = -(-int((~kept).sum()) // plan.channels_per_selection)
+        begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
+        pull = self.penalty_strength / (1 - self.momentum)
+        fall = pull * _summed_rate(optimizer.inner_optimizer, begin, last)
+        if fall < 1:
+            raise ValueError(
+                f"This run cannot meet its target: {needed} selections are needed, {len(plan.steps)} "
+                f"fit in, and the last channels masked could shrink by {fall:.3g} of the 1 that "
+                "reaches zero (sum of learning rates * penalty_strength / (1 - momentum)). Train "
+                "longer, or use the default schedule, PlannedSchedule()."
+            )
+
+    def update(self, compaction, optimizer, plan, step):
+        cost = compaction.cost()
+        target = self.target(cost)
+        norms = compaction.norms()
+        # Not prunable here: no compactor, or a column that must stay.
+        everything = self.choose(compaction.graph, compaction.groups, norms, cost, target)
+        allowance = plan.allowance(step, int((~everything).sum()))
+        kept = self.choose(compaction.graph, compaction.groups, norms, cost, target, allowance)
+        compaction.set_masks(kept)
+        if plan.forget_steps is not None:
+            self._forget(compaction, optimizer, plan.forget_steps)
+
+    def _forget(self, compaction, optimizer, forget_steps):
+        for layer, _ in compaction.compactors:
+            masked = ~np.asarray(keras.ops.convert_to_numpy(layer.keep_mask), bool)
+            norms = layer.column_norms()
+            current = optimizer.forgetting(layer.kernel)
+            # A channel that is being forgotten goes on at its pace; a released one stops.
+            begun = np.maximum(norms / forget_steps, np.finfo(np.float32).tiny)
+            optimizer.forget(
+                layer.kernel, np.where(masked, np.where(current > 0, current, begun), 0.0)
+            )
+
+
+def _summed_rate(optimizer, begin, end):
+    """Sum of the learning rates of the steps from `begin` to `end`, by 100 samples."""
+    if end <= begin:
+        return 0.0
+    rate = optimizer.get_config()["learning_rate"]
+    if isinstance(rate, dict):
+        schedule = keras.optimizers.schedules.deserialize(rate)
+        points = np.linspace(begin, end, 100)
+        rates = [float(keras.ops.convert_to_numpy(schedule(point))) for point in points]
+    else:
+        rates = [float(rate)]
+    return float(np.mean(rates)) * (end - begin)
+
+
+def _maker(graph, call, makers):
+    """Name of the producer in front of a batch normalisation."""
+    by_output = {tensor: other for other in graph.calls for tensor in other.output_ids}
+    source = by_output.get(call.input_ids[0])
+    return source.name if source is not None and source.name in makers else None

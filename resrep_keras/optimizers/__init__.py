@@ -1,0 +1,1 @@
+"""The optimizer wrapper that forgets channels."""

@@ -1,0 +1,249 @@
+"""PenaltyOptimizer: the user's optimizer for the model, momentum SGD with group lasso for compactors."""
+
+import keras
+from keras import ops
+
+
+class _GroupLassoSGD(keras.optimizers.Optimizer):
+    """Momentum SGD with the group-lasso gradient, for compactor kernels alone.
+
+    It is an optimizer of Keras in its own right, so that gradient accumulation, loss scaling and
+    replicas are handled by Keras.
+    """
+
+    def __init__(self, learning_rate, penalty_strength, momentum, **kwargs):
+        super().__init__(learning_rate=learning_rate, name="group_lasso_sgd", **kwargs)
+        self.penalty_strength = penalty_strength
+        self.momentum = momentum
+
+    def build(self, variables):
+        super().build(variables)
+        self._slots = []
+        for variable in variables:
+            velocity = self.add_variable_from_reference(variable, name="velocity")
+            shrink = self.add_variable(
+                shape=variable.shape[-1:], dtype=variable.dtype, name=f"{variable.name}_shrink"
+            )
+            self._slots.append((velocity, shrink))
+
+    def slots(self, variable):
+        """Velocity and shrink of a kernel.
+
+        The look-up is the one that Keras documents for optimizers of one's own (see the docstring
+        of `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
+        """
+        return self._slots[self._get_variable_index(variable)]
+
+    def update_step(self, gradient, variable, learning_rate):
+        velocity, shrink = self.slots(variable)
+        # Squares of small float16 numbers are zero: norms need float32.
+        dtype = variable.dtype if variable.dtype == "float64" else "float32"
+        kernel, gradient, amount, speed, rate = (
+            ops.cast(value, dtype)
+            for value in (variable, gradient, shrink, velocity, learning_rate)
+        )
+        gradient = gradient + self.penalty_strength * kernel * _inverse(column_norms(kernel))
+        forgetting = amount > 0
+        speed = ops.where(forgetting, 0.0, self.momentum * speed + gradient)
+        kernel = kernel - rate * speed
+        left = ops.maximum(1 - amount * _inverse(column_norms(kernel)), 0.0)
+        kernel = ops.where(forgetting, left, 1.0) * kernel
+        self.assign(velocity, ops.cast(speed, velocity.dtype))
+        self.assign(variable, ops.cast(kernel, variable.dtype))
+
+
+def column_norms(kernel):
+    """Euclidean norm over all axes but the last, kept as axes of 1."""
+    axes = tuple(range(len(kernel.shape) - 1))
+    return (
+        ops.sqrt(ops.sum(ops.square(kernel), axis=axes, keepdims=True)) if axes else ops.abs(kernel)
+    )
+
+
+def _inverse(norm):
+    """1 / norm, and 0 where the norm is 0: a channel that is zero stays zero."""
+    positive = norm > 0
+    return ops.where(positive, 1 / ops.where(positive, norm, 1.0), 0.0)
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class PenaltyOptimizer(keras.optimizers.Optimizer):
+    """Wraps an optimizer so that compactors are trained by the ResRep update.
+
+    Compactor kernels never reach the inner optimizer: under Adam a penalty, however small, becomes
+    a full-size step. With the objective's gradient `dL/dK` (already reset for masked columns by
+    the layer), the inner optimizer's current `learning_rate` and the columns `K_j` they get
+
+    ```
+    g = dL/dK + penalty_strength * K_j / ||K_j||
+    v = momentum * v + g
+    K = K - learning_rate * v
+    ```
+
+    A column that is being forgotten (see `forget`) gets a proximal step in place of the gradient's,
+    which reaches exact zero after a known number of steps and stays there:
+
+    ```
+    K_j = K_j * max(0, 1 - shrink_j / ||K_j||)
+    ```
+
+    Args:
+        inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
+            Its clipping, weight decay and schedule do not touch compactors; its gradient
+            accumulation and loss scale do.
+        penalty_strength: Strength of the group lasso, 0 or larger. Defaults to `1e-4`.
+        momentum: Momentum of compactors, in [0, 1). Defaults to `0.99`.
+        name: Name of the optimizer.
+
+    Raises:
+        TypeError: `inner_optimizer` wraps penalties already.
+        ValueError: A setting out of range, or `use_ema`, whose average would revive channels.
+
+    Example:
+
+    >>> optimizer = resrep_keras.PenaltyOptimizer(keras.optimizers.Adam(1e-3))
+
+    Reference:
+        Ding et al., ICCV 2021, equations 8 to 11; settings of section 4.
+
+    Note:
+        The learning rate multiplies the buffer from outside, as in the authors' code. Keras's SGD
+        keeps it inside, where under a decaying rate its residue holds channels above the threshold.
+    """
+
+    def __init__(self, inner_optimizer, penalty_strength=1e-4, momentum=0.99, name=None, **kwargs):
+        inner_optimizer = keras.optimizers.get(inner_optimizer)
+        _check_settings(inner_optimizer, penalty_strength, momentum, kwargs)
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = inner_optimizer
+        self.penalty_strength = float(penalty_strength)
+        self.momentum = float(momentum)
+        self.compactor_optimizer = _GroupLassoSGD(
+            learning_rate=lambda: self.inner_optimizer.learning_rate,
+            penalty_strength=self.penalty_strength,
+            momentum=self.momentum,
+            gradient_accumulation_steps=inner_optimizer.gradient_accumulation_steps,
+            loss_scale_factor=inner_optimizer.loss_scale_factor,
+        )
+
+    def build(self, variables):
+        if self.built:
+            return
+        self._managed = list(variables)
+        # Where a planned run began and when it ends, in steps; see PruningCallback.
+        self.plan = self.add_variable(
+            (2,), dtype="int32", aggregation="only_first_replica", name="plan"
+        )
+        self.steps = self.add_variable(
+            (), dtype="int32", aggregation="only_first_replica", name="steps"
+        )
+        compactors, others = _split(self._managed, self._managed)
+        self.compactor_optimizer.build(compactors)
+        self.inner_optimizer.build(others)
+        super().build(self._managed)
+
+    def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(list(trainable_variables))
+        variables = self._managed if trainable_variables is None else list(trainable_variables)
+        for optimizer, part in zip(
+            (self.compactor_optimizer, self.inner_optimizer),
+            _split(list(zip(grads, variables)), variables),
+        ):
+            if part:
+                optimizer.apply(*(list(column) for column in zip(*part)))
+        self.steps.assign_add(1)
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        if not self.built:
+            raise ValueError(
+                "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
+            )
+        mapping = [
+            *zip(self._managed, trainable_variables),
+            *zip(self.variables, optimizer_variables),
+        ]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.apply(grads)
+        return tuple(
+            [scope.get_current_value(variable) for variable in variables]
+            for variables in (self._managed, self.variables)
+        )
+
+    def forget(self, kernel, shrink):
+        """Set how much norm each column of a compactor kernel loses in every coming step.
+
+        Args:
+            kernel: The `kernel` variable of a `Compactor` that this optimizer was built with.
+            shrink: `(channels,)`, 0 for columns that follow their gradient.
+        """
+        self.compactor_optimizer.slots(kernel)[1].assign(shrink)
+
+    def forgetting(self, kernel):
+        """The amounts that `forget` has set, NumPy `(channels,)`."""
+        return ops.convert_to_numpy(self.compactor_optimizer.slots(kernel)[1])
+
+    @property
+    def variables(self):
+        return (
+            super().variables + self.compactor_optimizer.variables + self.inner_optimizer.variables
+        )
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    def scale_loss(self, loss):
+        return self.inner_optimizer.scale_loss(loss)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "penalty_strength": self.penalty_strength,
+            "momentum": self.momentum,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        inner = keras.saving.deserialize_keras_object(
+            config.pop("inner_optimizer"), custom_objects=custom_objects
+        )
+        return cls(inner, **config)
+
+
+def _split(items, variables):
+    """Items of compactor kernels, and of all other variables."""
+    marks = [getattr(variable, "is_compactor_kernel", False) for variable in variables]
+    return (
+        [item for item, mark in zip(items, marks) if mark],
+        [item for item, mark in zip(items, marks) if not mark],
+    )
+
+
+def _check_settings(inner, penalty_strength, momentum, unknown):
+    if unknown:
+        raise ValueError(
+            f"Unknown arguments {sorted(unknown)}: clipping, weight decay, schedules and the like "
+            "belong to `inner_optimizer`."
+        )
+    if isinstance(inner, PenaltyOptimizer):
+        raise TypeError("Expected a plain optimizer as `inner_optimizer`; got a PenaltyOptimizer.")
+    if inner.use_ema:
+        raise ValueError(
+            f"Optimizer '{inner.name}' has use_ema=True, whose running average of the weights would "
+            "not match the compactors. Set use_ema=False while pruning; average the slim model."
+        )
+    if not penalty_strength >= 0:
+        raise ValueError(f"Expected penalty_strength >= 0; got {penalty_strength!r}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected momentum in [0, 1); got {momentum!r}.")

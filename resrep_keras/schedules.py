@@ -1,0 +1,120 @@
+"""When channels are selected during a run, how many, and how fast they are forgotten."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The selections of one run.
+
+    Args:
+        steps: The training steps after which channels are selected.
+        forget_steps: Steps in which a masked column shrinks to exact zero; `None` leaves it to the
+            penalty.
+        channels_per_selection: How many more channels each selection may take; `None` spreads what
+            the target needs evenly over the selections.
+    """
+
+    steps: tuple
+    forget_steps: int | None
+    channels_per_selection: int | None = None
+
+    def allowance(self, step, needed):
+        """How many channels may be masked once the selection at `step` is done."""
+        number = self.steps.index(step) + 1
+        if self.channels_per_selection is not None:
+            return number * self.channels_per_selection
+        return math.ceil(needed * number / len(self.steps))
+
+
+class _Schedule:
+    """A serialisable value: equal settings are equal schedules."""
+
+    def get_config(self):
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __repr__(self):
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        return f"{type(self).__name__}({settings})"
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class PlannedSchedule(_Schedule):
+    """Spreads selection and forgetting over a run of any length, so that its target is met.
+
+    A short run wants early selection, quick forgetting and most of its steps for recovery. All
+    settings are shares of the run.
+
+    Args:
+        warmup: Share before the first selection. Defaults to `0.05`.
+        selection_end: Share at which the last selection is due. Defaults to `0.25`.
+        forgetting: Share in which a masked channel shrinks to zero. Defaults to `0.06`.
+        selections: Number of selections. Defaults to `20`.
+    """
+
+    def __init__(self, warmup=0.05, selection_end=0.25, forgetting=0.06, selections=20):
+        if (
+            not 0 <= warmup < selection_end
+            or not selection_end + forgetting <= 1
+            or forgetting <= 0
+        ):
+            raise ValueError(
+                "Expected 0 <= warmup < selection_end, forgetting > 0 and selection_end + forgetting "
+                f"<= 1; got warmup={warmup}, selection_end={selection_end}, forgetting={forgetting}."
+            )
+        if selections < 1:
+            raise ValueError(f"Expected selections >= 1; got {selections}.")
+        self.warmup = warmup
+        self.selection_end = selection_end
+        self.forgetting = forgetting
+        self.selections = selections
+
+    def plan(self, first, last, steps_per_epoch):
+        """The `Plan` for the steps from `first` to `last`."""
+        del steps_per_epoch
+        length = last - first
+        if length < 2:
+            raise ValueError(
+                f"Expected a run of at least 2 steps to select and forget channels in; got {length}. "
+                "Train for more epochs or steps."
+            )
+        forget_steps = max(1, round(self.forgetting * length))
+        end = min(max(1, round(self.selection_end * length)), length - forget_steps)
+        begin = min(math.ceil(self.warmup * length), end)
+        steps = np.unique(np.linspace(begin, end, self.selections).round().astype(int))
+        return Plan(tuple(int(first + step) for step in steps), forget_steps)
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class PaperSchedule(_Schedule):
+    """The paper's settings: a fixed interval, a fixed number of channels, and the penalty alone.
+
+    Args:
+        warmup_epochs: Epochs before the first selection. Defaults to `5`.
+        interval: Steps between selections. Defaults to `200`.
+        channels_per_selection: Channels that each selection adds. Defaults to `4`.
+
+    Reference:
+        Ding et al., ICCV 2021, section 4.
+    """
+
+    def __init__(self, warmup_epochs=5, interval=200, channels_per_selection=4):
+        self.warmup_epochs = warmup_epochs
+        self.interval = interval
+        self.channels_per_selection = channels_per_selection
+
+    def plan(self, first, last, steps_per_epoch):
+        begin = first + self.warmup_epochs * steps_per_epoch
+        steps = range(begin + self.interval, last, self.interval)
+        return Plan(tuple(steps), None, self.channels_per_selection)

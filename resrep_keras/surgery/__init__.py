@@ -1,0 +1,1 @@
+"""Floor 2: makes new models out of old ones, and never trains one."""

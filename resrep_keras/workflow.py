@@ -1,0 +1,226 @@
+"""wrap, the model that fit() runs on, and finalize."""
+
+import dataclasses
+import inspect
+import warnings
+
+import keras
+import numpy as np
+
+from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.graph.trace import trace
+from resrep_keras.graph.walk import check_model
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.resrep import ResRep
+from resrep_keras.surgery.fold import fold, insert_compactors
+from resrep_keras.surgery.remove import example_inputs, narrow_dead
+
+TOLERANCE = 1e-3
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class WrappedModel(keras.Model):
+    """A Functional model with compactors that carries its pruning method.
+
+    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras.
+    Made by `resrep_keras.wrap`.
+    """
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        self.method = kwargs.pop("method", None)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+
+    def compile(self, optimizer="rmsprop", *args, **kwargs):
+        optimizer = keras.optimizers.get(optimizer)
+        if find_penalty_optimizer(optimizer) is None:
+            optimizer = self.method.optimizer(optimizer)
+        super().compile(optimizer, *args, **kwargs)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)  # else loaded optimizer state is dropped
+
+    def fit(self, *args, **kwargs):
+        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        bound.pop("self")
+        callbacks = bound.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            present = callbacks.callbacks
+        else:
+            present = keras.tree.flatten(callbacks) if callbacks else []
+        if not any(isinstance(callback, PruningCallback) for callback in present):
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                callbacks.append(PruningCallback())
+            else:
+                bound["callbacks"] = [PruningCallback(), *present]
+        return super().fit(**bound)
+
+    def get_config(self):
+        return {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        method = keras.saving.deserialize_keras_object(
+            config.pop("method"), custom_objects=custom_objects
+        )
+        model = super().from_config(config, custom_objects=custom_objects)
+        model.method = method
+        return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """How far the slim model's outputs are from the wrapped model's, on the same inputs.
+
+    Args:
+        max_absolute: Largest absolute difference of any output value.
+        max_relative: The same as a share of the largest absolute output value.
+        macs_dense: MACs before.
+        macs_slim: MACs after.
+        macs_left: Their ratio.
+    """
+
+    max_absolute: float
+    max_relative: float
+    macs_dense: int
+    macs_slim: int
+    macs_left: float
+
+
+def wrap(model, method=None):
+    """Copy a model with compactors, ready to be trained and pruned at once.
+
+    The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
+    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`.
+
+    Args:
+        model: Built Functional or Sequential `keras.Model`; it is left as it is.
+        method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
+            MACs.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        TypeError: `model` is not a Keras model, or `method` not a method.
+        ValueError: The model is wrapped already, has no graph or nothing to prune, or the target is
+            out of reach; the text names the largest that is not.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense)
+    >>> model.compile("adam", "sparse_categorical_crossentropy")
+    >>> history = model.fit(x, y, epochs=20)
+    >>> slim = resrep_keras.finalize(model)
+    """
+    method = ResRep() if method is None else method
+    if not hasattr(method, "prepare"):
+        raise TypeError(
+            f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
+            f"{method!r} of type {type(method).__name__}."
+        )
+    check_model(model)
+    if any(isinstance(layer, Compactor) for layer in model.layers):
+        raise ValueError(
+            f"Model '{model.name}' is wrapped already: it has compactors. Train it, or finalize it "
+            "before wrapping it again."
+        )
+    sites, diagonal = method.prepare(trace(model, method.input_shape))
+    copy = insert_compactors(model, sites, diagonal)
+    wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
+    if model.compiled:
+        _compile_alike(model, wrapped)
+    return wrapped
+
+
+def _compile_alike(model, wrapped):
+    functions = {
+        value.__name__: value
+        for value in keras.tree.flatten(model.loss)
+        if inspect.isfunction(value)
+    }
+    try:
+        with keras.saving.custom_object_scope(functions):
+            wrapped.compile_from_config(model.get_compile_config())
+    except Exception as error:  # whatever a user's own objects raise
+        warnings.warn(
+            f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "
+            "compile() on the wrapped model.",
+            stacklevel=3,
+        )
+
+
+def finalize(model, strict=False):
+    """Remove the dead channels of a trained wrapped model.
+
+    A channel is dead where its compactor column is zero, or masked and below the method's
+    threshold, however it came to be so. Compactors are folded into the layers before them.
+
+    Args:
+        model: A model made by `wrap`; it is left as it is.
+        strict: Whether to raise where this function warns. Defaults to `False`.
+
+    Returns:
+        A plain Functional `keras.Model` with the layer names of the dense model, which can be
+        compiled, trained, saved, and loaded without this package. Its attribute `certificate` is a
+        `Certificate`: how far its outputs are from those of `model`.
+
+    Raises:
+        TypeError: Not a Keras model.
+        ValueError: A model without compactors; with `strict`, a target that is not met, a masked
+            channel above the threshold, or outputs that differ.
+    """
+    check_model(model)
+    method = getattr(model, "method", None)
+    compaction = Compaction(model, getattr(method, "input_shape", None))
+    dead = compaction.dead(method.threshold if method else ResRep.threshold)
+    keep = compaction.graph.keep_by_producer(~dead)
+    slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep)
+    certificate = _certify(model, slim, compaction, dead)
+    for complaint in _complaints(method, compaction, dead, certificate):
+        if strict:
+            raise ValueError(complaint)
+        warnings.warn(complaint, stacklevel=2)
+    slim.certificate = certificate
+    return slim
+
+
+def _certify(model, slim, compaction, dead):
+    inputs = example_inputs(model)
+    pairs = zip(*(keras.tree.flatten(m(inputs, training=False)) for m in (model, slim)))
+    pairs = [
+        [np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in pair] for pair in pairs
+    ]
+    absolute = max(np.abs(a - b).max() for a, b in pairs)
+    relative = max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12) for a, b in pairs)
+    cost = compaction.cost()
+    return Certificate(
+        max_absolute=float(absolute),
+        max_relative=float(relative),
+        macs_dense=cost(),
+        macs_slim=cost(~dead),
+        macs_left=cost(~dead) / max(1, cost()),
+    )
+
+
+def _complaints(method, compaction, dead, certificate):
+    masked = ~compaction.kept() & ~dead
+    if masked.any():
+        worst = compaction.norms()[masked].max()
+        yield (
+            f"{int(masked.sum())} masked channels are still above the threshold (largest norm "
+            f"{worst:.2g}) and were kept. Train to the end of the planned run before finalize()."
+        )
+    if method is not None and certificate.macs_left > 1 - method.target_reduction:
+        yield (
+            f"The target is not met: target_reduction={method.target_reduction}, but "
+            f"{1 - certificate.macs_left:.4f} of the MACs are removed. Train for the whole run that "
+            "fit() was started with; early stopping and the restoring of best weights bring the "
+            "unpruned model back."
+        )
+    if not certificate.max_relative <= TOLERANCE:
+        yield (
+            f"Slim and wrapped model differ by {certificate.max_relative:.2g} of the largest output."
+        )

@@ -1,0 +1,35 @@
+"""Installs resrep-keras: structured pruning that makes Keras models physically smaller."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+?)"', (ROOT / "resrep_keras" / "__init__.py").read_text()
+).group(1)
+
+EXAMPLES = ["tensorflow-datasets", "scikit-learn", "matplotlib"]
+
+setup(
+    name="resrep-keras",
+    version=VERSION,
+    description="Structured (channel) pruning that makes Keras models physically smaller.",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["resrep_keras", "resrep_keras.*"]),
+    python_requires=">=3.10",
+    install_requires=["tensorflow", "keras>=3.9", "absl-py", "numpy"],
+    extras_require={
+        "examples": EXAMPLES,
+        "tfmot": ["tensorflow-model-optimization", "tf-keras"],
+        "dev": [*EXAMPLES, "pytest", "ruff", "jax", "hypothesis"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

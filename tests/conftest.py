@@ -1,0 +1,22 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of what needs TensorFlow are skipped on other backends."""
+    if keras.backend.backend() != "tensorflow":
+        skip = pytest.mark.skip(reason="needs the TensorFlow backend")
+        for item in items:
+            if "tensorflow_only" in item.keywords:
+                item.add_marker(skip)

@@ -1,0 +1,69 @@
+"""What the law tests share."""
+
+import keras
+import numpy as np
+
+import resrep_keras
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.compaction import Compaction
+from resrep_keras.surgery.remove import example_inputs
+
+
+def outputs_of(model, seed=0):
+    values = model(example_inputs(model, seed=seed), training=False)
+    return [np.asarray(keras.ops.convert_to_numpy(v)) for v in keras.tree.flatten(values)]
+
+
+def difference(first, second, seed=0):
+    """Largest relative difference of two models' outputs."""
+    pairs = list(zip(outputs_of(first, seed), outputs_of(second, seed)))
+    assert pairs
+    return max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12) for a, b in pairs)
+
+
+def compactors(model):
+    return [layer for layer in model.layers if isinstance(layer, Compactor)]
+
+
+def scramble(model, seed=0):
+    """Kernels of compactors far from the identity, not symmetric."""
+    generator = np.random.default_rng(seed)
+    for layer in compactors(model):
+        noise = generator.normal(0.0, 0.3, layer.kernel.shape)
+        layer.kernel.assign(keras.ops.convert_to_numpy(layer.kernel) + noise)
+
+
+def random_keep(graph, groups, seed, share=0.4):
+    """A random keep array that leaves each producer a channel."""
+    generator = np.random.default_rng(seed)
+    kept = np.ones(graph.num_channels, bool)
+    for group in groups:
+        free = group.channels[~group.pinned]
+        kept[free] = generator.uniform(size=len(free)) > share
+        for producer in group.producers:
+            if not kept[producer.channels].any():
+                kept[producer.channels[0]] = True
+    return kept
+
+
+def kill(model, kept, compaction=None):
+    """Mask channels and set their columns to zero."""
+    compaction = compaction or Compaction(model)
+    compaction.set_masks(kept)
+    for layer in compactors(model):
+        mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)
+        layer.kernel.assign(layer.kernel * mask)
+
+
+def methods(**settings):
+    return [
+        resrep_keras.ResRep(target_reduction=0.2, **settings),
+        resrep_keras.ResRep(target_reduction=0.2, compactor="diagonal", **settings),
+        resrep_keras.MagnitudePruning(target_reduction=0.2, **settings),
+    ]
+
+
+def method_id(method):
+    """A short name that tells settings apart."""
+    parts = [type(method).__name__, getattr(method, "compactor", ""), "coupled" * method.coupled]
+    return "-".join(part for part in parts if part)

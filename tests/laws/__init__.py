@@ -1,0 +1,1 @@
+"""The laws of pruning, each over the whole zoo."""

@@ -1,0 +1,64 @@
+"""Law 3: finalize equals the masked model, and law 4: its cost is the predicted one."""
+
+import keras
+import pytest
+
+import resrep_keras
+from resrep_keras.methods.compaction import Compaction
+from tests import helpers, zoo
+
+METHODS = [
+    *helpers.methods(),
+    resrep_keras.ResRep(target_reduction=0.1, coupled=True),
+    resrep_keras.ResRep(target_reduction=0.1, coupled=True, compactor="full"),
+]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("method", METHODS, ids=helpers.method_id)
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_slim_equals_masked(name, method, seed):
+    model = zoo.build(name, seed)
+    wrapped = resrep_keras.wrap(model, method)
+    helpers.scramble(wrapped, seed)
+    compaction = Compaction(wrapped)
+    kept = helpers.random_keep(compaction.graph, compaction.groups, seed)
+    assert not kept.all()
+    helpers.kill(wrapped, kept, compaction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wrapped, "method", None)  # any masks, whatever the target
+        slim = resrep_keras.finalize(wrapped, strict=True)
+
+    assert helpers.difference(wrapped, slim, seed) <= 1e-4
+    assert slim.certificate.max_relative <= 1e-4
+    assert compaction.cost()(kept) == resrep_keras.count_macs(slim)
+    assert resrep_keras.count_params(slim) < resrep_keras.count_params(wrapped)
+    assert not helpers.compactors(slim)
+    assert type(slim) is type(keras.Model(slim.inputs, slim.outputs))
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_slim_keeps_the_dense_layer_names(name):
+    model = zoo.build(name)
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.1))
+    helpers.kill(wrapped, helpers.random_keep(*_graph_and_groups(wrapped), seed=1))
+    wrapped.method = None
+    slim = resrep_keras.finalize(wrapped)
+    assert {layer.name for layer in slim.layers} <= {layer.name for layer in model.layers} | {
+        x.name for x in model.inputs
+    }
+
+
+def _graph_and_groups(wrapped):
+    compaction = Compaction(wrapped)
+    return compaction.graph, compaction.groups
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_wrapped_groups_are_the_dense_groups(name):
+    model = zoo.build(name)
+    method = resrep_keras.ResRep(0.1, coupled=True)
+    wrapped = resrep_keras.wrap(model, method)
+    dense = {g.name: g.size for g in method.groups(resrep_keras.trace(model))}
+    assert {g.name: g.size for g in Compaction(wrapped).groups} == dense
