@@ -68,6 +68,33 @@ def mobilenet_v2(input_shape, num_classes):
     return keras.Model(inputs, layers.Dense(num_classes)(x), name="mobilenet_v2")
 
 
+def resnet50(input_shape=(224, 224, 3), num_classes=1000):
+    """ResNet-50 as in torchvision: the stride of a bottleneck is in its 3x3 convolution."""
+    inputs = keras.Input(input_shape)
+    x = layers.ZeroPadding2D(3)(inputs)
+    x = layers.Conv2D(64, 7, strides=2, use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
+    for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=1):
+        for block in range(blocks):
+            strides = 2 if block == 0 and stage > 1 else 1
+            y = _named_conv(x, width, 1, 1, f"stage{stage}_block{block}_conv1")
+            y = _named_conv(y, width, 3, strides, f"stage{stage}_block{block}_conv2")
+            y = conv_bn(y, 4 * width, 1, activation=None)
+            if block == 0:
+                x = conv_bn(x, 4 * width, 1, strides, activation=None)
+            x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="resnet50")
+
+
+def _named_conv(x, filters, kernel_size, strides, name):
+    x = layers.Conv2D(
+        filters, kernel_size, strides=strides, padding="same", use_bias=False, name=name
+    )(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
 NETS = {
     "small_resnet": small_resnet,
     "resnet20": lambda *args: resnet(20, *args),

@@ -22,6 +22,27 @@ def joint_norm(columns, num_channels):
     return np.where(seen, np.sqrt(squares), np.inf)
 
 
+def relative_to_layer(scores, groups, kept):
+    """Scores divided by the mean over their group's kept channels.
+
+    Norms of compactors drift apart between layers for reasons that say little of their channels:
+    before a normalisation, say, the scale of a whole layer is free. In a short run this drift would
+    remove whole layers.
+
+    Args:
+        scores: Float `(num_channels,)`.
+        groups: The `ChannelGroup`s to normalise.
+        kept: Bool `(num_channels,)`, the channels over which means are taken.
+    """
+    relative = scores.copy()
+    for group in groups:
+        peers = scores[group.channels][kept[group.channels]]
+        mean = peers[np.isfinite(peers)].mean() if len(peers) else 0.0
+        if mean > 0:
+            relative[group.channels] = scores[group.channels] / mean
+    return relative
+
+
 def kernel_norm(kernel, order):
     """L1 (`order=1`) or L2 (`order=2`) norm of each output channel's weights.
 

@@ -120,16 +120,27 @@ def bottleneck():
 
 @member
 def preactivation():
-    """Batch norm and activation before the convolution: zeros become constants."""
+    """ResNetV2: batch norm and activation before the convolution turn zeros into constants."""
     x = inputs = image()
     x = layers.Conv2D(6, 3, padding="same")(x)
-    y = layers.Activation("relu")(layers.BatchNormalization()(x))
-    y = layers.Conv2D(8, 1)(y)
-    y = layers.Activation("relu")(layers.BatchNormalization(center=False)(y))
+    for _ in range(2):
+        y = layers.Activation("relu")(layers.BatchNormalization()(x))
+        y = layers.Conv2D(5, 1)(y)
+        y = layers.Activation("relu")(layers.BatchNormalization(center=False)(y))
+        y = layers.Conv2D(6, 3, padding="same")(y)
+        x = layers.Add()([x, y])
+    return keras.Model(inputs, head(layers.ReLU()(layers.BatchNormalization()(x))))
+
+
+@member
+def constant_at_the_border():
+    """A channel that is read twice, once through a batch norm by a padded convolution."""
+    x = inputs = image()
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    y = layers.Activation("relu")(layers.BatchNormalization(scale=False)(x))
     y = layers.Conv2D(5, 3, padding="same")(y)
-    y = layers.Activation("relu")(layers.BatchNormalization()(y))
-    y = layers.Conv2D(6, 3, padding="same")(y)  # reads constants at a padded border
-    return keras.Model(inputs, head(layers.ReLU()(y)))
+    z = layers.Conv2D(4, 1, activation="relu")(x)
+    return keras.Model(inputs, head(layers.Concatenate()([y, z])))
 
 
 @member

@@ -89,8 +89,9 @@ class Compactor(keras.layers.Layer):
         elif rank == 2:
             outputs = ops.matmul(inputs, kernel)
         else:
-            data_format = "channels_last" if axis == rank - 1 else "channels_first"
-            outputs = ops.conv(inputs, kernel, data_format=data_format)
+            # Not every device convolves with the channels first.
+            outputs = ops.conv(ops.moveaxis(inputs, axis, -1), kernel, data_format="channels_last")
+            outputs = ops.moveaxis(outputs, -1, axis)
         return self.activation(outputs)
 
     def compute_output_shape(self, input_shape):

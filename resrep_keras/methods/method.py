@@ -7,6 +7,7 @@ lives in variables of the model and its optimizer.
 import inspect
 import math
 
+import keras
 import numpy as np
 
 from resrep_keras.budget import check_share, choose_keep
@@ -128,11 +129,12 @@ class Method:
 
     def get_config(self):
         names = inspect.signature(type(self).__init__).parameters
-        return {name: getattr(self, name) for name in names if name != "self"}
+        config = {name: getattr(self, name) for name in names if name != "self"}
+        return {name: keras.saving.serialize_keras_object(value) for name, value in config.items()}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
     def __eq__(self, other):
         return type(self) is type(other) and self.get_config() == other.get_config()
@@ -141,5 +143,6 @@ class Method:
         return hash(repr(self))
 
     def __repr__(self):
-        settings = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({settings})"

@@ -6,6 +6,7 @@ import numpy as np
 from resrep_keras.methods.method import Method
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.schedules import PaperSchedule, PlannedSchedule
+from resrep_keras.scores import relative_to_layer
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
 LARGEST_MATRIX = 2048
@@ -30,6 +31,8 @@ class ResRep(Method):
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
+        normalization: What is compared between layers: `"layer"`, a column's norm relative to
+            its layer's mean, or `"none"`, the norm itself as in the paper. Defaults to `"layer"`.
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
             layers that it would more than double. Defaults to `"auto"`.
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
@@ -54,6 +57,7 @@ class ResRep(Method):
         penalty_strength=1e-4,
         momentum=0.9,
         schedule=None,
+        normalization="layer",
         compactor="auto",
         threshold=1e-5,
         total_steps=None,
@@ -62,6 +66,8 @@ class ResRep(Method):
         super().__init__(target_reduction, min_channels, min_share, exclude, coupled, input_shape)
         if compactor not in ("auto", "full", "diagonal"):
             raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
+        if normalization not in ("layer", "none"):
+            raise ValueError(f"Expected normalization 'layer' or 'none'; got {normalization!r}.")
         if not threshold >= 0:
             raise ValueError(f"Expected threshold >= 0; got {threshold!r}.")
         if total_steps is not None and (not isinstance(total_steps, int) or total_steps < 1):
@@ -71,6 +77,7 @@ class ResRep(Method):
         self.penalty_strength = penalty_strength
         self.momentum = momentum
         self.schedule = PlannedSchedule() if schedule is None else schedule
+        self.normalization = normalization
         self.compactor = compactor
         self.threshold = threshold
         self.total_steps = total_steps
@@ -84,7 +91,13 @@ class ResRep(Method):
         CIFAR-10), the rate annealed from 0.01 to 0 by a cosine. In a short run the penalty alone
         forgets nothing; `fit` says so before the first step.
         """
-        defaults = {"penalty_strength": 1e-4, "momentum": 0.99, "schedule": PaperSchedule()}
+        defaults = {
+            "penalty_strength": 1e-4,
+            "momentum": 0.99,
+            "schedule": PaperSchedule(),
+            "normalization": "none",
+            "compactor": "full",
+        }
         return cls(**{**defaults, **settings})
 
     def diagonal(self, graph, sites, layer_macs):
@@ -115,7 +128,7 @@ class ResRep(Method):
             return
         cost = compaction.cost()
         kept = self.choose(
-            compaction.graph, compaction.groups, compaction.norms(), cost, self.target(cost)
+            compaction.graph, compaction.groups, self.scores(compaction), cost, self.target(cost)
         )
         needed = -(-int((~kept).sum()) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
@@ -132,14 +145,20 @@ class ResRep(Method):
     def update(self, compaction, optimizer, plan, step):
         cost = compaction.cost()
         target = self.target(cost)
-        norms = compaction.norms()
-        # Not prunable here: no compactor, or a column that must stay.
-        everything = self.choose(compaction.graph, compaction.groups, norms, cost, target)
-        allowance = plan.allowance(step, int((~everything).sum()))
-        kept = self.choose(compaction.graph, compaction.groups, norms, cost, target, allowance)
+        scores = self.scores(compaction)
+        enough = self.choose(compaction.graph, compaction.groups, scores, cost, target)
+        allowance = plan.allowance(step, int((~enough).sum()))
+        kept = self.choose(compaction.graph, compaction.groups, scores, cost, target, allowance)
         compaction.set_masks(kept)
         if plan.forget_steps is not None:
             self._forget(compaction, optimizer, plan.forget_steps)
+
+    def scores(self, compaction):
+        """Importance of each channel: its joint column norm, normalised."""
+        norms = compaction.norms()
+        if self.normalization == "none":
+            return norms
+        return relative_to_layer(norms, compaction.groups, compaction.kept())
 
     def _forget(self, compaction, optimizer, forget_steps):
         for layer, _ in compaction.compactors:

@@ -1,0 +1,111 @@
+"""Law 7: imports obey the floors, and BUILD says the same."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "resrep_keras"
+
+# A module imports only from lower floors, or from the modules named for it.
+FLOORS = {
+    "graph.channels": (1, ()),
+    "graph.call": (1, ("graph.channels",)),
+    "graph.flow": (1, ("graph.channels",)),
+    "graph.walk": (1, ()),
+    "graph.trace": (1, ("graph.call", "graph.channels", "graph.flow", "graph.walk")),
+    "layers.compactor": (1, ("graph.channels", "graph.flow")),
+    "optimizers.penalty": (1, ()),
+    "scores": (1, ()),
+    "schedules": (1, ()),
+    "costs.macs": (2, ()),
+    "costs.params": (2, ()),
+    "costs.latency": (2, ()),
+    "surgery.rebuild": (2, ()),
+    "surgery.narrow": (2, ()),
+    "surgery.fold": (2, ("surgery.rebuild", "surgery.narrow")),
+    "surgery.remove": (2, ("surgery.fold", "surgery.narrow", "surgery.rebuild")),
+    "budget": (3, ()),
+    "methods.compaction": (4, ()),
+    "methods.method": (4, ()),
+    "methods.resrep": (4, ("methods.method",)),
+    "methods.magnitude": (4, ("methods.method",)),
+    "callbacks": (5, ()),
+    "workflow": (5, ("callbacks",)),
+    "export": (5, ()),
+    "explain": (5, ()),
+    "report": (5, ("plots",)),
+    "plots": (5, ()),
+}
+# Where TensorFlow and matplotlib may be used, inside functions.
+HEAVY = {"tensorflow": {"export", "costs.latency"}, "matplotlib": {"plots"}}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name != "__init__.py":
+            yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def imports(tree, top_level_only=False):
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path):
+    names = imports(ast.parse(path.read_text()))
+    inside = {n.removeprefix("resrep_keras.") for n in names if n.startswith("resrep_keras.")}
+    return inside & set(FLOORS)
+
+
+def test_every_module_has_a_floor():
+    assert {name for name, _ in modules()} == set(FLOORS)
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_imports_come_from_below(name):
+    path = PACKAGE / (name.replace(".", "/") + ".py")
+    floor, named = FLOORS[name]
+    for other in own_imports(path):
+        assert FLOORS[other][0] < floor or other in named, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_heavy_libraries_are_imported_late_and_in_few_places(library):
+    for name, path in modules():
+        tree = ast.parse(path.read_text())
+        used = any(n.split(".")[0] == library for n in imports(tree))
+        assert not used or name in HEAVY[library], f"{name} uses {library}"
+        assert not any(n.split(".")[0] == library for n in imports(tree, top_level_only=True))
+
+
+def _targets(kind):
+    tree = ast.parse((ROOT / "BUILD").read_text())
+    for node in tree.body:
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and call.func.id == kind:
+            yield {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+
+
+def test_build_names_each_room_with_the_rooms_it_imports():
+    rooms = {target["name"]: target for target in _targets("py_library")}
+    home = {src: name for name, target in rooms.items() for src in target["srcs"]}
+    for name, path in modules():
+        src = str(path.relative_to(ROOT))
+        assert src in home, f"{src} is in no py_library of BUILD"
+        needed = {home["resrep_keras/" + o.replace(".", "/") + ".py"] for o in own_imports(path)}
+        needed -= {home[src]}
+        deps = {dep.removeprefix(":") for dep in rooms[home[src]].get("deps", [])}
+        assert needed <= deps, f"{home[src]} lacks deps {needed - deps} for {name}"
+
+
+def test_build_names_each_test_file():
+    files = {src for target in _targets("py_test") for src in target["srcs"]}
+    found = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("test_*.py")}
+    assert files == found
