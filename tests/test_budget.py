@@ -15,9 +15,7 @@ from tests import zoo
 
 def two_layers():
     """Dense 2 -> 3 -> 4 -> 1: MACs 2 a + a b + b."""
-    model = keras.Sequential(
-        [keras.Input((2,)), layers.Dense(3), layers.Dense(4), layers.Dense(1)]
-    )
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3), layers.Dense(4), layers.Dense(1)])
     graph = resrep_keras.trace(model)
     return graph, MacCost(graph)
 

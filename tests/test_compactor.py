@@ -8,7 +8,8 @@ from resrep_keras import Compactor
 
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize(
-    ("shape", "axis"), [((7,), -1), ((4, 7), -1), ((3, 4, 7), -1), ((7, 3, 4), 1), ((2, 3, 4, 7), -1)]
+    ("shape", "axis"),
+    [((7,), -1), ((4, 7), -1), ((3, 4, 7), -1), ((7, 3, 4), 1), ((2, 3, 4, 7), -1)],
 )
 def test_applies_its_matrix_along_the_channel_axis(shape, axis, diagonal):
     layer = Compactor(diagonal=diagonal, axis=axis)

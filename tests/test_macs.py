@@ -27,10 +27,7 @@ def test_conv_and_dense_as_arithmetic():
     x = layers.Dense(7)(x)
     model = keras.Model(inputs, x)
     expected = (
-        5 * 6 * (3 * 5 * 3) * 8
-        + 3 * 4 * (3 * 3) * 16
-        + 3 * 4 * (16 // 2) * 6
-        + (3 * 4 * 6) * 7
+        5 * 6 * (3 * 5 * 3) * 8 + 3 * 4 * (3 * 3) * 16 + 3 * 4 * (16 // 2) * 6 + (3 * 4 * 6) * 7
     )
     assert resrep_keras.count_macs(model) == expected
 

@@ -66,7 +66,9 @@ def test_compile_wraps_any_optimizer_once(optimizer):
 def test_a_compiled_dense_model_stays_compiled():
     dense = zoo.build("residual")
     rate = keras.optimizers.schedules.CosineDecay(0.03, 40)
-    dense.compile(keras.optimizers.SGD(rate, momentum=0.7, clipnorm=1.0), loss(), metrics=["accuracy"])
+    dense.compile(
+        keras.optimizers.SGD(rate, momentum=0.7, clipnorm=1.0), loss(), metrics=["accuracy"]
+    )
     model = resrep_keras.wrap(dense)
     inner = model.optimizer.inner_optimizer
     assert str(inner.get_config()) == str(dense.optimizer.get_config())

@@ -125,8 +125,8 @@ class MacCost:
         # One flat array of channel ids: a keep array is counted for all layers in one pass.
         self._coefficients = np.array(coefficients, np.int64)
         self._ids = np.concatenate(factors or [np.zeros(0, np.int64)])
-        self._starts = np.cumsum([0] + [len(factor) for factor in factors])[:-1]
-        self._terms = np.cumsum([0] + lengths)[:-1]
+        self._starts = np.cumsum([0, *map(len, factors)])[:-1]
+        self._terms = np.cumsum([0, *lengths])[:-1]
 
     def _totals(self, kept):
         if not self.names:

@@ -31,8 +31,8 @@ class ResRep(Method):
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
-        normalization: What is compared between layers: `"layer"`, a column's norm relative to
-            its layer's mean, or `"none"`, the norm itself as in the paper. Defaults to `"layer"`.
+        normalization: What is compared between layers: `"none"`, the norm itself as in the paper,
+            or `"layer"`, a norm relative to its layer's mean. Defaults to `"none"`.
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
             layers that it would more than double. Defaults to `"auto"`.
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
@@ -57,7 +57,7 @@ class ResRep(Method):
         penalty_strength=1e-4,
         momentum=0.9,
         schedule=None,
-        normalization="layer",
+        normalization="none",
         compactor="auto",
         threshold=1e-5,
         total_steps=None,
@@ -95,7 +95,6 @@ class ResRep(Method):
             "penalty_strength": 1e-4,
             "momentum": 0.99,
             "schedule": PaperSchedule(),
-            "normalization": "none",
             "compactor": "full",
         }
         return cls(**{**defaults, **settings})

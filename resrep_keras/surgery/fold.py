@@ -3,6 +3,7 @@
 import numpy as np
 from keras import layers, ops
 
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow
@@ -81,20 +82,15 @@ def fold(model, dead):
             matrix = scale[:, None] * matrix
             drop.add(source.name)
             source = maker[source.input_ids[0]]
-        elif compactor.diagonal and not _scales_only(source.operation):
-            matrix = np.diag(matrix)
         everything = tuple(
             np.ones(flow.expanded([a]).labels.size, bool) for flow, a in _axes(source)
         )
-        config, weights = narrow(source.operation, Part(everything, matrix, shift=shift))
+        rule = rule_of(narrow, source.operation)
+        config, weights = rule(source.operation, Part(everything, matrix, shift=shift))
         if compactor.activation is not None and hasattr(source.operation, "activation"):
             config["activation"] = compactor.activation
         change[source.name] = (config, weights)
     return rebuild(model, change, drop=drop)
-
-
-def _scales_only(layer):
-    return isinstance(layer, (layers.BatchNormalization, layers.DepthwiseConv2D))
 
 
 def _axes(call):

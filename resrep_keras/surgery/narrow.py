@@ -18,8 +18,8 @@ class Part:
 
     Args:
         keep_in: For each input, a bool array along the channel axis.
-        keep_out: Bool `(channels,)`, or a float matrix `(channels, new channels)` by which the
-            output is multiplied.
+        keep_out: What becomes of the output channels, in one of the forms of `take`: selected,
+            scaled, or mixed.
         constants: Values `(channels,)` that the removed channels of the first input hold, or
             `None` where they hold zero.
         shift: Added to the new output channels. Defaults to 0.
@@ -45,10 +45,17 @@ def narrow(layer, part):
 
 
 def take(array, axis, keep):
-    """Select entries of `axis` by a bool mask, or combine them by a matrix ``(old, new)``."""
+    """Select entries of `axis` by a bool mask, scale them by a vector, or mix them by a matrix.
+
+    Args:
+        array: The weights.
+        axis: Their channel axis.
+        keep: Bool `(old,)`, float `(old,)` or float `(old, new)`.
+    """
     if keep.dtype == bool:
         return np.compress(keep, array, axis)
-    return np.moveaxis(np.tensordot(array, keep, axes=(axis, 0)), -1, axis)
+    moved = np.moveaxis(array, axis, -1)
+    return np.moveaxis(moved * keep if keep.ndim == 1 else moved @ keep, -1, axis)
 
 
 def weights_of(layer):
@@ -93,27 +100,22 @@ def _dense(layer: layers.Dense, part):
 
 @narrow.register
 def _depthwise(layer: layers.DepthwiseConv2D, part):
-    """Here a float `keep_out` is a vector of factors: a matrix cannot be merged."""
     old = weights_of(layer)
-    kernel, bias = old["kernel"], old.get("bias")
-    if part.keep_out.dtype == bool:
-        kernel = take(kernel, 2, part.keep_in[0])
-        bias = None if bias is None else take(bias, 0, part.keep_out)
-    else:
-        factors = np.diag(part.keep_out) if part.keep_out.ndim == 2 else part.keep_out
-        kernel = kernel * factors.reshape(kernel.shape[2:])
-        bias = None if bias is None else bias * factors
-    return {}, [kernel] if bias is None else [kernel, bias]
+    shape = (*old["kernel"].shape[:2], -1, layer.depth_multiplier)
+    # Output channel c * depth_multiplier + j comes from input channel c.
+    flat = old["kernel"].reshape(*shape[:2], -1)
+    new = [take(flat, -1, part.keep_out).reshape(shape)]
+    return {}, new + ([take(old["bias"], 0, part.keep_out)] if layer.use_bias else [])
 
 
 @narrow.register
 def _batch_norm(layer: layers.BatchNormalization, part):
     scale, offset, mean, variance = batch_norm_weights(layer)
     if part.keep_out.dtype == bool:
-        kept = [scale] * layer.scale + [offset] * layer.center + [mean, variance]
-        return {}, [take(w, 0, part.keep_out) for w in kept]
-    factors = np.diag(part.keep_out) if part.keep_out.ndim == 2 else part.keep_out
-    return {"scale": True, "center": True}, [scale * factors, offset * factors, mean, variance]
+        old = [scale] * layer.scale + [offset] * layer.center + [mean, variance]
+        return {}, [take(weight, 0, part.keep_out) for weight in old]
+    scaled = [take(weight, 0, part.keep_out) for weight in (scale, offset)]
+    return {"scale": True, "center": True}, [*scaled, mean, variance]
 
 
 def batch_norm_weights(layer):

@@ -90,12 +90,13 @@ def _targets(kind):
     for node in tree.body:
         call = node.value if isinstance(node, ast.Expr) else None
         if isinstance(call, ast.Call) and call.func.id == kind:
-            yield {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+            known = [k for k in call.keywords if isinstance(k.value, (ast.List, ast.Constant))]
+            yield {k.arg: ast.literal_eval(k.value) for k in known}
 
 
 def test_build_names_each_room_with_the_rooms_it_imports():
     rooms = {target["name"]: target for target in _targets("py_library")}
-    home = {src: name for name, target in rooms.items() for src in target["srcs"]}
+    home = {src: name for name, target in rooms.items() for src in target.get("srcs", ())}
     for name, path in modules():
         src = str(path.relative_to(ROOT))
         assert src in home, f"{src} is in no py_library of BUILD"
@@ -106,6 +107,8 @@ def test_build_names_each_room_with_the_rooms_it_imports():
 
 
 def test_build_names_each_test_file():
-    files = {src for target in _targets("py_test") for src in target["srcs"]}
+    targets = list(_targets("py_test"))
+    assert all(target["args"][0] == target["srcs"][0] for target in targets)
+    files = {target["srcs"][0] for target in targets}
     found = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("test_*.py")}
     assert files == found

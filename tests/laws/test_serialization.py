@@ -29,7 +29,14 @@ def compiled(name="residual"):
 def fit(model, epochs, initial_epoch=0, **kwargs):
     x, y = data()
     model.fit(
-        x, y, batch_size=8, epochs=epochs, initial_epoch=initial_epoch, shuffle=False, verbose=0, **kwargs
+        x,
+        y,
+        batch_size=8,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        shuffle=False,
+        verbose=0,
+        **kwargs,
     )
     return model
 
