@@ -43,12 +43,24 @@ def load_idx(folder):
 
 
 def load_tfds(name, data_dir=None):
-    """Return a tfds image classification set (``image``, ``label``) as ``(train, test)`` pairs."""
+    """Return a tfds set of equally sized images with labels as ``(train, test)`` pairs.
+
+    The test part is the split ``test``, else ``validation``, else the last tenth of ``train``.
+    """
     import tensorflow_datasets as tfds
 
-    data = tfds.load(name, data_dir=data_dir, batch_size=-1, as_supervised=True)
-    pairs = [tfds.as_numpy(data[split]) for split in ("train", "test")]
-    return tuple((x.astype("float32") / 255.0, y.astype("int32")) for x, y in pairs)
+    builder = tfds.builder(name, data_dir=data_dir)
+    builder.download_and_prepare()
+    known = set(builder.info.splits) or {"train", "test"}
+    held_out = next((split for split in ("test", "validation") if split in known), None)
+    splits = ["train", held_out] if held_out else ["train[:90%]", "train[90%:]"]
+    parts = []
+    for split in splits:
+        batches = builder.as_dataset(split=split, batch_size=1024, as_supervised=True)
+        images, labels = zip(*tfds.as_numpy(batches))
+        images = np.concatenate(images).astype("float32") / 255.0
+        parts.append((images, np.concatenate(labels).astype("int32")))
+    return tuple(parts)
 
 
 def load(name, data_dir=None):

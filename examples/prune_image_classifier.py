@@ -47,7 +47,8 @@ def train(model, data, epochs, folder):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    backup = keras.callbacks.BackupAndRestore(folder)
+    # The backup stays until the finished model is written.
+    backup = keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
     model.fit(
         x,
         y,

@@ -34,7 +34,10 @@ class WrappedModel(keras.Model):
     def compile(self, optimizer="rmsprop", *args, **kwargs):
         optimizer = keras.optimizers.get(optimizer)
         if find_penalty_optimizer(optimizer) is None:
-            optimizer = self.method.optimizer(optimizer)
+            if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
+                optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
+            else:
+                optimizer = self.method.optimizer(optimizer)
         super().compile(optimizer, *args, **kwargs)
 
     def compile_from_config(self, config):

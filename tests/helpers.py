@@ -64,6 +64,8 @@ def methods(**settings):
 
 
 def method_id(method):
-    """A short name that tells settings apart."""
+    """A short name that tells settings apart; other parameters name themselves."""
+    if isinstance(method, int):
+        return str(method)
     parts = [type(method).__name__, getattr(method, "compactor", ""), "coupled" * method.coupled]
     return "-".join(part for part in parts if part)

@@ -143,6 +143,35 @@ def test_a_custom_activation_is_probed():
         assert graph.groups[0].prunable is prunable
 
 
+def test_a_rule_registered_from_outside_frees_a_layer():
+    from resrep_keras.graph.flow import flow
+
+    class Halve(layers.Layer):
+        def call(self, inputs):
+            return inputs / 2
+
+    def model():
+        x = inputs = keras.Input((6, 6, 2))
+        x = Halve()(layers.Conv2D(4, 3)(x))
+        return keras.Model(inputs, layers.Conv2D(2, 1)(x))
+
+    assert not resrep_keras.trace(model()).groups[0].prunable
+
+    @flow.register(Halve)
+    def _(layer, call):
+        return call.input.replace(shape=call.output_shape)
+
+    assert resrep_keras.trace(model()).groups[0].prunable
+
+
+def test_concatenation_along_an_unknown_axis_pins():
+    a, b = keras.Input((None, 4, 3)), keras.Input((None, 4, 3))
+    x = layers.Concatenate(axis=1)([layers.Conv2D(5, 1)(a), layers.Conv2D(5, 1)(b)])
+    graph = resrep_keras.trace(keras.Model([a, b], layers.Conv2D(2, 1)(x)))
+    assert not any(g.prunable for g in graph.groups)
+    assert "concatenation of unknown sizes" in graph.groups[0].reason
+
+
 def test_trace_leaves_the_model_alone():
     model = zoo.build("residual")
     before = model.get_config()

@@ -7,6 +7,7 @@ from keras import layers
 
 import resrep_keras
 from resrep_keras import MagnitudePruning, PenaltyOptimizer, PruningCallback, ResRep
+from resrep_keras.methods.compaction import Compaction
 from tests import helpers, zoo
 
 pytestmark = pytest.mark.tensorflow_only
@@ -61,6 +62,29 @@ def test_compile_wraps_any_optimizer_once(optimizer):
     own = PenaltyOptimizer("sgd", penalty_strength=1e-3)
     model.compile(own, loss())
     assert model.optimizer is own
+
+
+def test_a_loss_scale_stays_outside():
+    model = wrapped(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01)))
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert isinstance(model.optimizer.inner_optimizer, PenaltyOptimizer)
+    x, y = data()
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0)
+    resrep_keras.finalize(model, strict=True)
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_normalization_decides_what_is_compared(normalization):
+    model = wrapped(ResRep(0.05, normalization=normalization), name="chain")
+    first, second = helpers.compactors(model)[:2]
+    first.kernel.assign(first.kernel * 3.0)  # a large layer with one relatively small channel
+    first.kernel.assign(first.kernel * np.array([0.5, 1, 1, 1, 1, 1]))
+    compaction = Compaction(model)
+    scores = model.method.scores(compaction)
+    in_first = scores[compaction.compactors[0][1]].min()
+    in_second = scores[compaction.compactors[1][1]].min()
+    assert (in_first < in_second) == (normalization == "layer")
+    assert second.column_norms().max() == 1
 
 
 def test_a_compiled_dense_model_stays_compiled():
@@ -262,6 +286,7 @@ BAD = [
     (lambda: ResRep(min_share=1.0), ValueError, r"min_share in \[0, 1\); got 1.0"),
     (lambda: ResRep(exclude="conv"), TypeError, "list of layer names; got the str 'conv'"),
     (lambda: ResRep(compactor="none"), ValueError, "'auto', 'full' or 'diagonal'; got 'none'"),
+    (lambda: ResRep(normalization="cost"), ValueError, "'layer' or 'none'; got 'cost'"),
     (lambda: ResRep(penalty_strength=-1), ValueError, "penalty_strength >= 0; got -1"),
     (lambda: MagnitudePruning(order=3), ValueError, "order 1 .* or 2 .*; got 3"),
     (

@@ -152,10 +152,10 @@ class Call:
         )
 
     def concatenate(self, flows, axis):
-        flows = [flow.expanded([axis]) for flow in flows]
-        ranks = {len(flow.shape) for flow in flows}
-        if len(ranks) > 1 or any(f.shape[axis] is None for f in flows):
+        """The channels of all flows in a row, where `axis` is their channel axis."""
+        if any(flow.shape[axis] is None for flow in flows):
             return self.pin_all("a concatenation of unknown sizes")
+        flows = [flow.expanded([axis]) for flow in flows]
         shapes = [np.array(flow.labels.shape) for flow in flows]
         common = np.max(shapes, axis=0)
         common[axis] = 0

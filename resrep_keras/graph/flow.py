@@ -166,7 +166,9 @@ def _softmax(layer: layers.Softmax, call):
 
 @flow.register
 def _prelu(layer: layers.PReLU, call):
-    return call.input
+    """Slopes that differ between positions turn a constant into values that do."""
+    spatial = np.delete(layer.alpha.shape, call.input.channel_axis - 1)
+    return call.uneven(call.input) if (spatial > 1).any() else call.input
 
 
 @register(
@@ -327,7 +329,7 @@ def _multiplying_operation(operation, call):
 UNARY = (
     "abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh "
     "relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
-    "log_sigmoid mish celu erf reciprocal isnan"
+    "log_sigmoid mish celu erf reciprocal"
 ).split()
 
 for _name in filter(lambda name: hasattr(ops, name), UNARY):  # older Keras has fewer
