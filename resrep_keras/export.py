@@ -11,7 +11,7 @@ import numpy as np
 from resrep_keras.costs.latency import TFLiteRunner, to_tflite
 from resrep_keras.graph.walk import check_model
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.remove import example_inputs
+from resrep_keras.surgery.forward import example_inputs, run
 
 
 def export(model, path):
@@ -46,14 +46,13 @@ def export(model, path):
             f"SavedModel; got '{path}'."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write, run = FORMATS[suffix]
+    write, read = FORMATS[suffix]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fresh = pathlib.Path(folder) / (path.name or "model")
         write(model, fresh)
         _replace(fresh, path, pathlib.Path(folder))
     inputs = example_inputs(model, batch_size=1)
-    expected = _arrays(model(inputs, training=False))
-    actual = run(path, model, inputs)
+    expected, actual = keras.tree.flatten(run(model, inputs)), read(path, inputs)
     return max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
     )
@@ -67,18 +66,12 @@ def _replace(fresh, path, folder):
     shutil.rmtree(folder / "replaced", ignore_errors=True)
 
 
-def _arrays(outputs):
-    flat = keras.tree.flatten(outputs)
-    return [np.asarray(keras.ops.convert_to_numpy(value), np.float64) for value in flat]
-
-
 def _write_keras(model, path):
     model.save(path)
 
 
-def _run_keras(path, model, inputs):
-    del model
-    return _arrays(keras.models.load_model(path)(inputs, training=False))
+def _run_keras(path, inputs):
+    return keras.tree.flatten(run(keras.models.load_model(path), inputs))
 
 
 def _write_saved_model(model, path):
@@ -90,20 +83,18 @@ def _write_saved_model(model, path):
     model.export(path, format="tf_saved_model", verbose=False)
 
 
-def _run_saved_model(path, model, inputs):
-    del model
+def _run_saved_model(path, inputs):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))  # its functions die with it
-    return _arrays(loaded.serve(inputs))
+    return [np.asarray(value, np.float64) for value in keras.tree.flatten(loaded.serve(inputs))]
 
 
 def _write_tflite(model, path):
     path.write_bytes(to_tflite(model))
 
 
-def _run_tflite(path, model, inputs):
-    del model
+def _run_tflite(path, inputs):
     runner = TFLiteRunner(path.read_bytes())
     runner.set_inputs(keras.tree.flatten(inputs))
     runner.invoke()

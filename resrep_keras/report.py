@@ -12,7 +12,7 @@ from resrep_keras.costs.latency import keras_latency, tflite_latency, to_tflite
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
 from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.remove import example_inputs
+from resrep_keras.surgery.forward import example_inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,11 @@ import numpy as np
 import resrep_keras
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.methods.compaction import Compaction
-from resrep_keras.surgery.remove import example_inputs
+from resrep_keras.surgery.forward import example_inputs, run
 
 
 def outputs_of(model, seed=0):
-    values = model(example_inputs(model, seed=seed), training=False)
-    return [np.asarray(keras.ops.convert_to_numpy(v)) for v in keras.tree.flatten(values)]
+    return keras.tree.flatten(run(model, example_inputs(model, seed=seed)))
 
 
 def difference(first, second, seed=0):

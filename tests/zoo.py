@@ -278,6 +278,20 @@ def spatial():
     return keras.Model(inputs, head(layers.Conv2D(6, 1, activation="gelu")(x)))
 
 
+def channels_first():
+    """Every layer but the pooling says that channels come first."""
+    first = {"data_format": "channels_first"}
+    x = inputs = keras.Input((3, 8, 7))
+    x = layers.Conv2D(6, 3, **first)(x)
+    x = layers.ReLU()(layers.BatchNormalization(axis=1)(x))
+    x = layers.DepthwiseConv2D(3, **first)(x)
+    y = layers.Conv2D(1, 1, activation="relu", **first)(x)
+    x = layers.Conv2D(5, 2, padding="same", activation="relu", **first)(x)
+    x = layers.Concatenate(axis=1)([x, y])
+    x = layers.Flatten(**first)(layers.MaxPooling2D(**first)(x))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 @member
 def softplus_border():
     """An activation with f(0) != 0 before a padded convolution cannot be folded."""
@@ -286,6 +300,10 @@ def softplus_border():
     x = layers.Conv2D(5, 3, padding="same", activation="softplus")(x)
     x = layers.Conv2D(4, 2, activation="relu")(x)
     return keras.Model(inputs, head(x))
+
+
+if keras.backend.backend() != "tensorflow":  # which convolves so on a GPU only
+    member(channels_first)
 
 
 def randomise(model, seed=0):

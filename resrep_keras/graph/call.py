@@ -15,7 +15,8 @@ class Call:
         inputs, outputs: One `Flow` for each symbolic tensor.
         tensors: The recorded input and output tensors.
         output_shapes: Their shapes.
-        consumed: Axis along which the layer's weights read the first input, or `None`.
+        axis_in, axis_out: Axes along which the layer's weights see channels, or `None`.
+        consumes: Whether weights mix the channels of the first input.
     """
 
     def __init__(self, tracer, index, operation, args, kwargs, tensors, outputs):
@@ -27,7 +28,8 @@ class Call:
         self.tensors = tuple(tensors), tuple(outputs)  # kept alive: their ids are names
         self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
         self.inputs = self.outputs = ()
-        self.consumed = None
+        self.axis_in = self.axis_out = None
+        self.consumes = False
 
     @property
     def input_ids(self):
@@ -64,6 +66,7 @@ class Call:
 
     def vector(self, flow, axis):
         """The flow with one label for each entry of `axis`; pinned where others vary, too."""
+        self.axis_in = axis
         others = [a for a, size in enumerate(flow.labels.shape) if size > 1 and a != axis]
         if others:
             self.pin(flow, "channels that lie along another axis than the layer expects")
@@ -72,6 +75,7 @@ class Call:
 
     def produce(self, axis, count):
         """New channels along `axis` of the first output; the same ones at each call of a layer."""
+        self.axis_out = axis
         labels = self._tracer.labels_of(self.operation, count)
         shape = [1] * len(self.output_shape)
         shape[axis] = count
@@ -88,7 +92,7 @@ class Call:
             padded: Whether the weights also read zeros beyond the border.
         """
         flow = self.vector(flow, axis)
-        self.consumed = axis
+        self.consumes = True
         allowed = State.ZERO if padded or self._tracer.is_shared(self.operation) else folds
         stuck = flow.state > allowed
         if stuck.any():
@@ -96,6 +100,7 @@ class Call:
 
     def site(self, flow, axis, gate=False):
         """A compactor can stand here: behind a producer, or as a gate behind a fixed scale."""
+        self.axis_out = axis
         return self._tracer.site(self, flow, axis, gate)
 
     def constant(self, flow):

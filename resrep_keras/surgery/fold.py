@@ -94,4 +94,4 @@ def fold(model, dead):
 
 
 def _axes(call):
-    return [(flow, call.consumed if call.consumed is not None else -1) for flow in call.inputs]
+    return [(flow, -1 if call.axis_in is None else call.axis_in) for flow in call.inputs]

@@ -6,7 +6,7 @@ from resrep_keras.graph.walk import symbolic_tensors, walk
 
 
 def rebuild(model, change=None, behind=None, drop=()):
-    """Copy a model with all its weights, so that the copy shares nothing with it.
+    """Copy a model with all its weights, so that the copy shares no variable with it.
 
     Args:
         model: Functional or Sequential model.
@@ -42,18 +42,23 @@ def rebuild(model, change=None, behind=None, drop=()):
 def copy_operation(operation, changes=None):
     """A fresh layer or operation of the same configuration, some entries changed.
 
+    What has no weights and cannot be made from its configuration, such as a Lambda layer, is shared
+    with the original: it holds nothing that training could change.
+
     Raises:
-        ValueError: The layer cannot be made from its configuration.
+        ValueError: A layer with weights cannot be made from its configuration.
     """
     if isinstance(operation, keras.Model):
         return keras.models.clone_model(operation)
     try:
         return type(operation).from_config({**operation.get_config(), **(changes or {})})
     except (NotImplementedError, TypeError, ValueError) as error:
+        if not changes and not getattr(operation, "weights", ()):
+            return operation
         raise ValueError(
             f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from its "
-            "configuration. Give it a get_config() that holds every constructor argument. "
-            f"The error was: {error}"
+            "configuration. Give it a get_config() that holds every constructor argument, and a "
+            f"constructor that passes **kwargs on to keras.layers.Layer. The error was: {error}"
         ) from error
 
 

@@ -2,13 +2,12 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from resrep_keras.graph.channels import State
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
-from resrep_keras.graph.walk import inputs_of
 from resrep_keras.surgery.fold import fold, insert_compactors
+from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.narrow import Part, narrow
 from resrep_keras.surgery.rebuild import rebuild
 
@@ -59,18 +58,19 @@ def narrow_dead(model, keep):
     constants = _read_constants(model, graph, kept)
     change = {}
     for call in graph.calls:
-        keeps_in = tuple(_keep_vector(graph, flow, kept) for flow in call.inputs)
-        keep_out = _keep_vector(graph, call.outputs[0], kept)
-        touched = not (keep_out.all() and all(k.all() for k in keeps_in))
+        keeps_in = tuple(_keep_vector(graph, flow, call.axis_in, kept) for flow in call.inputs)
+        keep_out = _keep_vector(graph, call.outputs[0], call.axis_out, kept)
+        touched = not (keep_out.all() and all(keep.all() for keep in keeps_in))
         holds_channels = getattr(call.operation, "weights", ()) or _has_rule(call.operation)
         if call.name in change or not touched or not holds_channels:
             continue
+        axis = call.outputs[0].channel_axis
         part = Part(
             keep_in=keeps_in,
             keep_out=keep_out,
             constants=constants.get(call.name),
-            output_shape=_narrow_shape(graph, call.outputs[0], kept),
-            axis=call.outputs[0].channel_axis,
+            output_shape=_with(call.output_shape, axis, int(keep_out.sum())),
+            axis=axis,
         )
         rule = rule_of(narrow, call.operation)
         change[call.name] = rule(call.operation, part)
@@ -81,18 +81,17 @@ def _has_rule(operation):
     return rule_of(narrow, operation) is not narrow.registry[object]
 
 
-def _keep_vector(graph, flow, kept):
-    axis = flow.channel_axis
-    labels = flow.expanded([axis]).labels if axis and flow.shape[axis] else flow.labels
+def _keep_vector(graph, flow, axis, kept):
+    """Which entries of the channel axis are kept; found from the labels where no layer says."""
+    axis = flow.channel_axis if axis is None else axis
+    labels = flow.labels
+    if axis and flow.shape[axis] is not None:
+        labels = flow.expanded([axis]).labels
     return graph.kept_labels(labels, kept).ravel()
 
 
-def _narrow_shape(graph, flow, kept):
-    shape = list(flow.shape)
-    axis = flow.channel_axis
-    if axis and shape[axis]:
-        shape[axis] = int(_keep_vector(graph, flow, kept).sum())
-    return tuple(shape)
+def _with(shape, axis, size):
+    return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def _read_constants(model, graph, kept):
@@ -102,33 +101,18 @@ def _read_constants(model, graph, kept):
     """
     readers = {}
     for call in graph.calls:
-        if call.consumed is None:
+        if not call.consumes:
             continue
-        flow = call.input.expanded([call.consumed])
+        flow = call.input.expanded([call.axis_in])
         removed = ~graph.kept_labels(flow.labels, kept)
         if (removed & (flow.state > State.ZERO)).any():
-            readers[call.name] = call.consumed
+            readers[call.name] = call.axis_in
     if not readers:
         return {}
     layers = {layer.name: layer for layer in model.layers}
     probe = keras.Model(model.inputs, {name: layers[name].input for name in readers})
-    values = probe(keras.tree.flatten(example_inputs(model, batch_size=1)), training=False)
+    values = run(probe, keras.tree.flatten(example_inputs(model, batch_size=1)))
     return {
-        name: np.moveaxis(
-            np.asarray(ops.convert_to_numpy(value), np.float64), readers[name], -1
-        ).reshape(-1, value.shape[readers[name]])[0]
+        name: np.moveaxis(value, readers[name], -1).reshape(-1, value.shape[readers[name]])[0]
         for name, value in values.items()
     }
-
-
-def example_inputs(model, batch_size=2, seed=0, size=64):
-    """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
-    generator = np.random.default_rng(seed)
-
-    def draw(tensor):
-        shape = (batch_size, *(size if n is None else n for n in tensor.shape[1:]))
-        if "int" in tensor.dtype or tensor.dtype == "bool":
-            return ops.convert_to_tensor(generator.integers(0, 2, shape), dtype=tensor.dtype)
-        return ops.convert_to_tensor(generator.normal(size=shape), dtype=tensor.dtype)
-
-    return keras.tree.map_structure(draw, inputs_of(model))

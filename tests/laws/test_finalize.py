@@ -14,7 +14,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize(("seed", "method"), enumerate(METHODS), ids=helpers.method_id)
+@pytest.mark.parametrize(("seed", "method"), list(enumerate(METHODS)), ids=helpers.method_id)
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_slim_equals_masked(name, method, seed):
     model = zoo.build(name, seed)

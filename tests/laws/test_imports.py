@@ -25,7 +25,11 @@ FLOORS = {
     "surgery.rebuild": (2, ()),
     "surgery.narrow": (2, ()),
     "surgery.fold": (2, ("surgery.rebuild", "surgery.narrow")),
-    "surgery.remove": (2, ("surgery.fold", "surgery.narrow", "surgery.rebuild")),
+    "surgery.forward": (2, ()),
+    "surgery.remove": (
+        2,
+        ("surgery.fold", "surgery.forward", "surgery.narrow", "surgery.rebuild"),
+    ),
     "budget": (3, ()),
     "methods.compaction": (4, ()),
     "methods.method": (4, ()),
