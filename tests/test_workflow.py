@@ -8,6 +8,7 @@ from keras import layers
 import resrep_keras
 from resrep_keras import MagnitudePruning, PenaltyOptimizer, PruningCallback, ResRep
 from resrep_keras.methods.compaction import Compaction
+from resrep_keras.schedules import PaperSchedule
 from tests import helpers, zoo
 
 pytestmark = pytest.mark.tensorflow_only
@@ -225,7 +226,7 @@ def test_paper_settings_in_a_short_run_are_refused_before_the_first_step():
 
 
 def test_paper_settings_work_where_the_budget_allows():
-    schedule = resrep_keras.methods.resrep.PaperSchedule(
+    schedule = PaperSchedule(
         warmup_epochs=1, interval=4, channels_per_selection=2
     )
     method = ResRep.paper(schedule=schedule, penalty_strength=0.1, momentum=0.9)
