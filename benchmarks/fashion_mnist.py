@@ -5,7 +5,7 @@
 Each seed trains a dense residual net, then goes on from it in three ways for the same number of
 epochs and with the same recipe: dense, pruned by ResRep with default settings, pruned by one-shot
 L1. Phases are kept in --work_dir, so that a run that was stopped goes on. Results go to
-benchmarks/results/fashion_mnist.json and .png.
+benchmarks/results/fashion_mnist.json, .md and .png.
 """
 
 import json
@@ -155,7 +155,40 @@ def summarise(seeds):
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "fashion_mnist.json").write_text(json.dumps(result, indent=1) + "\n")
     plot(records, result).savefig(RESULTS / "fashion_mnist.png", dpi=120)
-    print(json.dumps({k: result[k] for k in result if k != "widths"}, indent=1))
+    (RESULTS / "fashion_mnist.md").write_text(as_markdown(result))
+    print(as_markdown(result))
+
+
+def as_markdown(result):
+    first, second = result["epochs"]
+    titles = {
+        "dense": f"dense, {first} epochs",
+        "longer": f"dense, {first} + {second} epochs",
+        "resrep": f"ResRep, {first} + {second} epochs",
+        "l1": f"one-shot L1, {first} + {second} epochs",
+    }
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, "
+        "mean and sample standard deviation.",
+        "",
+        "| model | test accuracy (%) | MACs left (%) | TFLite latency, slim / dense |",
+        "|---|---|---|---|",
+    ]
+    for name, title in titles.items():
+        accuracy = f"{result['accuracy_mean'][name]:.2f} ± {result['accuracy_std'][name]:.2f}"
+        if name in result["macs_left"]:
+            left = f"{100 * np.mean(result['macs_left'][name]):.1f}"
+            latency = f"{np.mean(result['tflite_latency_ratio'][name]):.2f}"
+        else:
+            left, latency = "100", "1"
+        lines.append(f"| {title} | {accuracy} | {left} | {latency} |")
+    lines += [
+        "",
+        f"The dense net has {result['dense_macs']:,} MACs. Wrapped and slim model differ by at most "
+        f"{result['largest_relative_difference']:.1e} of the largest output. Latency is a ratio of "
+        "medians measured in turn, batch 1, one thread.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def plot(records, result):

@@ -226,9 +226,7 @@ def test_paper_settings_in_a_short_run_are_refused_before_the_first_step():
 
 
 def test_paper_settings_work_where_the_budget_allows():
-    schedule = PaperSchedule(
-        warmup_epochs=1, interval=4, channels_per_selection=2
-    )
+    schedule = PaperSchedule(warmup_epochs=1, interval=4, channels_per_selection=2)
     method = ResRep.paper(schedule=schedule, penalty_strength=0.1, momentum=0.9)
     model = wrapped(method, optimizer=keras.optimizers.SGD(0.05))
     x, y = data()

@@ -197,7 +197,9 @@ class _Tracer:
         ids[made.astype(np.int64)] = np.arange(len(made))
         channel_of = np.array([ids[r] for r in roots], np.int64)
         reasons = {int(ids[r]): self.labels.reason(r) for r in made.astype(np.int64)}
-        groups = [self._group(names, channel_of, reasons) for names in self._components(roots)]
+        components = self._components(roots)
+        sites = self._sites_of(components, channel_of, len(made))
+        groups = [self._group(n, channel_of, reasons, s) for n, s in zip(components, sites)]
         for call in self.calls:
             call.detach()
         return ChannelGraph(
@@ -225,15 +227,23 @@ class _Tracer:
             (sorted(m, key=order.index) for m in members.values()), key=lambda m: order.index(m[0])
         )
 
-    def _group(self, names, channel_of, reasons):
+    def _sites_of(self, components, channel_of, num_channels):
+        """For each component, the sites that any of its channels passes."""
+        owner = np.zeros(num_channels, np.int64)
+        for position, names in enumerate(components):
+            for name in names:
+                owner[channel_of[self.producers[name]]] = position
+        sites = [[] for _ in components]
+        for layer, (labels, axis, gate) in self._sites.items():
+            ids = channel_of[labels].ravel()
+            for position in np.unique(owner[ids[ids >= 0]]):
+                sites[position].append(Site(layer, ids, axis, gate))
+        return sites
+
+    def _group(self, names, channel_of, reasons, sites):
         channels = np.unique(np.concatenate([channel_of[self.producers[n]] for n in names]))
         pinned = np.array([reasons[int(c)] is not None for c in channels])
         reason = reasons[int(channels[0])] if pinned.all() else None
-        sites = []
-        for layer, (labels, axis, gate) in self._sites.items():
-            ids = channel_of[labels].ravel()
-            if np.isin(ids, channels).any():
-                sites.append(Site(layer, ids, axis, gate))
         producers = [Producer(n, channel_of[self.producers[n]], n in self.followers) for n in names]
         return ChannelGroup(names[0], channels, tuple(producers), tuple(sites), pinned, reason)
 
