@@ -28,7 +28,6 @@ setup(
         "dev": [*EXAMPLES, "pytest", "ruff", "jax", "hypothesis"],
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -44,8 +44,9 @@ def main(_):
         optimizer.apply(gradients, model.trainable_variables)
         return loss
 
+    pruning = resrep_keras.PruningCallback()
     callbacks = keras.callbacks.CallbackList(
-        [resrep_keras.PruningCallback()], model=model, epochs=FLAGS.epochs, steps=len(batches)
+        [pruning], model=model, epochs=FLAGS.epochs, steps=len(batches)
     )
     callbacks.on_train_begin()
     for epoch in range(FLAGS.epochs):
@@ -53,9 +54,8 @@ def main(_):
         for number, (images, labels) in enumerate(batches):
             loss = step(images, labels)
             callbacks.on_train_batch_end(number)
-        logs = {"loss": float(loss)}
-        callbacks.on_epoch_end(epoch, logs)
-        print(f"epoch {epoch + 1}: loss {logs['loss']:.3f}, MACs left {logs['macs_left']:.3f}")
+        callbacks.on_epoch_end(epoch)
+        print(f"epoch {epoch + 1}: loss {float(loss):.3f}, MACs left {pruning.macs_left():.3f}")
     callbacks.on_train_end()
 
     slim = resrep_keras.finalize(model)
