@@ -33,6 +33,7 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
 flags.DEFINE_integer("dense_epochs", 10, "Epochs of the first, dense phase.")
 flags.DEFINE_integer("epochs", 15, "Epochs of each second phase.")
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_enum("normalization", "none", ["none", "layer"], "What ResRep compares; see there.")
 flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
 flags.DEFINE_list("phases", [], "Train only these phases; all where empty.")
 flags.DEFINE_bool("summarise", True, "Whether to write the result files.")
@@ -99,7 +100,10 @@ def train_longer(data, seed):
 
 def train_resrep(data, seed):
     dense = Phase("dense", seed).load()
-    model = resrep_keras.wrap(dense, resrep_keras.ResRep(target_reduction=FLAGS.target_reduction))
+    method = resrep_keras.ResRep(
+        target_reduction=FLAGS.target_reduction, normalization=FLAGS.normalization
+    )
+    model = resrep_keras.wrap(dense, method)
     record = fit(model, data, FLAGS.epochs, seed)
     slim = resrep_keras.finalize(model, strict=True)
     return slim, {
