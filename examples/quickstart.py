@@ -3,7 +3,7 @@
     python examples/quickstart.py
     python examples/quickstart.py --target_reduction=0.7 --epochs=40
 
-Takes about two minutes on two cores.
+Takes under five minutes on two cores.
 """
 
 import os
