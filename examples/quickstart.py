@@ -20,6 +20,7 @@ import resrep_keras
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_float("min_share", 0.4, "Share of its channels that each layer keeps at least.")
 flags.DEFINE_integer("dense_epochs", 15, "Epochs of dense training.")
 flags.DEFINE_integer("epochs", 30, "Epochs of training while pruning.")
 flags.DEFINE_string("output_dir", "output/quickstart", "Where the models and the report go.")
@@ -44,7 +45,7 @@ def main(_):
     compile_model(dense, FLAGS.dense_epochs, steps)
     dense.fit(x, y, epochs=FLAGS.dense_epochs, validation_data=test, verbose=2)
 
-    method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction)
+    method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction, min_share=FLAGS.min_share)
     model = resrep_keras.wrap(dense, method)
     compile_model(model, FLAGS.epochs, steps)
     model.fit(x, y, epochs=FLAGS.epochs, validation_data=test, verbose=2)
