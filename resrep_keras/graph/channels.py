@@ -146,9 +146,6 @@ class Labels:
     def reason(self, label):
         return self._reason.get(self.find(int(label)))
 
-    def is_anchor(self, label):
-        return self.find(int(label)) in self._anchor
-
 
 @dataclasses.dataclass(frozen=True)
 class Producer:
