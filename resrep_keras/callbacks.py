@@ -45,7 +45,11 @@ class PruningCallback(keras.callbacks.Callback):
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-        self._compaction = Compaction(self.model, getattr(self.method, "input_shape", None))
+        self._compaction = Compaction(
+            self.model,
+            getattr(self.method, "input_shape", None),
+            getattr(self.method, "exact", True),
+        )
         self._cost = self._compaction.cost()
         self._plan = None
 

@@ -11,6 +11,7 @@ from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
 from resrep_keras.graph.trace import trace
 from resrep_keras.graph.walk import check_model
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.resrep import ResRep
 from resrep_keras.surgery.fold import fold, insert_compactors
@@ -126,13 +127,13 @@ def wrap(model, method=None):
             f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
             f"{method!r} of type {type(method).__name__}."
         )
-    check_model(model)
-    if any(isinstance(layer, Compactor) for layer in model.layers):
+    graph = trace(model, method.input_shape, method.exact)
+    if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
         raise ValueError(
             f"Model '{model.name}' is wrapped already: it has compactors. Train it, or finalize it "
             "before wrapping it again."
         )
-    sites, diagonal = method.prepare(trace(model, method.input_shape))
+    sites, diagonal = method.prepare(graph)
     copy = insert_compactors(model, sites, diagonal)
     wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
     if model.compiled:
@@ -179,10 +180,11 @@ def finalize(model, strict=False):
     """
     check_model(model)
     method = getattr(model, "method", None)
-    compaction = Compaction(model, getattr(method, "input_shape", None))
+    exact = getattr(method, "exact", True)
+    compaction = Compaction(model, getattr(method, "input_shape", None), exact)
     dead = compaction.dead(method.threshold if method else ResRep.threshold)
     keep = compaction.graph.keep_by_producer(~dead)
-    slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep)
+    slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep, exact)
     certificate = _certify(model, slim, compaction, dead)
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
     tolerance = HALF_TOLERANCE if half else TOLERANCE

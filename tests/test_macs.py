@@ -53,7 +53,7 @@ def test_shared_layers_count_at_each_call():
 
 def test_unknown_size_asks_for_an_input_shape():
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, name="first")])
-    with pytest.raises(ValueError, match=r"'first' depends on its output shape.*input_shape="):
+    with pytest.raises(ValueError, match=r"'first' depends on its input shape.*input_shape="):
         resrep_keras.count_macs(model)
     assert resrep_keras.count_macs(model, input_shape=(7, 8, 3)) == 5 * 6 * 9 * 3 * 4
 

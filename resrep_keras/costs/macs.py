@@ -1,8 +1,8 @@
 """Multiply-accumulates (MACs) of a model: one fused multiply-add is one MAC.
 
-Counted are the products of weights: convolutions and dense layers. Normalisation, activations,
-pooling and biases count nothing, as in the published figures of the field. `macs` is an open
-function; a rule answers with a `Term`, so that the cost is known for any number of channels.
+Counted are the products of convolutions, dense, recurrent and attention layers. Normalisation,
+activations, pooling and biases count nothing, as in the published figures of the field. `macs` is an
+open function; a rule answers with `Term`s, so that the cost is known for any number of channels.
 """
 
 import dataclasses
@@ -12,9 +12,12 @@ import math
 import numpy as np
 from keras import layers
 
-from resrep_keras.graph.flow import channel_axis, rule_of
+from resrep_keras.graph.flow import channel_axis, register_all, rule_of
+from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
+from resrep_keras.graph.rules_weights import EinsumAxes, is_depthwise
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import CANDIDATE, Gated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Term:
 
 @functools.singledispatch
 def macs(layer, call):
-    """Return the `Term` of one call of `layer`, or `None` where it multiplies no weights."""
+    """Return the `Term`s of one call of `layer`: one, a list, or `None` without weights."""
     return None
 
 
@@ -50,21 +53,40 @@ def _times(number, *others):
     return None if number is None else number * math.prod(others)
 
 
-@macs.register(layers.Conv1D)
-@macs.register(layers.Conv2D)
-@macs.register(layers.Conv3D)
+@register_all(macs, layers.Conv1D, layers.Conv2D, layers.Conv3D)
 def _conv(layer, call):
     axis = channel_axis(layer, len(call.input.shape))
     positions = _positions(call.output_shape, axis)
-    outputs = _made_labels(call, axis)
-    if layer.groups > 1:
-        per_channel = math.prod(layer.kernel_size) * call.input.shape[axis] // layer.groups
-        return Term(_times(positions, per_channel), (outputs,))
-    return Term(_times(positions, *layer.kernel_size), (_vector(call.input, axis), outputs))
+    outputs = _vector(call.outputs[0], axis)
+    inputs = _vector(call.input, axis)
+    if layer.groups > 1:  # the inputs of one group; groups keep equally many
+        inputs = inputs[: len(inputs) // layer.groups]
+    factors = (outputs,) if is_depthwise(layer, call.input.shape[axis]) else (inputs, outputs)
+    return Term(_times(positions, *layer.kernel_size), factors)
 
 
-@macs.register
-def _depthwise(layer: layers.DepthwiseConv2D, call):
+@register_all(macs, layers.SeparableConv1D, layers.SeparableConv2D)
+def _separable(layer, call):
+    axis = channel_axis(layer, len(call.input.shape))
+    positions = _positions(call.output_shape, axis)
+    inputs, outputs = _vector(call.input, axis), _vector(call.outputs[0], axis)
+    return [
+        Term(_times(positions, layer.depth_multiplier, *layer.kernel_size), (inputs,)),
+        Term(_times(positions, layer.depth_multiplier), (inputs, outputs)),
+    ]
+
+
+@register_all(macs, layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+def _transposed(layer, call):
+    """Each input position is multiplied with the whole kernel, as if no border cut it."""
+    axis = channel_axis(layer, len(call.input.shape))
+    positions = _positions(call.input.shape, axis)
+    factors = _vector(call.input, axis), _vector(call.outputs[0], axis)
+    return Term(_times(positions, *layer.kernel_size), factors)
+
+
+@register_all(macs, layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+def _depthwise(layer, call):
     axis = channel_axis(layer, len(call.input.shape))
     positions = _positions(call.output_shape, axis)
     return Term(_times(positions, *layer.kernel_size), (_vector(call.outputs[0], axis),))
@@ -74,7 +96,29 @@ def _depthwise(layer: layers.DepthwiseConv2D, call):
 def _dense(layer: layers.Dense, call):
     axis = len(call.input.shape) - 1
     positions = _positions(call.output_shape, axis)
-    return Term(positions, (_vector(call.input, axis), _made_labels(call, axis)))
+    return Term(positions, (_vector(call.input, axis), _vector(call.outputs[0], axis)))
+
+
+@macs.register
+def _einsum_dense(layer: layers.EinsumDense, call):
+    axes = EinsumAxes(layer)
+    if not axes.simple:  # nothing is removed: inputs times what each of them is multiplied with
+        reads, kernel = layer.equation.replace(" ", "").split("->")[0].split(",")
+        free = [
+            size
+            for letter, size in zip(kernel, layer.kernel.shape)
+            if letter not in reads.replace("...", "")
+        ]
+        return Term(_times(_positions(call.input.shape), *free), ())
+    axis = len(call.input.shape) + axes.input
+    out = len(call.output_shape) + axes.output
+    factors = _vector(call.input, axis), _vector(call.outputs[0], out)
+    return Term(_positions(call.output_shape, out), factors)
+
+
+@macs.register
+def _spectral(layer: layers.SpectralNormalization, call):
+    return rule_of(macs, layer.layer)(layer.layer, call)
 
 
 @macs.register
@@ -86,9 +130,88 @@ def _compactor(layer: Compactor, call):
     )
 
 
-def _made_labels(call, axis):
-    """Labels of the channels a layer makes, also where its activation has pinned the output."""
-    return _vector(call.outputs[0], axis)
+# --- recurrent and attention layers ------------------------------------------------------------
+
+
+def _recurrent(layer, call, units):
+    _, gates = CANDIDATE[type(layer)]
+    if isinstance(layer, CONV_RECURRENT):
+        axis = channel_axis(layer, len(call.input.shape))
+        time = call.input.shape[1]
+        # The state is as large as an output without time.
+        shape = layer.compute_output_shape(call.input.shape)
+        shape = shape[0] if isinstance(shape[0], (list, tuple)) else shape
+        sizes = shape[2:] if layer.return_sequences else shape[1:]
+        first = layer.data_format == "channels_first"
+        positions = None if None in sizes else math.prod(sizes[1:] if first else sizes[:-1])
+        taps = math.prod(layer.kernel_size)
+    else:
+        axis, time, positions, taps = 2, call.input.shape[1], 1, 1
+    steps = None if None in (time, positions) else time * positions
+    return [
+        Term(_times(steps, gates, taps), (_vector(call.input, axis), units)),
+        Term(_times(steps, gates, taps), (units, units)),
+    ]
+
+
+@register_all(macs, *RECURRENT, *CONV_RECURRENT)
+def _one_direction(layer, call):
+    return _recurrent(layer, call, call.inside["units"])
+
+
+@macs.register
+def _bidirectional(layer: layers.Bidirectional, call):
+    if "units" not in call.inside:
+        return None
+    return 2 * _recurrent(layer.forward_layer, call, call.inside["units"])
+
+
+def _attention(call, query_heads, heads, match, width, gated):
+    """Projections, scores and weighted sums."""
+    query, value, key = (
+        call.flows_of(call.argument(name, position))
+        for name, position in (("query", 0), ("value", 1), ("key", 2))
+    )
+    query, value = query[0], value[0]
+    key = key[0] if key else value
+    rows, columns = (_positions(f.shape, len(f.shape) - 1) for f in (query, value))
+    pairs = None if None in (rows, columns) else rows * columns
+    read = {id(f): _vector(f, len(f.shape) - 1) for f in (query, value, key)}
+    out = _vector(call.outputs[0], len(call.output_shape) - 1)
+    terms = [
+        Term(rows, (read[id(query)], query_heads, match)),
+        Term(columns, (read[id(key)], heads, match)),
+        Term(columns, (read[id(value)], heads, width)),
+        Term(pairs, (query_heads, match)),
+        Term(pairs, (query_heads, width)),
+        Term(rows, (query_heads, width, out)),
+    ]
+    return [*terms, Term(rows, (read[id(query)], query_heads, width))] if gated else terms
+
+
+@macs.register
+def _multi_head(layer: layers.MultiHeadAttention, call):
+    if not call.inside:
+        return None
+    heads, match, width = (call.inside[name] for name in ("heads", "key", "value"))
+    gated = layer.get_config().get("use_gate", False)
+    return _attention(call, heads, heads, match, width, gated)
+
+
+@macs.register
+def _grouped_query(layer: layers.GroupQueryAttention, call):
+    if not call.inside:
+        return None
+    config = layer.get_config()
+    heads, width = call.inside["heads"], call.inside["width"]
+    repeats = config["num_query_heads"] // config["num_key_value_heads"]
+    gated = config.get("use_gate", False)
+    return _attention(call, np.repeat(heads, repeats), heads, width, width, gated)
+
+
+@macs.register
+def _gated(layer: Gated, call):
+    return rule_of(macs, layer.layer)(layer.layer, call)
 
 
 class MacCost:
@@ -109,22 +232,25 @@ class MacCost:
         for call in graph.calls:
             if isinstance(call.operation, Compactor) and not compactors:
                 continue
-            term = rule_of(macs, call.operation)(call.operation, call)
-            if term is None:
-                continue
-            if term.coefficient is None:
+            terms = rule_of(macs, call.operation)(call.operation, call)
+            terms = terms if isinstance(terms, list) else [terms] * (terms is not None)
+            if any(None in (term.coefficient, call.repeats) for term in terms):
                 raise ValueError(
-                    f"The cost of layer '{call.name}' depends on its output shape "
-                    f"{call.output_shape}, which is not known. Give input_shape=(height, width, "
-                    "channels), or build the model for a fixed input size."
+                    f"The cost of layer '{call.name}' depends on its input shape "
+                    f"{call.input.shape} and output shape {call.output_shape}, which are not all "
+                    "known. Give input_shape=(height, width, channels), or build the model for a "
+                    "fixed input size."
                 )
-            self.names.append(call.name)
-            coefficients.append(term.coefficient)
-            factors.extend(graph.channel_of[factor] for factor in term.factors)
-            lengths.append(len(term.factors))
+            for term in terms:
+                self.names.append(call.name)
+                coefficients.append(term.coefficient * call.repeats)
+                # A product of no factors is 1: one entry that is always kept.
+                ids = [graph.channel_of[factor] for factor in term.factors] or [[-1]]
+                factors.extend(ids)
+                lengths.append(len(ids))
         # One flat array of channel ids: a keep array is counted for all layers in one pass.
         self._coefficients = np.array(coefficients, np.int64)
-        self._ids = np.concatenate(factors or [np.zeros(0, np.int64)])
+        self._ids = np.concatenate([*factors, np.zeros(0, np.int64)]).astype(np.int64)
         self._starts = np.cumsum([0, *map(len, factors)])[:-1]
         self._terms = np.cumsum([0, *lengths])[:-1]
 

@@ -1,8 +1,10 @@
 """One call of a layer: what a rule reads, and the words in which it answers."""
 
+import keras
 import numpy as np
 
 from resrep_keras.graph.channels import Flow, State
+from resrep_keras.graph.walk import symbolic_tensors
 
 
 class Call:
@@ -10,26 +12,41 @@ class Call:
 
     Attributes:
         operation: The layer or raw `keras.ops` operation.
+        name: Its name, unique in the model.
         index: Position in the order of execution.
+        repeats: How often it is called for one example; `None` where that is unknown.
         args, kwargs: The arguments of the call, symbolic tensors included.
         inputs, outputs: One `Flow` for each symbolic tensor.
         tensors: The recorded input and output tensors.
         output_shapes: Their shapes.
         axis_in, axis_out: Axes along which the layer's weights see channels, or `None`.
-        consumes: Whether weights mix the channels of the first input.
+        consumed: ``{position of an input: axis}`` where weights mix its channels.
+        inside: ``{name: labels}`` of channels that the layer holds inside.
+        memo: What a rule has found out about this call, kept from one pass to the next.
     """
 
-    def __init__(self, tracer, index, operation, args, kwargs, tensors, outputs):
+    def __init__(self, tracer, index, step, repeats):
         self._tracer = tracer
         self.index = index
-        self.operation = operation
-        self.args = args
-        self.kwargs = kwargs
+        self.operation = step.operation
+        self.name = step.name
+        self.repeats = repeats
+        self.args = step.args
+        self.kwargs = step.kwargs
+        outputs = keras.tree.flatten(step.outputs)
+        tensors = symbolic_tensors(step.args, step.kwargs)
         self.tensors = tuple(tensors), tuple(outputs)  # kept alive: their ids are names
         self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
-        self.inputs = self.outputs = ()
+        self.memo = {}
+        self.begin(())
+
+    def begin(self, inputs):
+        """Forget the answers of an earlier pass."""
+        self.inputs = tuple(inputs)
+        self.outputs = ()
         self.axis_in = self.axis_out = None
-        self.consumes = False
+        self.consumed = {}
+        self.inside = {}
 
     @property
     def input_ids(self):
@@ -40,16 +57,30 @@ class Call:
         return [id(tensor) for tensor in self.tensors[1]]
 
     @property
-    def name(self):
-        return self.operation.name
-
-    @property
     def input(self):
         return self.inputs[0]
 
     @property
     def output_shape(self):
         return self.output_shapes[0]
+
+    @property
+    def is_shared(self):
+        """Whether the layer is called more than once."""
+        return self._tracer.is_shared(self.operation)
+
+    # What rules read --------------------------------------------------------------------------
+
+    def argument(self, name, position):
+        """The argument `name`, passed by keyword or in `position`; `None` where it is not given."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if position < len(self.args) else None
+
+    def flows_of(self, argument):
+        """The flows of the symbolic tensors in an argument."""
+        by_id = dict(zip(self.input_ids, self.inputs))
+        return [by_id[id(tensor)] for tensor in symbolic_tensors(argument, {})]
 
     # What rules say ---------------------------------------------------------------------------
 
@@ -64,9 +95,28 @@ class Call:
             self.pin(flow, reason)
         return [self._tracer.anchor(shape, self.name, reason) for shape in self.output_shapes]
 
+    def pin_inexact(self, flow, reason):
+        """Keep the channels, as removing them changes outputs, unless the user allows that."""
+        return self._tracer.pin_inexact(flow, self.name, reason)
+
+    def couple(self, first, second):
+        """Make the channels of two flows equal, or two arrays of labels."""
+        first, second = (getattr(value, "labels", value) for value in (first, second))
+        self._tracer.labels.union(*np.broadcast_arrays(first, second))
+
+    def tie(self, flow, groups):
+        """Couple the channels of the same position in each of `groups` equal groups."""
+        rows = flow.labels.reshape(groups, -1)
+        self.couple(rows, rows[:1])
+
+    def neutral(self, shape):
+        """The flow of a tensor that carries no channels, such as attention scores."""
+        return self._tracer.anchor(shape, self.name, "a tensor without channels")
+
     def vector(self, flow, axis):
         """The flow with one label for each entry of `axis`; pinned where others vary, too."""
-        self.axis_in = axis
+        if flow is self.inputs[0]:
+            self.axis_in = axis
         others = [a for a, size in enumerate(flow.labels.shape) if size > 1 and a != axis]
         if others:
             self.pin(flow, "channels that lie along another axis than the layer expects")
@@ -76,7 +126,7 @@ class Call:
     def produce(self, axis, count):
         """New channels along `axis` of the first output; the same ones at each call of a layer."""
         self.axis_out = axis
-        labels = self._tracer.labels_of(self.operation, count)
+        labels = self._tracer.labels_of(self.name, count)
         shape = [1] * len(self.output_shape)
         shape[axis] = count
         state = State.VARYING if self.name in self._tracer.followers else State.ZERO
@@ -84,24 +134,50 @@ class Call:
             labels.reshape(shape), self.output_shape, np.full(shape, state, np.int8), frozenset()
         )
 
-    def consume(self, flow, axis, folds, padded=False):
+    def hold(self, name, count):
+        """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""
+        self.inside[name] = self._tracer.labels_of(f"{self.name}.{name}", count)
+        self._tracer.inner_site(self, self.inside[name], name)
+        return self.inside[name]
+
+    def gate_outputs(self, flow, name):
+        """A gate inside the layer scales its outputs, such as the units of a recurrent layer."""
+        self.inside[name] = flow.labels.ravel()
+        self._tracer.inner_site(self, self.inside[name], name)
+        return flow
+
+    def consume(self, flow, axis, folds=State.ZERO, padded=False):
         """Weights read `flow` along `axis`: removed channels must hold what can be folded.
 
         Args:
             folds: The hardest `State` that becomes part of a bias.
             padded: Whether the weights also read zeros beyond the border.
         """
+        position = next(i for i, other in enumerate(self.inputs) if other is flow)
         flow = self.vector(flow, axis)
-        self.consumes = True
-        allowed = State.ZERO if padded or self._tracer.is_shared(self.operation) else folds
+        self.consumed[position] = axis
+        allowed = State.ZERO if padded or position or self.is_shared else folds
+        return self.require(flow, allowed)
+
+    def require(self, flow, allowed=State.ZERO):
+        """Removed channels must hold at most `allowed` here: gates are placed, or channels pinned."""
         stuck = flow.state > allowed
         if stuck.any():
             self._tracer.stuck(self, flow.labels[stuck], flow.origins)
+        return flow
 
-    def site(self, flow, axis, gate=False):
-        """A compactor can stand here: behind a producer, or as a gate behind a fixed scale."""
+    def site(self, flow, axis, gate=False, diagonal=False, shifts=True):
+        """A compactor can stand here: behind a producer, or as a gate behind a fixed scale.
+
+        Args:
+            gate: Whether the layer only scales channels, and needs a compactor in rare cases.
+            diagonal: Whether a producer cannot take up a full matrix (a grouped convolution).
+            shifts: Whether a producer can take up a bias.
+        """
         self.axis_out = axis
-        return self._tracer.site(self, flow, axis, gate)
+        if not shifts:
+            self._tracer.stand_before_norm(self)
+        return self._tracer.site(self, flow, axis, gate, diagonal)
 
     def constant(self, flow):
         """Zeros become a constant here."""

@@ -93,6 +93,7 @@ class Labels:
 
     def __init__(self):
         self._parent = []
+        self._next = []  # circular lists: the members of each class
         self._reason = {}
         self._anchor = set()
 
@@ -102,6 +103,7 @@ class Labels:
     def fresh(self, count):
         start = len(self._parent)
         self._parent.extend(range(start, start + count))
+        self._next.extend(range(start, start + count))
         return np.arange(start, start + count, dtype=np.int64)
 
     def fresh_pinned(self, reason):
@@ -117,6 +119,14 @@ class Labels:
             parent[label] = parent[parent[label]]
             label = parent[label]
         return label
+
+    def members(self, label):
+        """All labels of the class of `label`."""
+        found, other = [label], self._next[label]
+        while other != label:
+            found.append(other)
+            other = self._next[other]
+        return found
 
     def roots(self):
         """The class of each label, as an array that is indexed by label."""
@@ -136,6 +146,7 @@ class Labels:
                 continue
             low, high = min(a, b), max(a, b)
             self._parent[high] = low
+            self._next[low], self._next[high] = self._next[high], self._next[low]
             if high in self._reason:
                 self._reason.setdefault(low, self._reason[high])
 
@@ -149,7 +160,11 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Producer:
-    """A layer that makes new channels; `channels` are their ids, in the layer's own order."""
+    """A layer that makes new channels; `channels` are their ids, in the layer's own order.
+
+    Channels that a layer holds inside, such as the heads of an attention layer, are named
+    `layer.heads`.
+    """
 
     name: str
     channels: np.ndarray
@@ -166,12 +181,18 @@ class Site:
         axis: Channel axis of the tensor.
         gate: Whether only a diagonal may stand here (it must merge into a depthwise layer or
             a batch normalisation).
+        inside: Name of the layer's own inner channels that are scaled, `None` for its outputs.
     """
 
     layer: str
     channels: np.ndarray
     axis: int
     gate: bool = False
+    inside: str | None = None
+
+    @property
+    def name(self):
+        return self.layer if self.inside is None else f"{self.layer}.{self.inside}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +206,8 @@ class ChannelGroup:
         sites: Where compactors stand.
         pinned: Bool array; True where a channel must be kept.
         reason: Why the group cannot be pruned, or `None`.
+        inexact: Why removing its channels changes outputs, or `None` where it does not; see the
+            argument `exact` of `trace`.
     """
 
     name: str
@@ -193,6 +216,7 @@ class ChannelGroup:
     sites: tuple
     pinned: np.ndarray
     reason: str | None = None
+    inexact: str | None = None
 
     @property
     def size(self):
@@ -218,6 +242,7 @@ class ChannelGraph:
         pins: Pairs `(layer name, reason)`, one for each place that pins channels.
         num_channels: Number of channel ids; keep arrays have this length.
         channel_of: Channel id of each label, -1 where the label is pinned for good.
+        tape: The recorded calls as they are nested in inner tapes; see `graph.walk`.
     """
 
     calls: tuple
@@ -225,6 +250,7 @@ class ChannelGraph:
     pins: tuple
     num_channels: int
     channel_of: np.ndarray
+    tape: object = None
 
     def group(self, name):
         """The group to which the producer called `name` belongs."""

@@ -5,29 +5,47 @@ whenever they have shown that a channel needs more than was assumed: a gate behi
 turns its zeros into constants, a producer that only follows a product, or a pin.
 """
 
+import bisect
+
 import keras
 import numpy as np
 
-from resrep_keras.graph import walk
+from resrep_keras.graph import rules_sequences, rules_shapes, rules_weights, walk  # noqa: F401
 from resrep_keras.graph.call import Call
-from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Flow, Labels, Producer, Site
-from resrep_keras.graph.flow import flow, rule_of
+from resrep_keras.graph.channels import (
+    ChannelGraph,
+    ChannelGroup,
+    Flow,
+    Labels,
+    Producer,
+    Site,
+    State,
+)
+from resrep_keras.graph.flow import flow, has_rule, rule_of
 
 
-def trace(model, input_shape=None):
+def read(model, input_shape=None):
+    """The `Tape` of a model's calls, in which layers that have a rule stay closed."""
+    return walk.record(model, input_shape, lambda operation: has_rule(flow, operation))
+
+
+def trace(model, input_shape=None, exact=True):
     """Find out which channels of a model live and die together.
 
     Args:
-        model: Functional or Sequential `keras.Model`.
+        model: A built `keras.Model`: Functional, Sequential, nested, or a subclass whose `call` can
+            be written out as a graph.
         input_shape: Shape without the batch axis, for a model with unknown sizes whose costs are
             wanted. Defaults to the model's own.
+        exact: Whether to pin channels whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
 
     Returns:
         A `ChannelGraph`.
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: A model without a graph (unbuilt Sequential, subclassed).
+        ValueError: A model without a graph (never built, or of a subclass that only runs on arrays).
 
     Example:
 
@@ -35,16 +53,19 @@ def trace(model, input_shape=None):
     >>> [group.name for group in graph.groups if group.prunable][:2]
     ['conv1_conv', 'conv2_block1_1_conv']
     """
-    walk.check_model(model)
-    return _Tracer(model, input_shape).run()
+    return _Tracer(read(model, input_shape), exact).run()
 
 
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
-    def __init__(self, model, input_shape):
+    def __init__(self, tape, exact):
+        self.tape = tape
+        self.exact = exact
         self.calls = []
-        self._inputs, self._outputs = walk.record(model, self._visit, input_shape)
+        self._inputs = keras.tree.flatten(tape.inputs)
+        self._outputs = keras.tree.flatten(tape.outputs)
+        self._add_calls(tape, 1)
         self._calls_of = {}
         self._readers = {}
         for call in self.calls:
@@ -59,9 +80,16 @@ class _Tracer:
         self.gates = set()  # layers behind which a diagonal compactor must stand
         self._forced = []  # pins found by an earlier pass: (labels, layer name, reason)
 
-    def _visit(self, operation, args, kwargs, outputs):
-        tensors = walk.symbolic_tensors(args, kwargs)
-        self.calls.append(Call(self, len(self.calls), operation, args, kwargs, tensors, outputs))
+    def _add_calls(self, tape, repeats):
+        for step in tape.steps:
+            if step.inner is None:
+                self.calls.append(Call(self, len(self.calls), step, repeats))
+                continue
+            enter, leave = walk.around(step)
+            self.calls.append(Call(self, len(self.calls), enter, 1))
+            times = keras.tree.flatten(step.args)[0].shape[1]
+            self._add_calls(step.inner, repeats and times and repeats * times)
+            self.calls.append(Call(self, len(self.calls), leave, 1))
 
     def _op_name(self, key):
         return self._calls_of[key][0].name
@@ -90,10 +118,12 @@ class _Tracer:
 
     # What calls report ------------------------------------------------------------------------
 
-    def labels_of(self, operation, count):
-        if operation.name not in self.producers:
-            self.producers[operation.name] = self.labels.fresh(count)
-        return self.producers[operation.name]
+    def labels_of(self, name, count):
+        if name not in self.producers:
+            self.producers[name] = self.labels.fresh(count)
+            self._first_labels.append(int(self.producers[name][0]) if count else len(self.labels))
+            self._first_names.append(name)
+        return self.producers[name]
 
     def anchor(self, shape, name, reason):
         label = self.labels.fresh_pinned(f"{name}: {reason}")
@@ -103,6 +133,13 @@ class _Tracer:
         self.pins.setdefault((name, reason))
         self.labels.pin(labels, f"{name}: {reason}")
 
+    def pin_inexact(self, flow_in, name, reason):
+        if self.exact:
+            self.pin(flow_in.labels, name, reason)
+        else:
+            self.inexact.append((flow_in.labels, f"{name}: {reason}"))
+        return flow_in
+
     def stuck(self, call, labels, origins):
         self.problems.append((call, np.unique(labels), origins))
 
@@ -110,26 +147,44 @@ class _Tracer:
         """Note the producers of `factor`, which scales `stream`."""
         roots = self._roots_of(factor)
         if roots.isdisjoint(self._roots_of(stream)):
-            self._new_followers |= {
-                name for name, made in self.producers.items() if roots & self._roots_of(made)
-            }
+            members = [label for root in roots for label in self.labels.members(root)]
+            self._new_followers |= {self._producer_of(label) for label in members} - {None}
+
+    def _producer_of(self, label):
+        position = bisect.bisect_right(self._first_labels, label) - 1
+        if position < 0:
+            return None
+        name = self._first_names[position]
+        return name if label < self.producers[name][0] + len(self.producers[name]) else None
 
     def _roots_of(self, labels):
         return {self.labels.find(int(label)) for label in np.unique(labels)}
 
-    def site(self, call, out, axis, gate):
+    def stand_before_norm(self, call):
+        """Let the compactor of a producer stand in front of the batch norm that reads it."""
+        norm = self._deferred.pop(id(call.operation), None)
+        if norm is not None:
+            self._source.pop(id(norm))
+
+    def inner_site(self, call, labels, inside):
+        self._sites[call.name, inside] = (labels, None, True)
+
+    def site(self, call, out, axis, gate, diagonal=False):
         if not gate:
             here = id(call.operation) not in self._deferred and call.name not in self.followers
+            self._foldable.add(call.name)
         else:
             source = self._source.get(id(call.operation))
-            behind_producer = source in self.producers
+            behind_producer = source in self._foldable
             here = call.name in self.gates
             if behind_producer:
-                here, gate = source not in self.followers, False
+                here, gate = source not in self.followers, source in self._diagonal
             elif id(call.operation) not in self._deferred:
                 self._gateable[call.index] = call.name
+        if diagonal:
+            self._diagonal.add(call.name)
         if here:
-            self._sites[call.name] = (out.labels, axis, gate)
+            self._sites[call.name, None] = (out.labels, axis, gate or diagonal)
             return out.replace(state=np.zeros_like(out.state), origins=frozenset())
         return out
 
@@ -146,11 +201,13 @@ class _Tracer:
 
     def _run_rules(self):
         self.labels = Labels()
-        self.producers, self.pins, self.problems = {}, {}, []
+        self.producers, self.pins, self.problems, self.inexact = {}, {}, [], []
+        self._first_labels, self._first_names = [], []
         self._sites, self._gateable, self._new_followers = {}, {}, set()
+        self._diagonal, self._foldable = set(), set()
         flows = {id(t): self.anchor(t.shape, t.name, "a model input") for t in self._inputs}
         for call in self.calls:
-            call.inputs = tuple(flows[tensor] for tensor in call.input_ids)
+            call.begin(flows[tensor] for tensor in call.input_ids)
             answer = rule_of(flow, call.operation)(call.operation, call)
             call.outputs = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
             self._join_calls(call)
@@ -174,12 +231,12 @@ class _Tracer:
 
     def _solve(self):
         """Place gates, then pin what no gate mends; returns whether anything was new."""
-        news = False
+        news, placed = False, frozenset(self.gates)
         for call, labels, origins in self.problems:
             open_labels = [label for label in labels if self.labels.reason(label) is None]
             if not open_labels:
                 continue
-            gates = {self._gateable[o] for o in origins if o in self._gateable} - self.gates
+            gates = {self._gateable[o] for o in origins if o in self._gateable} - placed
             if gates:
                 self.gates |= gates
             else:
@@ -197,9 +254,16 @@ class _Tracer:
         ids[made.astype(np.int64)] = np.arange(len(made))
         channel_of = np.array([ids[r] for r in roots], np.int64)
         reasons = {int(ids[r]): self.labels.reason(r) for r in made.astype(np.int64)}
+        inexact = {
+            int(channel): reason
+            for labels, reason in self.inexact
+            for channel in np.unique(channel_of[labels])
+        }
         components = self._components(roots)
         sites = self._sites_of(components, channel_of, len(made))
-        groups = [self._group(n, channel_of, reasons, s) for n, s in zip(components, sites)]
+        groups = [
+            self._group(n, channel_of, reasons, inexact, s) for n, s in zip(components, sites)
+        ]
         for call in self.calls:
             call.detach()
         return ChannelGraph(
@@ -208,6 +272,7 @@ class _Tracer:
             pins=tuple(self.pins),
             num_channels=len(made),
             channel_of=channel_of,
+            tape=self.tape,
         )
 
     def _components(self, roots):
@@ -234,18 +299,21 @@ class _Tracer:
             for name in names:
                 owner[channel_of[self.producers[name]]] = position
         sites = [[] for _ in components]
-        for layer, (labels, axis, gate) in self._sites.items():
+        for (layer, inside), (labels, axis, gate) in self._sites.items():
             ids = channel_of[labels].ravel()
             for position in np.unique(owner[ids[ids >= 0]]):
-                sites[position].append(Site(layer, ids, axis, gate))
+                sites[position].append(Site(layer, ids, axis, gate, inside))
         return sites
 
-    def _group(self, names, channel_of, reasons, sites):
+    def _group(self, names, channel_of, reasons, inexact, sites):
         channels = np.unique(np.concatenate([channel_of[self.producers[n]] for n in names]))
         pinned = np.array([reasons[int(c)] is not None for c in channels])
         reason = reasons[int(channels[0])] if pinned.all() else None
         producers = [Producer(n, channel_of[self.producers[n]], n in self.followers) for n in names]
-        return ChannelGroup(names[0], channels, tuple(producers), tuple(sites), pinned, reason)
+        changed = next((inexact[c] for c in channels.tolist() if c in inexact), None)
+        return ChannelGroup(
+            names[0], channels, tuple(producers), tuple(sites), pinned, reason, changed
+        )
 
 
 def _depends_on_channels(operation):

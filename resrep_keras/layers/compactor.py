@@ -78,10 +78,14 @@ class Compactor(keras.layers.Layer):
             shape=(channels,), dtype="bool", initializer="ones", trainable=False, name="keep_mask"
         )
 
-    def call(self, inputs):
+    def masked_kernel(self):
+        """The kernel, through which the objective's gradient reaches no masked column."""
         kernel = ops.convert_to_tensor(self.kernel)
         kept = ops.cast(self.keep_mask, kernel.dtype)
-        kernel = kept * kernel + (1 - kept) * ops.stop_gradient(kernel)
+        return kept * kernel + (1 - kept) * ops.stop_gradient(kernel)
+
+    def call(self, inputs):
+        kernel = self.masked_kernel()
         rank = len(inputs.shape)
         axis = self.axis % rank
         if self.diagonal:

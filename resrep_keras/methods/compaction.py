@@ -6,6 +6,7 @@ from keras import ops
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
 from resrep_keras.scores import joint_norm
 
 
@@ -14,7 +15,7 @@ class Compaction:
 
     Args:
         model: A Functional model with compactors.
-        input_shape: See `resrep_keras.trace`.
+        input_shape, exact: See `resrep_keras.trace`.
 
     Attributes:
         graph: The model's `ChannelGraph`.
@@ -25,20 +26,18 @@ class Compaction:
         ValueError: The model has no compactors.
     """
 
-    def __init__(self, model, input_shape=None):
-        self.graph = trace(model, input_shape)
+    def __init__(self, model, input_shape=None, exact=True):
+        self.graph = trace(model, input_shape, exact)
         self.compactors = []
         maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
-        followed = set()
+        followed, known = set(), set()
         for call in self.graph.calls:
-            layer = call.operation
-            if not isinstance(layer, Compactor):
-                continue
-            followed.add(maker[call.input_ids[0]])
-            if all(layer is not known for known, _ in self.compactors):
-                axis = layer.axis % len(call.input.shape)
-                labels = call.input.expanded([axis]).labels.ravel()
-                self.compactors.append((layer, self.graph.channel_of[labels]))
+            for layer, labels, inside in _compactors_of(call):
+                name = maker[call.input_ids[0]] if inside is None else f"{call.name}.{inside}"
+                followed.add(name)
+                if id(layer) not in known:
+                    known.add(id(layer))
+                    self.compactors.append((layer, self.graph.channel_of[labels]))
         if not self.compactors:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "
@@ -47,7 +46,7 @@ class Compaction:
         self.groups = [
             group
             for group in self.graph.groups
-            if group.prunable and group.sites and followed.issuperset(s.layer for s in group.sites)
+            if group.prunable and group.sites and followed.issuperset(s.name for s in group.sites)
         ]
 
     def cost(self):
@@ -92,6 +91,16 @@ class Compaction:
     def dead_columns(self, dead):
         """``{compactor name: bool (channels,)}``."""
         return {layer.name: ~_lookup(ids, ~dead) for layer, ids in self.compactors}
+
+
+def _compactors_of(call):
+    """Triples `(compactor, labels, name inside the layer or None)`."""
+    layer = call.operation
+    if isinstance(layer, Compactor):
+        axis = layer.axis % len(call.input.shape)
+        return [(layer, call.input.expanded([axis]).labels.ravel(), None)]
+    gates = layer.gates if isinstance(layer, Gated) else {}
+    return [(gate, call.inside[name], name) for name, gate in gates.items()]
 
 
 def _mask(layer):

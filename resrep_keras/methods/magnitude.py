@@ -26,6 +26,8 @@ class MagnitudePruning(Method):
         coupled: Whether to prune residual streams and their like, too. Defaults to `False`.
         order: 1 or 2, the norm. Defaults to `1`.
         input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
 
     Example:
 
@@ -48,8 +50,11 @@ class MagnitudePruning(Method):
         coupled=False,
         order=1,
         input_shape=None,
+        exact=True,
     ):
-        super().__init__(target_reduction, min_channels, min_share, exclude, coupled, input_shape)
+        super().__init__(
+            target_reduction, min_channels, min_share, exclude, coupled, input_shape, exact
+        )
         if order not in (1, 2):
             raise ValueError(f"Expected order 1 (L1 norm) or 2 (L2 norm); got {order!r}.")
         self.order = order
@@ -60,10 +65,10 @@ class MagnitudePruning(Method):
         Raises:
             ValueError: Nothing can be pruned, or the target is out of reach.
         """
-        graph = trace(model, self.input_shape)
+        graph = trace(model, self.input_shape, self.exact)
         cost = MacCost(graph)
         kept = self.choose(graph, self.groups(graph), self.scores(graph), cost, self.target(cost))
-        return remove_channels(model, graph.keep_by_producer(kept))
+        return remove_channels(model, graph.keep_by_producer(kept), self.exact)
 
     def scores(self, graph):
         """Mean over a channel's producers of their normalised kernel norms."""

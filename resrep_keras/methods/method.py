@@ -25,6 +25,8 @@ class Method:
         coupled: Whether to prune channels that several layers must give up at once, such as those
             of a residual stream.
         input_shape: Shape of one input, without batch, for a model with unknown sizes.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation).
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Method:
         exclude=(),
         coupled=False,
         input_shape=None,
+        exact=True,
     ):
         check_share("target_reduction", target_reduction)
         if not isinstance(min_channels, int) or min_channels < 1:
@@ -53,6 +56,7 @@ class Method:
         self.exclude = tuple(exclude)
         self.coupled = bool(coupled)
         self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.exact = bool(exact)
 
     # The questions ----------------------------------------------------------------------------
 
@@ -66,7 +70,7 @@ class Method:
         cost = MacCost(graph)
         flat = np.zeros(graph.num_channels)
         self.choose(graph, groups, flat, cost, self.target(cost))
-        sites = {site.layer: site for group in groups for site in group.sites}
+        sites = {site.name: site for group in groups for site in group.sites}
         return list(sites.values()), self.diagonal(graph, sites, cost.by_layer())
 
     def diagonal(self, graph, sites, layer_macs):

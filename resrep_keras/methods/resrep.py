@@ -38,6 +38,8 @@ class ResRep(Method):
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
         total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
         input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
 
     Example:
 
@@ -62,8 +64,11 @@ class ResRep(Method):
         threshold=1e-5,
         total_steps=None,
         input_shape=None,
+        exact=True,
     ):
-        super().__init__(target_reduction, min_channels, min_share, exclude, coupled, input_shape)
+        super().__init__(
+            target_reduction, min_channels, min_share, exclude, coupled, input_shape, exact
+        )
         if compactor not in ("auto", "full", "diagonal"):
             raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
         if normalization not in ("layer", "none"):
@@ -105,6 +110,8 @@ class ResRep(Method):
         outputs = {call.name: call for call in graph.calls}
         chosen = set()
         for name, site in sites.items():
+            if site.inside is not None:
+                continue
             shape = outputs[name].output_shape
             channels = shape[site.axis]
             positions = int(np.prod([n for a, n in enumerate(shape) if a and a != site.axis]))

@@ -1,12 +1,16 @@
 """Put compactors into a model, and fold them into the layers before them."""
 
+import functools
+
+import keras
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import read, trace
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow
+from resrep_keras.layers.gated import Gated, gate_factors
+from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow, weight_values
 from resrep_keras.surgery.rebuild import rebuild
 
 
@@ -14,28 +18,61 @@ def insert_compactors(model, sites, diagonal):
     """Copy a model with an identity compactor at each site.
 
     Args:
-        model: Functional or Sequential model.
+        model: A built Keras model.
         sites: The `Site`s of its graph.
         diagonal: Names of sites where channels are scaled instead of mixed; gates always are.
 
     Returns:
         A Functional model. The `activation` of a layer before a compactor moves into it.
     """
-    by_name = {layer.name: layer for layer in model.layers}
-    change, behind = {}, {}
+    by_name = {step.name: step.operation for step in read(model).all_steps()}
+    change, behind, gates = {}, {}, {}
     for site in sites:
         layer = by_name[site.layer]
-        activation = getattr(layer, "activation", None)
+        if site.inside is not None:
+            gates.setdefault(site.layer, {})[site.inside] = len(site.channels)
+            continue
+        activation = activation_of(layer)
         if activation is not None:
-            change[site.layer] = ({"activation": None}, None)
+            change[site.layer] = lambda: ({"activation": None}, None)
         behind[site.layer] = Compactor(
-            diagonal=site.gate or site.layer in diagonal,
+            diagonal=site.gate or site.name in diagonal,
             axis=site.axis,
             activation=activation,
             dtype=layer.dtype_policy,
             name=f"{site.layer}_compactor",
         )
-    return rebuild(model, change, behind)
+    around = {name: _gate(by_name[name], name, inside) for name, inside in gates.items()}
+    return rebuild(model, change, behind, around=around)
+
+
+def activation_of(layer):
+    """The function that a layer applies to its outputs, also where another layer wraps it."""
+    return getattr(getattr(layer, "layer", layer), "activation", None)
+
+
+def _gate(original, name, channels):
+    """What puts the copy of a layer between gates."""
+
+    def make(copy):
+        copy.build_from_config(original.get_build_config())
+        return Gated(copy, channels, name=name)
+
+    return make
+
+
+def compactors_by_site(model):
+    """``{site name: compactor}`` of a model with compactors and gates."""
+    steps = list(read(model).all_steps())
+    makers = {id(t): step.name for step in steps for t in keras.tree.flatten(step.outputs)}
+    found = {}
+    for step in steps:
+        if isinstance(step.operation, Compactor):
+            found[makers[id(keras.tree.flatten(step.args)[0])]] = step.operation
+        elif isinstance(step.operation, Gated):
+            for name, gate in step.operation.gates.items():
+                found[f"{step.name}.{name}"] = gate
+    return found
 
 
 def compactor_columns(compactor, dead):
@@ -64,6 +101,7 @@ def fold(model, dead):
     Returns:
         A Functional model of the same widths, without compactors.
     """
+    model = _fold_gates(model, dead)
     graph = trace(model)
     maker = {tensor: call for call in graph.calls for tensor in call.output_ids}
     change, drop = {}, set()
@@ -82,16 +120,47 @@ def fold(model, dead):
             matrix = scale[:, None] * matrix
             drop.add(source.name)
             source = maker[source.input_ids[0]]
-        everything = tuple(
-            np.ones(flow.expanded([a]).labels.size, bool) for flow, a in _axes(source)
+        everything = tuple(_all_channels(source, flow) for flow in source.inputs)
+        part = Part(everything, matrix, shift=shift, call=source)
+        change[source.name] = functools.partial(
+            _folded, source.operation, part, compactor.activation
         )
-        rule = rule_of(narrow, source.operation)
-        config, weights = rule(source.operation, Part(everything, matrix, shift=shift))
-        if compactor.activation is not None and hasattr(source.operation, "activation"):
-            config["activation"] = compactor.activation
-        change[source.name] = (config, weights)
     return rebuild(model, change, drop=drop)
 
 
-def _axes(call):
-    return [(flow, -1 if call.axis_in is None else call.axis_in) for flow in call.inputs]
+def _fold_gates(model, dead):
+    """Multiply gates into the weights of the layers that they scale."""
+    steps = [step for step in read(model).all_steps() if isinstance(step.operation, Gated)]
+    if not steps:
+        return model
+    return rebuild(
+        model,
+        {s.name: functools.partial(_gated_weights, s.operation, dead) for s in steps},
+        source={step.name: step.operation.layer for step in steps},
+    )
+
+
+def _folded(layer, part, activation):
+    """Settings and weights of a layer that takes up a compactor, its activation included."""
+    config, weights = rule_of(narrow, layer)(layer, part)
+    if activation is not None and hasattr(getattr(layer, "layer", layer), "activation"):
+        config["activation"] = activation
+    return config, weights
+
+
+def _gated_weights(gated, dead):
+    gates = {
+        name: ops.convert_to_tensor(compactor_columns(gate, dead[gate.name]), "float32")
+        for name, gate in gated.gates.items()
+    }
+    factors = gate_factors(gated.layer, gates)
+    return {}, [
+        value if factor is None else value * np.asarray(ops.convert_to_numpy(factor), np.float64)
+        for value, factor in zip(weight_values(gated.layer), factors)
+    ]
+
+
+def _all_channels(call, flow):
+    axis = -1 if call.axis_in is None else call.axis_in
+    size = flow.shape[axis] if axis < len(flow.shape) else None
+    return np.ones(1 if size is None else size, bool)

@@ -15,6 +15,28 @@ def run(model, inputs):
     )
 
 
+def evaluate(tape, inputs, visit):
+    """Play a tape on arrays in inference, with ``visit(step, args)`` before each call.
+
+    What an inner tape does at each entry of axis 1 is done for the first entry only: enough for
+    what does not depend on the input.
+    """
+
+    def call(step, *args, **kwargs):
+        if step.inner is None:
+            visit(step, args)
+            if isinstance(step.operation, keras.layers.Layer):
+                return step.operation(*args, **kwargs)
+            return step.operation.call(*args, **kwargs)
+        outputs = step.inner.run(args[0][:, 0], call)
+        times = args[0].shape[1]
+        return keras.tree.map_structure(
+            lambda value: ops.repeat(ops.expand_dims(value, 1), times, axis=1), outputs
+        )
+
+    return tape.run(inputs, call)
+
+
 def example_inputs(model, batch_size=2, seed=0, size=64):
     """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
     generator = np.random.default_rng(seed)

@@ -1,45 +1,117 @@
 """Rebuild a model with some of its layers changed, left out or followed by others."""
 
+import functools
+import inspect
+
 import keras
 
-from resrep_keras.graph.walk import symbolic_tensors, walk
+from resrep_keras.graph.trace import read
+from resrep_keras.graph.walk import is_graph, symbolic_tensors
 
 
-def rebuild(model, change=None, behind=None, drop=()):
+def rebuild(model, change=None, behind=None, drop=(), source=None, around=None):
     """Copy a model with all its weights, so that the copy shares no variable with it.
 
     Args:
-        model: Functional or Sequential model.
-        change: ``{name: (config changes, weights or None)}``; `None` keeps the weights.
+        model: A built Keras model; nested and subclassed models are written out flat.
+        change: ``{name: function}`` that returns `(config changes, weights or None)`; `None` keeps
+            the weights. It is called when the layer is made, so that one layer's arrays are held
+            at a time.
         behind: ``{name: layer}``; the layer is called on the output of each call of `name`.
         drop: Names of operations that hand their input through.
+        source: ``{name: layer}`` to copy in the place of `name`.
+        around: ``{name: function}`` that makes another layer of the copy, one that holds it.
 
     Returns:
         An uncompiled Functional model with the names of the original.
     """
-    change, behind, drop = change or {}, behind or {}, frozenset(drop)
-    copies = {}
-    weights = []
+    return _Rebuilder(change or {}, behind or {}, frozenset(drop), source or {}, around or {})(
+        model
+    )
 
-    def call(operation, *args, **kwargs):
-        name = operation.name
-        if name in drop:
+
+class _Rebuilder:
+    def __init__(self, change, behind, drop, source, around):
+        self._change = change
+        self._behind = behind
+        self._drop = drop
+        self._source = source
+        self._around = around
+        self._copies = {}
+        self._pending = {}  # weights to be set once the copy is built
+        self._config = {}
+
+    def __call__(self, model):
+        tape = read(model)
+        inputs = keras.tree.map_structure(
+            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), tape.inputs
+        )
+        return keras.Model(inputs, tape.run(inputs, self._call), name=model.name)
+
+    def _call(self, step, *args, **kwargs):
+        if step.name in self._drop:
             outputs = symbolic_tensors(args, kwargs)[0]
         else:
-            changes, new_weights = change.get(name, ({}, None))
-            if id(operation) not in copies:
-                copies[id(operation)] = copy_operation(operation, changes)
-                weights.append((operation, copies[id(operation)], new_weights))
-            outputs = copies[id(operation)](*args, **kwargs)
-        return behind[name](outputs) if name in behind else outputs
+            copy = self._copy(step)
+            args, kwargs = _with_arguments(step, self._config.get(step.name, {}), args, kwargs)
+            outputs = copy(*args, **kwargs)
+            if step.name in self._pending:
+                _set_weights(*self._pending.pop(step.name))
+        behind = self._behind.get(step.name)
+        return outputs if behind is None else behind(outputs)
 
-    rebuilt = walk(model, call)
-    for original, copy, new_weights in weights:
-        _set_weights(original, copy, new_weights)
-    return rebuilt
+    def _copy(self, step):
+        key = id(step.operation)
+        if key not in self._copies:
+            make = self._repeated if step.inner is not None else self._single
+            self._copies[key] = make(step)
+        return self._copies[key]
+
+    def _single(self, step):
+        operation = self._source.get(step.name, step.operation)
+        change = self._change.get(step.name)
+        self._config[step.name], new_weights = ({}, None) if change is None else change()
+        changes = {**self._config[step.name], **_renamed(operation, step.name)}
+        copy = copy_operation(operation, changes)
+        self._pending[step.name] = (operation, copy, new_weights)
+        return self._around.get(step.name, lambda layer: layer)(copy)
+
+    def _repeated(self, step):
+        """A layer that applies another one at each entry of axis 1."""
+        entry = step.inner.inputs
+        alone = len(step.inner.steps) == 1 and step.inner.steps[0].inner is None
+        inside = {inner.name for inner in step.inner.steps}
+        if alone and not inside & (self._behind.keys() | self._drop):
+            layer = self._copy(step.inner.steps[0])
+        else:
+            inputs = keras.Input(batch_shape=entry.shape, dtype=entry.dtype)
+            outputs = step.inner.run(inputs, self._call)
+            layer = keras.Model(inputs, outputs, name=step.inner.name)
+        config = step.operation.get_config()
+        config.pop("layer")
+        return type(step.operation)(layer, **{**config, **_renamed(step.operation, step.name)})
 
 
-def copy_operation(operation, changes=None):
+def _renamed(operation, name):
+    return {} if operation.name == name else {"name": name}
+
+
+def _with_arguments(step, changes, args, kwargs):
+    """A raw operation's settings may be arguments of its call."""
+    if isinstance(step.operation, keras.layers.Layer) or not changes:
+        return args, kwargs
+    names = list(inspect.signature(step.operation.call).parameters)
+    for name in set(changes) & set(names):
+        position = names.index(name)
+        if position < len(args):
+            args = (*args[:position], changes[name], *args[position + 1 :])
+        else:
+            kwargs = {**kwargs, name: changes[name]}
+    return args, kwargs
+
+
+@functools.singledispatch
+def copy_operation(operation, changes):
     """A fresh layer or operation of the same configuration, some entries changed.
 
     What has no weights and cannot be made from its configuration, such as a Lambda layer, is shared
@@ -48,10 +120,10 @@ def copy_operation(operation, changes=None):
     Raises:
         ValueError: A layer with weights cannot be made from its configuration.
     """
-    if isinstance(operation, keras.Model):
-        return keras.models.clone_model(operation)
     try:
-        return type(operation).from_config({**operation.get_config(), **(changes or {})})
+        if isinstance(operation, keras.Model) and is_graph(operation) and not changes:
+            return keras.models.clone_model(operation)
+        return type(operation).from_config(_config(operation, changes))
     except (NotImplementedError, TypeError, ValueError) as error:
         if not changes and not getattr(operation, "weights", ()):
             return operation
@@ -60,6 +132,38 @@ def copy_operation(operation, changes=None):
             "configuration. Give it a get_config() that holds every constructor argument, and a "
             f"constructor that passes **kwargs on to keras.layers.Layer. The error was: {error}"
         ) from error
+
+
+def _config(operation, changes):
+    config = operation.get_config()
+    if isinstance(operation, keras.layers.Layer):
+        return {**config, **changes}
+    arguments = inspect.signature(operation.call).parameters
+    return {**config, **{k: v for k, v in changes.items() if k not in arguments or k in config}}
+
+
+@copy_operation.register
+def _(operation: keras.layers.SpectralNormalization, changes):
+    """What changes is the layer inside."""
+    own = {"name": changes["name"]} if "name" in changes else {}
+    inner = copy_operation(operation.layer, {k: v for k, v in changes.items() if k != "name"})
+    config = {**operation.get_config(), **own}
+    config.pop("layer")
+    return type(operation)(inner, **config)
+
+
+@copy_operation.register
+def _(operation: keras.layers.Bidirectional, changes):
+    """What changes are the layers of both directions."""
+    inside = {k: v for k, v in changes.items() if k != "name"}
+    forward, backward = (
+        copy_operation(layer, inside)
+        for layer in (operation.forward_layer, operation.backward_layer)
+    )
+    config = {**operation.get_config(), **{k: v for k, v in changes.items() if k == "name"}}
+    for key in ("layer", "backward_layer"):
+        config.pop(key, None)
+    return type(operation)(forward, backward_layer=backward, **config)
 
 
 def _set_weights(original, copy, new_weights):

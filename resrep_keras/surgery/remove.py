@@ -1,18 +1,21 @@
 """remove_channels(model, keep): the smaller model."""
 
+import functools
+
 import keras
 import numpy as np
+from keras import ops
 
 from resrep_keras.graph.channels import State
-from resrep_keras.graph.flow import rule_of
+from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.fold import fold, insert_compactors
-from resrep_keras.surgery.forward import example_inputs, run
+from resrep_keras.surgery.fold import compactors_by_site, fold, insert_compactors
+from resrep_keras.surgery.forward import evaluate, example_inputs
 from resrep_keras.surgery.narrow import Part, narrow
 from resrep_keras.surgery.rebuild import rebuild
 
 
-def remove_channels(model, keep):
+def remove_channels(model, keep, exact=True):
     """Remove channels, as if they were zero where a compactor would stand.
 
     The outputs are those of the model whose removed channels are zero behind their producers
@@ -20,8 +23,9 @@ def remove_channels(model, keep):
     normalisation say, is folded into the bias of the layer that reads it.
 
     Args:
-        model: Functional or Sequential model.
+        model: A built Keras model.
         keep: ``{layer name: bool (channels,)}``, `True` = kept; layers that are left out keep all.
+        exact: See `trace`. Defaults to `True`.
 
     Returns:
         A Functional model of the same layer names.
@@ -34,51 +38,72 @@ def remove_channels(model, keep):
     >>> keep = np.arange(64) < 32
     >>> slim = remove_channels(keras.applications.VGG16(weights=None), {"block1_conv1": keep})
     """
-    graph = trace(model)
+    graph = trace(model, exact=exact)
     kept = graph.keep_array(keep)
     sites = {
-        site.layer: site
+        site.name: site
         for group in graph.groups
         if not kept[group.channels].all()
         for site in group.sites
     }
     masked = insert_compactors(model, sites.values(), diagonal=set(sites))
-    dead = {f"{name}_compactor": _dead(site.channels, kept) for name, site in sites.items()}
-    return narrow_dead(fold(masked, dead), keep)
+    dead = {
+        compactor.name: _dead(sites[name].channels, kept)
+        for name, compactor in compactors_by_site(masked).items()
+    }
+    return narrow_dead(fold(masked, dead), keep, exact)
 
 
 def _dead(channels, kept):
     return np.where(channels < 0, False, ~kept[np.maximum(channels, 0)])
 
 
-def narrow_dead(model, keep):
+def narrow_dead(model, keep, exact=True):
     """Remove channels that are zero at their sites already; see `remove_channels`."""
-    graph = trace(model)
+    graph = trace(model, exact=exact)
     kept = graph.keep_array(keep)
     constants = _read_constants(model, graph, kept)
     change = {}
     for call in graph.calls:
-        keeps_in = tuple(_keep_vector(graph, flow, call.axis_in, kept) for flow in call.inputs)
-        keep_out = _keep_vector(graph, call.outputs[0], call.axis_out, kept)
-        touched = not (keep_out.all() and all(keep.all() for keep in keeps_in))
-        holds_channels = getattr(call.operation, "weights", ()) or _has_rule(call.operation)
-        if call.name in change or not touched or not holds_channels:
+        if call.name in change or not _holds_channels(call.operation):
             continue
-        axis = call.outputs[0].channel_axis
-        part = Part(
-            keep_in=keeps_in,
-            keep_out=keep_out,
-            constants=constants.get(call.name),
-            output_shape=_with(call.output_shape, axis, int(keep_out.sum())),
-            axis=axis,
-        )
-        rule = rule_of(narrow, call.operation)
-        change[call.name] = rule(call.operation, part)
+        part = _part(graph, call, kept, constants.get(call.name))
+        everything = [*part.keep_in, part.keep_out, *part.inside.values()]
+        if not all(keep.all() for keep in everything):
+            rule = rule_of(narrow, call.operation)
+            change[call.name] = functools.partial(rule, call.operation, part)
     return rebuild(model, change)
 
 
-def _has_rule(operation):
-    return rule_of(narrow, operation) is not narrow.registry[object]
+def _part(graph, call, kept, constants):
+    """What is left of the layer of a call."""
+    keep_in = tuple(
+        _keep_vector(graph, flow, _axis_in(call, position), kept)
+        for position, flow in enumerate(call.inputs)
+    )
+    first = call.outputs[0]
+    keep_out = _keep_vector(graph, first, call.axis_out, kept)
+    axis = first.channel_axis if call.axis_out is None else call.axis_out
+    return Part(
+        keep_in=keep_in,
+        keep_out=keep_out,
+        constants=constants,
+        inside={n: graph.kept_labels(labels, kept) for n, labels in call.inside.items()},
+        output_shape=_with(first.shape, axis, int(keep_out.sum())),
+        widths=tuple(
+            int(_keep_vector(graph, flow, call.axis_in, kept).sum()) for flow in call.outputs
+        ),
+        call=call,
+    )
+
+
+def _holds_channels(operation):
+    return bool(getattr(operation, "weights", ())) or has_rule(narrow, operation)
+
+
+def _axis_in(call, position):
+    axis = call.consumed.get(position, call.axis_in)
+    return axis if axis is not None and axis < len(call.inputs[position].shape) else None
 
 
 def _keep_vector(graph, flow, axis, kept):
@@ -101,18 +126,20 @@ def _read_constants(model, graph, kept):
     """
     readers = {}
     for call in graph.calls:
-        if not call.consumes:
+        if 0 not in call.consumed:
             continue
         flow = call.input.expanded([call.axis_in])
         removed = ~graph.kept_labels(flow.labels, kept)
         if (removed & (flow.state > State.ZERO)).any():
             readers[call.name] = call.axis_in
-    if not readers:
-        return {}
-    layers = {layer.name: layer for layer in model.layers}
-    probe = keras.Model(model.inputs, {name: layers[name].input for name in readers})
-    values = run(probe, keras.tree.flatten(example_inputs(model, batch_size=1)))
-    return {
-        name: np.moveaxis(value, readers[name], -1).reshape(-1, value.shape[readers[name]])[0]
-        for name, value in values.items()
-    }
+    values = {}
+
+    def visit(step, args):
+        if step.name in readers:
+            value = np.asarray(ops.convert_to_numpy(keras.tree.flatten(args)[0]), np.float64)
+            axis = readers[step.name]
+            values[step.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
+
+    if readers:
+        evaluate(graph.tape, example_inputs(model, batch_size=1), visit)
+    return values

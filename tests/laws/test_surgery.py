@@ -29,6 +29,7 @@ def test_removing_twice_equals_removing_the_union(name):
     union = graph.keep_by_producer(both)
     halfway = graph.keep_by_producer(first)
     rest = {layer: mask[halfway.get(layer, np.ones_like(mask))] for layer, mask in union.items()}
+    rest = {layer: mask for layer, mask in rest.items() if not mask.all()}
     once = remove_channels(model, union)
     twice = remove_channels(remove_channels(model, halfway), rest)
     assert helpers.difference(once, twice) <= 1e-4

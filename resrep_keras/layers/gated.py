@@ -1,0 +1,164 @@
+"""Gated: a layer whose inner channels can be forgotten, such as the units of an LSTM."""
+
+import functools
+
+import keras
+from keras import layers, ops
+
+from resrep_keras.graph.flow import flow, rule_of
+from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
+from resrep_keras.layers.compactor import Compactor
+
+
+@functools.singledispatch
+def gate_factors(layer, gates):
+    """Return what each weight of `layer` is multiplied with.
+
+    Args:
+        layer: The layer.
+        gates: ``{name: vector (channels,)}``; with a zero, the channel must vanish.
+
+    Returns:
+        One tensor for each entry of `layer.weights` that broadcasts against it, or `None`.
+    """
+    raise ValueError(
+        f"{type(layer).__name__} '{layer.name}' has no rule for gates. Register one with "
+        f"resrep_keras.layers.gated.gate_factors.register({type(layer).__name__})."
+    )
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class Gated(keras.layers.Layer):
+    """Runs a layer with some of its weights scaled by diagonal compactors.
+
+    What a compactor behind the layer could not remove, because it feeds back into the layer or
+    never leaves it, is scaled inside. `resrep_keras.finalize` multiplies the gates into the weights.
+
+    Args:
+        layer: A layer that has a rule in `gate_factors`.
+        gates: ``{name: number of channels}``.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Attributes:
+        gates: ``{name: Compactor}``, each diagonal.
+    """
+
+    def __init__(self, layer, gates, **kwargs):
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.supports_masking = True
+        self.gates = {}
+        for name, channels in gates.items():
+            gate = Compactor(
+                diagonal=True, dtype=self.dtype_policy, name=f"{self.name}_{name}_compactor"
+            )
+            gate.build((None, channels))
+            self.gates[name] = gate
+
+    def call(self, *args, **kwargs):
+        if not self.layer.built:
+            self.layer(*args, **kwargs)
+        factors = gate_factors(
+            self.layer, {name: gate.masked_kernel() for name, gate in self.gates.items()}
+        )
+        by_weight = {id(w): f for w, f in zip(self.layer.weights, factors) if f is not None}
+        values = []
+        for variable in self.layer.variables:
+            value = ops.convert_to_tensor(variable)
+            if id(variable) in by_weight:
+                value = value * ops.cast(by_weight[id(variable)], value.dtype)
+            values.append((variable, value))
+        with keras.StatelessScope(state_mapping=values) as scope:
+            outputs = self.layer(*args, **kwargs)
+        for variable, value in values:  # the state of random generators, say
+            new = scope.get_current_value(variable)
+            if not variable.trainable and new is not None and new is not value:
+                variable.assign(new)
+        return outputs
+
+    def compute_mask(self, inputs, previous_mask):
+        return self.layer.compute_mask(inputs, previous_mask)
+
+    def get_build_config(self):
+        return {"layer": self.layer.get_build_config()}
+
+    def build_from_config(self, config):
+        self.layer.build_from_config(config["layer"])
+        self.built = True
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.layer),
+            "gates": {name: gate.kernel.shape[0] for name, gate in self.gates.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**config)
+
+
+@flow.register
+def _gated(layer: Gated, call):
+    return rule_of(flow, layer.layer)(layer.layer, call)
+
+
+# Position of the candidate values among the gates of a recurrent layer's kernel.
+CANDIDATE = {
+    layers.LSTM: (2, 4),
+    layers.GRU: (2, 3),
+    layers.SimpleRNN: (0, 1),
+    **{kind: (2, 4) for kind in CONV_RECURRENT},
+}
+
+
+def _recurrent_factor(layer, gate):
+    position, number = CANDIDATE[type(layer)]
+    parts = [ops.ones_like(gate)] * number
+    parts[position] = gate
+    return ops.concatenate(parts)
+
+
+def _is_kernel(weight):
+    return weight.path.endswith(("kernel", "bias"))
+
+
+def _recurrent(layer, gates):
+    """Candidate values before their activation: at zero, the state stays zero."""
+    factor = _recurrent_factor(layer, gates["units"])
+    return [factor if _is_kernel(weight) else None for weight in layer.weights]
+
+
+for _kind in (*RECURRENT, *CONV_RECURRENT):
+    gate_factors.register(_kind)(_recurrent)
+
+
+@gate_factors.register
+def _bidirectional(layer: layers.Bidirectional, gates):
+    factor = _recurrent_factor(layer.forward_layer, gates["units"])
+    return [factor if _is_kernel(weight) else None for weight in layer.weights]
+
+
+def part_of(weight):
+    """The last two parts of a weight's path: `value/kernel`."""
+    return "/".join(weight.path.split("/")[-2:])
+
+
+@gate_factors.register
+def _multi_head(layer: layers.MultiHeadAttention, gates):
+    """A head or width vanishes with its values, a width of the keys with those of the query."""
+    value = gates["heads"][:, None] * gates["value"]
+    factors = {"value/kernel": value, "value/bias": value}
+    factors |= {"query/kernel": gates["key"], "query/bias": gates["key"]}
+    return [factors.get(part_of(weight)) for weight in layer.weights]
+
+
+@gate_factors.register
+def _grouped_query(layer: layers.GroupQueryAttention, gates):
+    value = gates["heads"][:, None] * gates["width"]
+    factors = {"value/kernel": value, "value/bias": value}
+    factors |= {"query/kernel": gates["width"], "query/bias": gates["width"]}
+    return [factors.get(part_of(weight)) for weight in layer.weights]
