@@ -2,82 +2,403 @@
 
 import dataclasses
 import json
+import os
+import pathlib
+import re
+import textwrap
 
+import numpy as np
+
+from resrep_keras.budget import removable
+from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
+from resrep_keras.picture import draw, may_go, pinned_by
+
+WIDTH = 118  # of a printed line
+MOST_NAME = 40
+
+# What to do about a reason to pin: a pattern, and the words, which may repeat parts of the reason.
+REMEDIES = (
+    (
+        r"(\w+) has no rule for how channels pass",
+        r"Register what \1 does with channels: resrep_keras.graph.flow.flow.register(\1). Where it "
+        r"has weights, also resrep_keras.surgery.narrow.narrow.register(\1) and "
+        r"resrep_keras.costs.macs.macs.register(\1).",
+    ),
+    (r"an output of the model", "nothing: the channels are the model's answer."),
+    (
+        r"a model input",
+        "nothing where the input is added to as it is; put a convolution or dense layer between the "
+        "input and the sum, and its channels may go.",
+    ),
+    (
+        r"exact=False allows it",
+        "exact=False allows it; removing channels then changes outputs, and training makes up for it.",
+    ),
+    (
+        r"no bias can hold",
+        "let removed channels be zero here: put a BatchNormalization behind the activation in front "
+        "of it, use an activation with f(0) = 0 (relu, swish, tanh), or padding='valid' in a "
+        "convolution. A layer that is called more than once has one bias for all calls: use one "
+        "layer per call.",
+    ),
+    (r"of unknown size", "give input_shape, or build the model for a fixed input size."),
+    (
+        r"an activation that mixes channels",
+        "nothing where it is the model's last softmax; else use an activation that works on each "
+        "entry by itself.",
+    ),
+    (
+        r"broadcast",
+        "nothing where a single channel scales all others; else give both tensors the same number "
+        "of channels, by a convolution or dense layer.",
+    ),
+    (
+        r"called in several ways",
+        "use a layer of its own for each call, or call it on tensors that share their channels.",
+    ),
+    (r"stateful", "build the layer with stateful=False."),
+    (r"a single channel", "nothing: a layer keeps at least one channel."),
+    (
+        r"no compactor can stand",
+        "let the layer's rule call `call.site` behind `call.produce`; see resrep_keras.graph.call.",
+    ),
+)
+OTHERWISE = (
+    "replace it with layers that treat each channel by itself, or move it to where fewer channels "
+    "pass; all other channels are pruned as before."
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """One row for each layer that makes channels; `print` it.
+    """What `explain` has found out; `print` it, or see `to_json` and `to_svg`.
 
     Args:
-        rows: Dicts with `layer`, `channels`, `status` and `reason`.
-        pins: Pairs `(layer name, reason)` of all places that pin channels.
-        totals: Counts over the whole model.
+        rows: One dict for each layer that makes channels: `layer`, `channels`, `prunable` (how
+            many of them may go), `status` ("prunable", "coupled", "follows" or "pinned"), `group`,
+            `coupled`, `partners` (the layers that it is coupled with), `followers` (those that
+            scale its channels), `follows` (the layer whose channels it scales), `pinned_by`,
+            `reason` and `remedy` of pinned channels, and `inexact` (why removing channels changes
+            outputs). What does not apply is `None`.
+        pins: One dict for each place that pins channels: `layer`, `channels` (how many it keeps
+            first of all), `reasons` and `remedies`.
+        totals: Counts over all rows: `layers`, `channels`, `prunable` (on their own), `coupled`
+            (with ``coupled=True``), `pinned`, `inexact`, and their `shares`. Further `macs` of
+            the model, `macs_reachable` (the share that is spent on channels that may go), and by
+            setting `floor_macs` (what is left where each layer keeps one channel) and
+            `largest_target_reduction`. Costs are `None` where sizes are unknown; `macs_unknown`
+            then says which.
+        graph: The `ChannelGraph`.
     """
 
     rows: tuple
     pins: tuple
     totals: dict
+    graph: object = dataclasses.field(repr=False, compare=False)
 
     def __str__(self):
-        lines = [f"{'layer':32}{'channels':>9}  status"]
-        for row in self.rows:
-            note = f" ({row['reason']})" if row["reason"] else ""
-            lines.append(f"{row['layer'][:31]:32}{row['channels']:>9}  {row['status']}{note}")
-        total = self.totals
-        lines.append("")
-        lines.append(
-            f"{total['prunable']} of {total['channels']} channels can be pruned on their own, "
-        )
-        lines[-1] += f"{total['coupled']} more with coupled=True."
-        return "\n".join(lines)
+        return "\n".join([*_table(self.rows), "", *_sentences(self.totals), *_listed(self.pins)])
 
-    def to_json(self):
-        """Return the explanation as a JSON text."""
-        return json.dumps(
-            {**dataclasses.asdict(self), "pins": [list(p) for p in self.pins]}, indent=1
-        )
+    def to_json(self, path=None):
+        """Return the explanation as a JSON text, and write it to `path` where given.
+
+        Args:
+            path: File to write; what stands there is replaced. Defaults to none.
+
+        Returns:
+            A JSON text with `rows`, `pins` and `totals`.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Example:
+
+        >>> rows = json.loads(resrep_keras.explain(model).to_json())["rows"]
+        """
+        parts = {"rows": self.rows, "pins": self.pins, "totals": self.totals}
+        return _written(json.dumps(parts, indent=1), path)
+
+    def to_svg(self, path=None):
+        """Return a picture of the model's calls and channel groups, and write it to `path`.
+
+        Args:
+            path: File to write; what stands there is replaced. Defaults to none.
+
+        Returns:
+            The text of an SVG file; see `resrep_keras.picture.draw`.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Example:
+
+        >>> resrep_keras.explain(model).to_svg("model.svg")
+        """
+        return _written(draw(self.graph), path)
 
 
-def explain(model, input_shape=None):
+def explain(model, input_shape=None, exact=True):
     """Say for each layer whether its channels can be pruned, and if not, which node keeps them.
 
+    Use it before training: it runs no data, changes nothing, and says how much can be removed.
+
     Args:
-        model: Built Functional or Sequential `keras.Model`.
-        input_shape: See `trace`.
+        model: A built `keras.Model`; see `trace`.
+        input_shape: Shape without the batch axis, for a model with unknown sizes. Defaults to the
+            model's own.
+        exact: Whether to pin channels whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
 
     Returns:
-        An `Explanation`.
+        An `Explanation`: a table to print, a JSON text and a picture.
+
+    Raises:
+        TypeError: Not a Keras model.
+        ValueError: A model without a graph (never built, or of a subclass that only runs on arrays).
 
     Example:
 
-    >>> print(resrep_keras.explain(keras.applications.ResNet50(weights=None)))
+    >>> explanation = resrep_keras.explain(keras.applications.ResNet50(weights=None))
+    >>> print(explanation)
+    >>> explanation.totals["largest_target_reduction"]
     """
-    graph = trace(model, input_shape)
-    rows = [row for group in graph.groups for row in _rows(group)]
-    counted = {
-        status: sum(r["channels"] for r in rows if r["status"].startswith(status))
-        for status in ("prunable", "coupled", "pinned")
+    graph = trace(model, input_shape, exact)
+    rows = [_row(group, producer) for group in graph.groups for producer in group.producers]
+    totals = {**_counts(rows), **_costs(graph)}
+    return Explanation(tuple(rows), tuple(_pins(graph, rows)), totals, graph)
+
+
+# --- rows and pins -------------------------------------------------------------------------------
+
+
+def _row(group, producer):
+    goes = may_go(group)
+    kept = dict(zip(group.channels.tolist(), group.pinned.tolist()))
+    node, reason = (None, None) if goes else pinned_by(group)
+    others = [other for other in group.producers if other is not producer]
+    leaders = [other.name for other in others if not other.follows]
+    return {
+        "layer": producer.name,
+        "channels": len(producer.channels),
+        "prunable": sum(not kept[c] for c in producer.channels.tolist()) if goes else 0,
+        "status": _status(group, producer),
+        "group": group.name,
+        "coupled": group.coupled,
+        "partners": [] if producer.follows else leaders,
+        "followers": [] if producer.follows else [o.name for o in others if o.follows],
+        "follows": next(iter(leaders), group.name) if producer.follows else None,
+        "pinned_by": node,
+        "reason": reason,
+        "remedy": None if goes else remedy(reason),
+        "inexact": group.inexact if goes else None,
     }
-    totals = {"channels": sum(r["channels"] for r in rows), **counted}
-    return Explanation(tuple(rows), graph.pins, totals)
 
 
-def _rows(group):
-    for producer in group.producers:
-        if not group.prunable:
-            status, reason = "pinned", group.reason or "it has a single channel"
-        elif group.coupled:
-            others = [p.name for p in group.producers if p is not producer]
-            status, reason = "coupled", f"with {', '.join(others[:3])}"
-        else:
-            status, reason = "prunable", None
-            if producer.follows:
-                reason = f"follows {group.name}"
+def _status(group, producer):
+    if not may_go(group):
+        return "pinned"
+    if producer.follows:
+        return "follows"
+    return "coupled" if group.coupled else "prunable"
+
+
+def remedy(reason):
+    """What a user can do where channels are pinned for `reason`.
+
+    Args:
+        reason: Text of a pin of a `ChannelGraph`, without the name of the layer.
+
+    Returns:
+        A sentence.
+
+    Example:
+
+    >>> remedy("an output of the model")
+    "nothing: the channels are the model's answer."
+    """
+    for pattern, words in REMEDIES:
+        found = re.search(pattern, reason)
+        if found:
+            return found.expand(words)
+    return OTHERWISE
+
+
+def _pins(graph, rows):
+    """Each node that pins channels, once: those of the graph, then what only a row names."""
+    kept, reasons = {}, {}
+    for row in rows:
+        if row["pinned_by"] is not None:
+            kept[row["pinned_by"]] = kept.get(row["pinned_by"], 0) + row["channels"]
+    named = [(row["pinned_by"], row["reason"]) for row in rows if row["pinned_by"] is not None]
+    for name, reason in dict.fromkeys([*graph.pins, *named]):
+        reasons.setdefault(name, []).append(reason)
+    for name, found in reasons.items():
         yield {
-            "layer": producer.name,
-            "channels": len(producer.channels),
-            "status": status,
-            "reason": reason,
+            "layer": name,
+            "channels": kept.get(name, 0),
+            "reasons": found,
+            "remedies": list(dict.fromkeys(map(remedy, found))),
         }
+
+
+# --- totals --------------------------------------------------------------------------------------
+
+
+def _counts(rows):
+    channels = sum(row["channels"] for row in rows)
+    free = {
+        coupled: sum(row["prunable"] for row in rows if row["coupled"] == coupled)
+        for coupled in (False, True)
+    }
+    counts = {
+        "prunable": free[False],
+        "coupled": free[True],
+        "pinned": channels - free[False] - free[True],
+        "inexact": sum(row["prunable"] for row in rows if row["inexact"] is not None),
+    }
+    shares = {name: count / max(channels, 1) for name, count in counts.items()}
+    return {"layers": len(rows), "channels": channels, **counts, "shares": shares}
+
+
+def _costs(graph):
+    """The MACs of the model, and how far they can fall."""
+    settings = {"coupled=False": False, "coupled=True": True}
+    try:
+        cost = MacCost(graph)
+    except ValueError as error:
+        names = ("macs", "macs_reachable", "floor_macs", "largest_target_reduction")
+        return {**dict.fromkeys(names), "macs_unknown": str(error)}
+    dense = cost()
+    floors = {name: _floor(graph, cost, coupled) for name, coupled in settings.items()}
+    kept = np.ones(graph.num_channels, bool)
+    for group in filter(may_go, graph.groups):
+        kept[group.channels[~group.pinned]] = False
+    return {
+        "macs": dense,
+        "macs_reachable": (dense - cost(kept)) / max(dense, 1),
+        "floor_macs": floors,
+        # In integers, so that the last digit is rounded down and never up.
+        "largest_target_reduction": {
+            name: (dense - floor) * 10_000 // max(dense, 1) / 10_000
+            for name, floor in floors.items()
+        },
+        "macs_unknown": None,
+    }
+
+
+def _floor(graph, cost, coupled):
+    """MACs that are left where each layer that may be pruned keeps one channel."""
+    groups = [group for group in graph.groups if may_go(group) and (coupled or not group.coupled)]
+    kept = np.ones(graph.num_channels, bool)
+    kept[removable(groups, np.zeros(graph.num_channels))] = False
+    return cost(kept)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _table(rows):
+    """One line for each row, aligned, with a note that is cut off where it is long."""
+    width = min(MOST_NAME, max([len("layer"), *(len(row["layer"]) for row in rows)]))
+    lines = [f"{'layer':{width}}  channels  prunable  status    note"]
+    for row in rows:
+        start = (
+            f"{_cut(row['layer'], width, 18):{width}}  {row['channels']:>8}  {row['prunable']:>8}  "
+            f"{row['status']:8}  "
+        )
+        lines.append((start + _cut(_note(row), WIDTH - len(start))).rstrip())
+    return lines
+
+
+def _note(row):
+    """What there is to say of a layer, on one line."""
+    notes = []
+    if row["inexact"] is not None:
+        notes.append(f"inexact: {row['inexact']}")
+    if row["status"] == "pinned":
+        notes.append(f"{row['pinned_by']}: {row['reason']}")
+    else:
+        if row["prunable"] < row["channels"]:
+            notes.append(f"{row['channels'] - row['prunable']} of its channels are pinned")
+        if row["follows"] is not None:
+            notes.append(f"the channels of {row['follows']}, which it scales")
+        for word, others in (("with", row["partners"]), ("followed by", row["followers"])):
+            if others:
+                notes.append(f"{word} {', '.join(others)}")
+    return " ".join("; ".join(notes).split())
+
+
+def _cut(text, width, tail=0):
+    """The text, or its start and the last `tail` characters with dots between them."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def _sentences(totals):
+    if not totals["channels"]:
+        return ["The model has no layer that makes channels."]
+    shares = {name: f"({100 * share:.1f} %)" for name, share in totals["shares"].items()}
+    words = (
+        f"The {totals['layers']} layers make {totals['channels']:,} channels. "
+        f"{totals['prunable']:,} {shares['prunable']} can be pruned on their own, "
+        f"{totals['coupled']:,} {shares['coupled']} more with coupled=True; "
+        f"{totals['pinned']:,} {shares['pinned']} are pinned."
+    )
+    if totals["inexact"]:
+        words += (
+            f" Removing {totals['inexact']:,} {shares['inexact']} of the channels changes outputs, "
+            "which exact=False allows."
+        )
+    return _wrapped(words) + _wrapped(_cost_words(totals))
+
+
+def _cost_words(totals):
+    if totals["macs"] is None:
+        return (
+            "The MACs, and how far they can fall, are unknown: input_shape is needed. "
+            f"{totals['macs_unknown']}"
+        )
+    largest = {
+        name: f"{share:.4f}" if share else "0 (nothing may go)"
+        for name, share in totals["largest_target_reduction"].items()
+    }
+    return (
+        f"One forward pass takes {totals['macs']:,} MACs, {100 * totals['macs_reachable']:.1f} % of "
+        "them on channels that may go. With one channel left in each layer, the largest "
+        f"target_reduction is {largest['coupled=False']} with coupled=False and "
+        f"{largest['coupled=True']} with coupled=True."
+    )
+
+
+def _listed(pins):
+    """The pinning nodes; those that pin for the same reasons stand together."""
+    alike = {}
+    for pin in pins:
+        alike.setdefault((*pin["reasons"], *pin["remedies"]), []).append(pin)
+    lines = ["", "Channels are pinned by:"] if pins else []
+    for same in alike.values():
+        names = ", ".join(pin["layer"] for pin in same)
+        count = sum(pin["channels"] for pin in same)
+        channels = f"{count:,} channel{'s' * (count != 1)}" if count else "no further channels"
+        lines += _wrapped(f"{names} ({channels}): {'; '.join(same[0]['reasons'])}", "- ")
+        lines += _wrapped(f"remedy: {' '.join(same[0]['remedies'])}", "  ")
+    return lines
+
+
+def _wrapped(text, start=""):
+    indent = {"initial_indent": start, "subsequent_indent": " " * len(start)}
+    # A name stays whole, however long it is.
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False, **indent)
+
+
+def _written(text, path):
+    """Return `text`, and write it to `path` where given, so that no half-written file is left."""
+    if path is not None:
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.tmp")
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    return text

@@ -1,6 +1,14 @@
 """Importance scores: one non-negative number for each channel, larger = keep."""
 
+import functools
+
 import numpy as np
+from keras import layers, ops
+
+from resrep_keras.graph.flow import register_all, rule_of
+from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
+from resrep_keras.graph.rules_weights import EinsumAxes
+from resrep_keras.layers.gated import Gated, candidate_of, part_of
 
 
 def joint_norm(columns, num_channels):
@@ -55,3 +63,79 @@ def kernel_norm(kernel, order):
     norms = rows.sum(axis=0) if order == 1 else np.sqrt(np.square(rows).sum(axis=0))
     mean = norms.mean()
     return norms / mean if mean > 0 else norms
+
+
+# --- the weights that make a channel -----------------------------------------------------------
+
+
+@functools.singledispatch
+def producing_weights(layer, inside=None):
+    """The weights that make each channel of a layer: an array whose last axis is the channels.
+
+    Args:
+        layer: A layer that makes channels. Without a rule of its own, `layer.kernel` is read.
+        inside: Name of the layer's own inner channels, `None` for its outputs.
+
+    Returns:
+        The array, or `None` where it is not known.
+    """
+    kernel = getattr(layer, "kernel", None)
+    return None if kernel is None or inside is not None else ops.convert_to_numpy(kernel)
+
+
+@register_all(producing_weights, layers.Conv1DTranspose, layers.Conv2DTranspose)
+@register_all(producing_weights, layers.Conv3DTranspose)
+def _transposed(layer, inside=None):
+    return np.swapaxes(ops.convert_to_numpy(layer.kernel), -1, -2)
+
+
+@register_all(producing_weights, layers.SeparableConv1D, layers.SeparableConv2D)
+def _separable(layer, inside=None):
+    return ops.convert_to_numpy(layer.pointwise_kernel)
+
+
+@producing_weights.register
+def _einsum_dense(layer: layers.EinsumDense, inside=None):
+    return np.moveaxis(ops.convert_to_numpy(layer.kernel), EinsumAxes(layer).kernel_out, -1)
+
+
+@producing_weights.register
+def _embedding(layer: layers.Embedding, inside=None):
+    return ops.convert_to_numpy(layer.embeddings)
+
+
+@register_all(producing_weights, layers.SpectralNormalization, Gated)
+def _inner(layer, inside=None):
+    return rule_of(producing_weights, layer.layer)(layer.layer, inside)
+
+
+@register_all(producing_weights, *RECURRENT, *CONV_RECURRENT)
+def _recurrent(layer, inside=None):
+    """All gates of a unit, what it reads and what it remembers."""
+    _, number = candidate_of(layer)
+    kernels = [layer.cell.kernel, layer.cell.recurrent_kernel]
+    rows = [ops.convert_to_numpy(kernel).reshape(-1, kernel.shape[-1]) for kernel in kernels]
+    stacked = np.concatenate(rows)
+    return stacked.reshape(-1, stacked.shape[-1] // number)
+
+
+@producing_weights.register
+def _bidirectional(layer: layers.Bidirectional, inside=None):
+    return np.concatenate([_recurrent(layer.forward_layer), _recurrent(layer.backward_layer)])
+
+
+# For each kind of inner channel, the kernel that makes it and the kernel's axis.
+ATTENTION = {
+    None: ("attention_output/kernel", 2),
+    "heads": ("value/kernel", 1),
+    "value": ("value/kernel", 2),
+    "width": ("value/kernel", 2),
+    "key": ("query/kernel", 2),
+}
+
+
+@register_all(producing_weights, layers.MultiHeadAttention, layers.GroupQueryAttention)
+def _attention(layer, inside=None):
+    name, axis = ATTENTION[inside]
+    kernel = next(weight for weight in layer.weights if part_of(weight) == name)
+    return np.moveaxis(ops.convert_to_numpy(kernel), axis, -1)

@@ -2,8 +2,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import hypothesis
 import keras
 import pytest
+
+hypothesis.settings.register_profile("default", max_examples=25)
+hypothesis.settings.register_profile("many", max_examples=300)
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 import resrep_keras
-from resrep_keras.layers.compactor import Compactor
 from resrep_keras.methods.compaction import Compaction
+from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
 
 
@@ -21,7 +21,7 @@ def difference(first, second, seed=0):
 
 
 def compactors(model):
-    return [layer for layer in model.layers if isinstance(layer, Compactor)]
+    return list(compactors_by_site(model).values())
 
 
 def scramble(model, seed=0):

@@ -40,13 +40,3 @@ def test_plot_returns_a_figure_of_all_layers(models):
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert len(names) == 4
     assert "of the MACs left" in axes.get_title()
-
-
-def test_explain_names_states_and_reasons():
-    text = str(resrep_keras.explain(zoo.build("squeeze_excite")))
-    assert "prunable (follows conv2d" in text
-    assert "pinned (output: an output of the model)" in text
-    assert "coupled (with " in str(resrep_keras.explain(zoo.build("residual")))
-    stored = json.loads(resrep_keras.explain(zoo.build("unknown_layer")).to_json())
-    assert any("Mystery has no rule" in reason for _, reason in stored["pins"])
-    assert stored["totals"]["channels"] == 6 + 8 + 5 + 3

@@ -334,10 +334,56 @@ def test_bad_input_is_answered_in_words(act, error, text):
         act()
 
 
-def test_a_subclassed_model_is_refused_in_words():
-    class Mine(keras.Model):
-        def call(self, inputs):
-            return inputs
+class Mine(keras.Model):
+    """Whatever `act` makes of the outputs of a dense layer."""
 
-    with pytest.raises(ValueError, match="Expected a Functional or Sequential model; got 'mine'"):
-        resrep_keras.wrap(Mine(name="mine"))
+    def __init__(self, act):
+        super().__init__(name="mine")
+        self.dense = keras.layers.Dense(4)
+        self.top = keras.layers.Dense(2)
+        self.act = act
+
+    def call(self, inputs, training=None):
+        return self.top(self.act(self.dense(inputs), training))
+
+
+def test_an_unbuilt_subclassed_model_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"'mine' .* has no weights yet\. Call it once on a batch"):
+        resrep_keras.wrap(Mine(lambda x, training: x))
+
+
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (lambda x, training: x * 2 if training else x, "cannot be written out as a graph"),
+        (lambda x, training: x * (2.0 if training else 1.0), "cannot be written out as a graph"),
+        (lambda x, training: x * float(keras.ops.sum(x)), "only runs on arrays"),
+    ],
+    ids=["other calls in training", "other constants in training", "values"],
+)
+def test_a_subclassed_model_that_is_no_graph_is_refused_in_words(act, text):
+    model = Mine(act)
+    model(np.ones((2, 3), "float32"))
+    with pytest.raises(ValueError, match=f"'mine' .* {text}"):
+        resrep_keras.wrap(model)
+
+
+def test_a_composite_layer_that_is_no_graph_is_pinned_not_refused():
+    @keras.saving.register_keras_serializable("test_workflow")
+    class Odd(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = keras.layers.Dense(6)
+
+        def call(self, inputs, training=None):
+            return self.dense(inputs) * (2.0 if training else 1.0)
+
+    x = inputs = keras.Input((5,))
+    x = keras.layers.Dense(8, activation="relu")(x)
+    x = Odd()(keras.layers.Dense(7, activation="relu")(x))
+    model = zoo.randomise(keras.Model(inputs, keras.layers.Dense(2)(x)))
+    graph = resrep_keras.trace(model)
+    assert [group.size for group in graph.groups if group.prunable] == [8]
+    assert "Odd has no rule" in graph.groups[1].reason
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.1))
+    assert helpers.difference(model, wrapped) <= 1e-6

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from resrep_keras.graph import rules_weights
+
 ZOO = {}
 
 
@@ -278,16 +280,300 @@ def spatial():
     return keras.Model(inputs, head(layers.Conv2D(6, 1, activation="gelu")(x)))
 
 
+@member
+def convolutions():
+    """Separable, transposed, grouped, depthwise-by-groups and spectrally normalised ones."""
+    x = inputs = image(6)
+    x = layers.SeparableConv2D(6, 3, padding="same", depth_multiplier=2, activation="relu")(x)
+    x = layers.SeparableConv2D(6, 1, use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.Conv2D(8, 3, groups=2)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.SeparableConv2D(5, 2, use_bias=False)(layers.BatchNormalization()(x))
+    x = layers.Conv2D(5, 3, padding="same", groups=5, activation="relu")(x)
+    x = layers.Conv2DTranspose(6, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.SpectralNormalization(layers.Conv2D(7, 3, activation="relu", use_bias=False))(x)
+    x = layers.Conv2DTranspose(4, 2, use_bias=False)(x)
+    return keras.Model(inputs, head(layers.ReLU()(layers.BatchNormalization()(x))))
+
+
+@member
+def grouped_constants():
+    """What a batch norm leaves of removed channels becomes the bias of a grouped convolution."""
+    x = inputs = image(6)
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(6, 2, groups=2, use_bias=False, activation="softplus")(x)
+    x = layers.SeparableConv2D(4, 2, activation="relu")(x)
+    return keras.Model(inputs, head(x))
+
+
+@member
+def one_dimension():
+    x = inputs = keras.Input((12, 4))
+    x = layers.Conv1D(6, 3, padding="same", activation="relu")(x)
+    x = layers.DepthwiseConv1D(3, padding="same", depth_multiplier=2)(x)
+    x = layers.SeparableConv1D(5, 3, activation="relu")(layers.ZeroPadding1D(1)(x))
+    x = layers.UpSampling1D()(layers.Cropping1D(1)(layers.MaxPooling1D()(x)))
+    x = layers.Conv1DTranspose(6, 3, strides=2)(x)
+    x = layers.GlobalAveragePooling1D()(layers.BatchNormalization()(x))
+    x = layers.RepeatVector(3)(layers.Dense(7, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+@member
+def three_dimensions():
+    x = inputs = keras.Input((4, 5, 4, 2))
+    x = layers.Conv3D(5, 2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.MaxPooling3D(2, padding="same")(layers.ZeroPadding3D(1)(x))
+    x = layers.Conv3DTranspose(4, 2, strides=2, activation="relu")(x)
+    x = layers.Conv3D(6, 2, activation="relu")(layers.UpSampling3D()(layers.Cropping3D(1)(x)))
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalMaxPooling3D()(x)))
+
+
+@member
+def normalisations():
+    """Group norms lose whole groups, RMS and unit norms any channel, layer norms none."""
+    x = inputs = image(6)
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    x = layers.ReLU()(layers.GroupNormalization(4)(x))
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    x = layers.GroupNormalization(-1, scale=False)(x)
+    x = layers.Conv2D(7, 1, activation="relu")(x)
+    x = layers.RMSNormalization()(x)
+    x = layers.Conv2D(6, 3, activation="relu")(x)
+    x = layers.UnitNormalization()(x)
+    y = layers.LayerNormalization()(layers.Conv2D(5, 1)(x))
+    y = layers.Dense(9, activation="gelu")(y)
+    x = layers.Add()([layers.Dense(5)(y), layers.Conv2D(5, 1)(x)])
+    x = layers.Normalization(mean=[0.1] * 5, variance=[2.0] * 5)(layers.Dense(5)(x))
+    return keras.Model(inputs, head(layers.Rescaling([1.0, 2.0, 0.5, 3.0, 1.0], offset=0.1)(x)))
+
+
+@member
+def einsum_dense():
+    x = inputs = keras.Input((5, 4, 6))
+    x = layers.EinsumDense("abcd,de->abce", (5, 4, 7), bias_axes="e", activation="relu")(x)
+    x = layers.EinsumDense("abcd,cde->abce", (5, 4, 5), bias_axes="e")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.EinsumDense("abcd,de->abec", (5, 6, 4), activation="relu")(x)
+    x = layers.Flatten()(layers.Permute((1, 3, 2))(x))
+    x = layers.EinsumDense("...x,xy->...y", 8)(x)
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+@member
+def recurrent():
+    x = inputs = keras.Input((6, 5))
+    x = layers.Dense(7, activation="relu")(x)
+    x = layers.LSTM(6, return_sequences=True)(layers.BatchNormalization()(x))
+    x = layers.Dropout(0.1)(x)
+    x, state = layers.GRU(5, return_sequences=True, return_state=True)(x)
+    x = layers.SimpleRNN(6, use_bias=False)(layers.BatchNormalization()(x))
+    x = layers.Concatenate()([x, state])
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+@member
+def encoder_decoder():
+    """The states of one recurrent layer begin another."""
+    first, second = keras.Input((5, 4)), keras.Input((3, 4))
+    _, hidden, cell = layers.LSTM(6, return_state=True)(first)
+    x = layers.LSTM(6, return_sequences=True)(second, initial_state=[hidden, cell])
+    x = layers.Dense(20, activation="relu")(x)
+    return keras.Model([first, second], layers.Dense(3)(x))
+
+
+@member
+def bidirectional():
+    x = inputs = keras.Input((6, 5))
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x = layers.Bidirectional(layers.GRU(5, return_sequences=True), merge_mode="sum")(x)
+    x = layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True), merge_mode="mul")(x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True), merge_mode="ave")(x)
+    x, y = layers.Bidirectional(layers.LSTM(3), merge_mode=None)(x)
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([x, y])))
+
+
+@member
+def embedding():
+    x = inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 6, mask_zero=True)(x)
+    x = layers.LSTM(5, return_sequences=True)(x)
+    x = layers.Bidirectional(layers.LSTM(4))(x)
+    y = layers.BatchNormalization()(layers.Embedding(9, 7)(inputs))
+    y = layers.Masking()(layers.Conv1D(4, 3, activation="relu")(y))
+    y = layers.GlobalAveragePooling1D()(y)
+    return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([x, y])))
+
+
+@member
+def convolutional_lstm():
+    x = inputs = keras.Input((3, 6, 6, 2))
+    x = layers.ConvLSTM2D(5, 3, padding="same", return_sequences=True)(x)
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)
+    x = layers.ConvLSTM2D(4, 2)(x)
+    y = layers.ConvLSTM1D(3, 2)(layers.Reshape((3, 12, 6))(inputs))
+    x = layers.Concatenate()([head(x), layers.GlobalAveragePooling1D()(y)])
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+@member
+def attention():
+    x = inputs = keras.Input((5, 6))
+    x = layers.Dense(8, activation="relu")(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(4, 3, value_dim=5)(x, x)])
+    x = layers.GroupQueryAttention(4, 6, 2)(x, layers.Dense(8)(x))
+    x = layers.RMSNormalization()(x)
+    y = layers.MultiHeadAttention(2, 4, output_shape=6, use_bias=False)(
+        x, x, key=layers.Dense(5)(x)
+    )
+    y = layers.BatchNormalization()(y)
+    q, k, v = (layers.Dense(n, use_bias=False)(y) for n in (6, 6, 7))
+    y = layers.Attention()([q, v, k])
+    z = layers.AdditiveAttention()([layers.Dense(7)(x), y])
+    z = layers.Dense(6, activation="relu")(z)
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(z)))
+
+
+def small_cnn(filters=6):
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(filters, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(5, 2, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+@member
+def time_distributed():
+    """A CNN for each picture, both directions of an LSTM, and attention over time."""
+    x = inputs = keras.Input((4, 6, 6, 2))
+    x = layers.TimeDistributed(small_cnn())(x)
+    x = layers.TimeDistributed(layers.Dense(7, activation="relu"))(x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x = layers.Concatenate()([x, layers.Attention()([x, x])])
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+@member
+def nested():
+    """Models in models, one of them called twice, with the same layer names inside."""
+    a, b = (keras.Input((6, 6, 2), name=name) for name in "ab")
+    tower = small_cnn()
+    inner = keras.Input((6, 6, 2))
+    deep = layers.Conv2D(3, 1, activation="relu", name="conv")(inner)
+    inner_model = keras.Model(inner, layers.Conv2D(2, 1, name="out")(deep), name="inner")
+    y = keras.Input((6, 6, 2))
+    z = layers.Conv2D(4, 1, activation="relu", name="conv")(inner_model(y))
+    outer = keras.Model(y, layers.Conv2D(2, 1, name="out")(z), name="outer")
+    x = layers.Subtract()([tower(outer(a)), tower(b)])
+    return keras.Model({"a": a, "b": b}, {"same": layers.Dense(2, name="same")(x)})
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Block(layers.Layer):
+    """A layer that is made of layers: Keras sees one node."""
+
+    def __init__(self, filters, strides=1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.strides = filters, strides
+        self.convs = [
+            layers.Conv2D(
+                filters, 3, strides=strides, padding="same", use_bias=False, name="first"
+            ),
+            layers.Conv2D(filters, 3, padding="same", use_bias=False, name="second"),
+        ]
+        self.norms = {"a": layers.BatchNormalization(), "b": layers.BatchNormalization()}
+        self.project = layers.Conv2D(filters, 1, strides=strides)
+        self.drop = layers.Dropout(0.1)
+
+    def call(self, inputs, training=None):
+        x = ops.relu(self.norms["a"](self.convs[0](inputs), training=training))
+        x = self.norms["b"](self.convs[1](self.drop(x, training=training)))
+        return ops.relu(x + self.project(inputs))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SubclassedResNet(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.stem = layers.Conv2D(4, 3, padding="same", activation="relu")
+        self.blocks = [Block(5, name="one"), Block(6, strides=2, name="two")]
+        self.pool = layers.GlobalAveragePooling2D()
+        self.top = layers.Dense(3)
+
+    def call(self, inputs):
+        x = self.stem(inputs)
+        for block in self.blocks:
+            x = block(x)
+        return self.top(self.pool(x))
+
+
+@member
+def subclassed():
+    model = SubclassedResNet()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    return model
+
+
+@member
+def operations():
+    """Raw operations that slice, split, stack, transpose, reshape, pad and multiply."""
+    x = inputs = image(6)
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    a, b = ops.split(ops.relu(x), 2, axis=-1)
+    x = ops.concatenate([a * ops.sigmoid(b), x[..., 2:7]], axis=-1)
+    x = ops.pad(x, ((0, 0), (1, 0), (0, 1), (0, 0)))
+    x = layers.Conv2D(6, 3, activation="relu")(x)
+    y = ops.transpose(layers.Conv2D(6, 1)(x), (0, 3, 1, 2))
+    y = ops.moveaxis(y, 1, 3)
+    x = ops.stack([x, y], axis=1)
+    x = ops.mean(x, axis=1)
+    x = ops.reshape(x, (-1, 25, 6))
+    q, k = layers.Dense(5, use_bias=False)(x), layers.Dense(5, use_bias=False)(x)
+    scores = ops.softmax(ops.matmul(q, ops.swapaxes(k, 1, 2)) / 2.0, axis=-1)
+    x = ops.matmul(scores, layers.Dense(7, use_bias=False)(x))
+    x = ops.einsum("abc,ac->abc", x, layers.Dense(7)(ops.mean(x, axis=1)))
+    x = ops.squeeze(ops.expand_dims(ops.max(x, axis=1), 1), 1)
+    p, q = layers.Dense(6, use_bias=False)(x), layers.Dense(6, use_bias=False)(x)
+    return keras.Model(inputs, [layers.Dense(3)(x), layers.Dot(1, normalize=True)([p, q])])
+
+
+@member
+def applications_layers():
+    """The layers that two applications define for themselves."""
+    x = inputs = image(6)
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    y = layers.Conv2D(6, 3, padding="same", groups=6)(x)
+    y = layers.Conv2D(12, 1, activation="gelu")(layers.BatchNormalization()(y))
+    y = rules_weights.LayerScale(0.5, 6)(layers.Conv2D(6, 1)(y))
+    x = x + rules_weights.StochasticDepth(0.1)(y)
+    y = layers.Conv2D(6, 1)(layers.Conv2D(4, 1, activation="relu")(x))
+    return keras.Model(inputs, head(rules_weights.CustomScaleLayer(0.3)([x, y])))
+
+
 def channels_first():
-    """Every layer but the pooling says that channels come first."""
+    """Every layer but the pooling says that channels come first.
+
+    No picture is as wide as a layer has channels: Keras 3.15 on TensorFlow would then add the bias
+    along the width.
+    """
     first = {"data_format": "channels_first"}
-    x = inputs = keras.Input((3, 8, 7))
+    x = inputs = keras.Input((3, 8, 14))
     x = layers.Conv2D(6, 3, **first)(x)
     x = layers.ReLU()(layers.BatchNormalization(axis=1)(x))
     x = layers.DepthwiseConv2D(3, **first)(x)
     y = layers.Conv2D(1, 1, activation="relu", **first)(x)
     x = layers.Conv2D(5, 2, padding="same", activation="relu", **first)(x)
-    x = layers.Concatenate(axis=1)([x, y])
+    x = layers.SeparableConv2D(6, 2, **first)(x)
+    x = layers.Conv2DTranspose(4, 2, activation="relu", **first)(x)
+    x = layers.Concatenate(axis=1)([x, layers.ZeroPadding2D(0, **first)(y)])
     x = layers.Flatten(**first)(layers.MaxPooling2D(**first)(x))
     return keras.Model(inputs, layers.Dense(3)(x))
 
@@ -302,7 +588,16 @@ def softplus_border():
     return keras.Model(inputs, head(x))
 
 
-if keras.backend.backend() != "tensorflow":  # which convolves so on a GPU only
+def _convolves_channels_first():
+    """Not every build of TensorFlow does on a CPU."""
+    try:
+        layers.Conv2D(1, 1, data_format="channels_first")(np.zeros((1, 1, 2, 2), "float32"))
+    except Exception:  # of the backend's own kind
+        return False
+    return True
+
+
+if _convolves_channels_first():
     member(channels_first)
 
 

@@ -17,7 +17,7 @@ from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
 from resrep_keras.graph.rules_weights import EinsumAxes, is_depthwise
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.layers.gated import CANDIDATE, Gated
+from resrep_keras.layers.gated import Gated, candidate_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _compactor(layer: Compactor, call):
 
 
 def _recurrent(layer, call, units):
-    _, gates = CANDIDATE[type(layer)]
+    _, gates = candidate_of(layer)
     if isinstance(layer, CONV_RECURRENT):
         axis = channel_axis(layer, len(call.input.shape))
         time = call.input.shape[1]

@@ -22,6 +22,7 @@ class Call:
         axis_in, axis_out: Axes along which the layer's weights see channels, or `None`.
         consumed: ``{position of an input: axis}`` where weights mix its channels.
         inside: ``{name: labels}`` of channels that the layer holds inside.
+        activates: Whether the last thing the layer does is to apply its `activation`.
         memo: What a rule has found out about this call, kept from one pass to the next.
     """
 
@@ -47,6 +48,7 @@ class Call:
         self.axis_in = self.axis_out = None
         self.consumed = {}
         self.inside = {}
+        self.activates = False
 
     @property
     def input_ids(self):
@@ -136,7 +138,7 @@ class Call:
 
     def hold(self, name, count):
         """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""
-        self.inside[name] = self._tracer.labels_of(f"{self.name}.{name}", count)
+        self.inside[name] = self._tracer.held_labels(self, name, count)
         self._tracer.inner_site(self, self.inside[name], name)
         return self.inside[name]
 

@@ -154,6 +154,10 @@ class Labels:
         for label in np.unique(labels):
             self._reason.setdefault(self.find(int(label)), reason)
 
+    def pin_for(self, labels, reason):
+        """Pin for a reason that goes before others."""
+        self._reason.update((self.find(int(label)), reason) for label in np.unique(labels))
+
     def reason(self, label):
         return self._reason.get(self.find(int(label)))
 
@@ -162,13 +166,22 @@ class Labels:
 class Producer:
     """A layer that makes new channels; `channels` are their ids, in the layer's own order.
 
-    Channels that a layer holds inside, such as the heads of an attention layer, are named
-    `layer.heads`.
+    Args:
+        layer: The layer's name.
+        channels: Ids of its channels.
+        follows: Whether it is multiplied into a stream whose own zeros suffice, so that it needs no
+            compactor.
+        inside: Name of channels that the layer holds inside, such as heads; `None` for outputs.
     """
 
-    name: str
+    layer: str
     channels: np.ndarray
-    follows: bool = False  # multiplied into a stream whose own zeros suffice: needs no compactor
+    follows: bool = False
+    inside: str | None = None
+
+    @property
+    def name(self):
+        return self.layer if self.inside is None else f"{self.layer}.{self.inside}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +195,8 @@ class Site:
         gate: Whether only a diagonal may stand here (it must merge into a depthwise layer or
             a batch normalisation).
         inside: Name of the layer's own inner channels that are scaled, `None` for its outputs.
+        activates: Whether the layer applies its `activation` last, so that the compactor takes it
+            over.
     """
 
     layer: str
@@ -189,6 +204,7 @@ class Site:
     axis: int
     gate: bool = False
     inside: str | None = None
+    activates: bool = False
 
     @property
     def name(self):
@@ -208,6 +224,7 @@ class ChannelGroup:
         reason: Why the group cannot be pruned, or `None`.
         inexact: Why removing its channels changes outputs, or `None` where it does not; see the
             argument `exact` of `trace`.
+        reasons: Why each pinned channel is pinned, `None` for the others.
     """
 
     name: str
@@ -217,6 +234,7 @@ class ChannelGroup:
     pinned: np.ndarray
     reason: str | None = None
     inexact: str | None = None
+    reasons: tuple = ()
 
     @property
     def size(self):

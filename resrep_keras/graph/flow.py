@@ -98,7 +98,7 @@ def _probe(function, rank):
     return pointwise, pointwise and keeps_zero(function)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _probe_activation(name, rank):
     return _probe(getattr(keras.activations, name), rank)
 
@@ -120,7 +120,8 @@ def apply_function(call, flow_in, function, shape=None):
 
 
 def activate(call, flow_out, activation):
-    """The flow behind the `activation` argument of a layer."""
+    """The flow behind the `activation` argument of a layer, which a compactor stands in front of."""
+    call.activates = True
     if activation is None or activation is keras.activations.linear:
         return flow_out
     return apply_function(call, flow_out, activation)

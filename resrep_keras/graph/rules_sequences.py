@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from resrep_keras.graph.channels import State
-from resrep_keras.graph.flow import channel_axis, flow, keeps_zero, register_all
+from resrep_keras.graph.flow import channel_axis, flow, keeps_zero, register_all, rule_of
 from resrep_keras.graph.rules_weights import pads
 
 RECURRENT = (layers.LSTM, layers.GRU, layers.SimpleRNN)
@@ -92,7 +92,7 @@ def _recurrent(layer, call):
 def _bidirectional(layer: layers.Bidirectional, call):
     """Both directions give up the same units: Keras makes them equally wide."""
     directions = (layer.forward_layer, layer.backward_layer)
-    if any(type(part) not in (*RECURRENT, *CONV_RECURRENT) for part in directions):
+    if any(rule_of(flow, part) is not _recurrent for part in directions):
         return call.pin_all("a Bidirectional of a layer that has no rule")
     if len({units_of(part) for part in directions}) > 1:
         return call.pin_all("a Bidirectional of differently wide layers")
@@ -157,8 +157,10 @@ def _grouped_query(layer: layers.GroupQueryAttention, call):
     call.hold("width", config["head_dim"])
     axis = len(call.output_shape) - 1
     out = call.produce(axis, call.output_shape[axis])
-    # Keras makes the output as wide as the query.
-    call.couple(call.vector(call.input, axis).labels.ravel(), out.labels.ravel())
+    # Keras wants one width for all of them.
+    for flow_in in call.inputs:
+        if len(flow_in.shape) == len(out.shape):
+            call.couple(call.vector(flow_in, axis).labels.ravel(), out.labels.ravel())
     return call.site(out, axis, shifts=config["use_bias"])
 
 

@@ -19,9 +19,11 @@ from resrep_keras.graph.channels import (
     Labels,
     Producer,
     Site,
-    State,
 )
 from resrep_keras.graph.flow import flow, has_rule, rule_of
+
+# Stands for the model's outputs among the names of layers, none of which is like that.
+OUTPUT = "(output)"
 
 
 def read(model, input_shape=None):
@@ -145,10 +147,13 @@ class _Tracer:
 
     def follow(self, stream, factor):
         """Note the producers of `factor`, which scales `stream`."""
-        roots = self._roots_of(factor)
-        if roots.isdisjoint(self._roots_of(stream)):
-            members = [label for root in roots for label in self.labels.members(root)]
-            self._new_followers |= {self._producer_of(label) for label in members} - {None}
+        roots, others = self._roots_of(factor), self._roots_of(stream)
+        if roots.isdisjoint(others):
+            self._new_followers |= self._producers_of(roots) - self._producers_of(others)
+
+    def _producers_of(self, roots):
+        members = [label for root in roots for label in self.labels.members(root)]
+        return {self._producer_of(label) for label in members} - {None}
 
     def _producer_of(self, label):
         position = bisect.bisect_right(self._first_labels, label) - 1
@@ -165,6 +170,11 @@ class _Tracer:
         norm = self._deferred.pop(id(call.operation), None)
         if norm is not None:
             self._source.pop(id(norm))
+
+    def held_labels(self, call, inside, count):
+        name = f"{call.name}.{inside}"
+        self._held_by[name] = (call.name, inside)
+        return self.labels_of(name, count)
 
     def inner_site(self, call, labels, inside):
         self._sites[call.name, inside] = (labels, None, True)
@@ -202,7 +212,7 @@ class _Tracer:
     def _run_rules(self):
         self.labels = Labels()
         self.producers, self.pins, self.problems, self.inexact = {}, {}, [], []
-        self._first_labels, self._first_names = [], []
+        self._first_labels, self._first_names, self._held_by = [], [], {}
         self._sites, self._gateable, self._new_followers = {}, {}, set()
         self._diagonal, self._foldable = set(), set()
         flows = {id(t): self.anchor(t.shape, t.name, "a model input") for t in self._inputs}
@@ -213,7 +223,9 @@ class _Tracer:
             self._join_calls(call)
             flows.update(zip(call.output_ids, call.outputs))
         for tensor in self._outputs:
-            self.pin(flows[id(tensor)].labels, "output", "an output of the model")
+            labels = flows[id(tensor)].labels
+            self.pin(labels, OUTPUT, "an output of the model")
+            self.labels.pin_for(labels, f"{OUTPUT}: an output of the model")
         for labels, name, reason in self._forced:
             self.pin(labels, name, reason)
 
@@ -225,9 +237,11 @@ class _Tracer:
         for here, there in zip(call.inputs + call.outputs, first.inputs + first.outputs):
             if here.labels.size == there.labels.size:
                 self.labels.union(here.labels, there.labels)
-            else:
-                self.pin(here.labels, call.name, "a shared layer that is called in several ways")
-                self.pin(there.labels, call.name, "a shared layer that is called in several ways")
+                continue
+            pinned = min(here.labels, there.labels, key=np.size)
+            why = self.labels.reason(int(pinned.ravel()[0])) or "channels of another number"
+            for labels in (here.labels, there.labels):
+                self.pin(labels, call.name, f"a shared layer that is also called on: {why}")
 
     def _solve(self):
         """Place gates, then pin what no gate mends; returns whether anything was new."""
@@ -299,20 +313,33 @@ class _Tracer:
             for name in names:
                 owner[channel_of[self.producers[name]]] = position
         sites = [[] for _ in components]
+        activating = {call.name for call in self.calls if call.activates}
         for (layer, inside), (labels, axis, gate) in self._sites.items():
             ids = channel_of[labels].ravel()
             for position in np.unique(owner[ids[ids >= 0]]):
-                sites[position].append(Site(layer, ids, axis, gate, inside))
+                site = Site(layer, ids, axis, gate, inside, layer in activating and inside is None)
+                sites[position].append(site)
         return sites
 
     def _group(self, names, channel_of, reasons, inexact, sites):
         channels = np.unique(np.concatenate([channel_of[self.producers[n]] for n in names]))
         pinned = np.array([reasons[int(c)] is not None for c in channels])
         reason = reasons[int(channels[0])] if pinned.all() else None
-        producers = [Producer(n, channel_of[self.producers[n]], n in self.followers) for n in names]
+        producers = [
+            Producer(layer, channel_of[self.producers[name]], name in self.followers, inside)
+            for name in names
+            for layer, inside in [self._held_by.get(name, (name, None))]
+        ]
         changed = next((inexact[c] for c in channels.tolist() if c in inexact), None)
         return ChannelGroup(
-            names[0], channels, tuple(producers), tuple(sites), pinned, reason, changed
+            names[0],
+            channels,
+            tuple(producers),
+            tuple(sites),
+            pinned,
+            reason,
+            changed,
+            tuple(reasons[int(c)] for c in channels),
         )
 
 

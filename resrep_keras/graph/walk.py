@@ -6,13 +6,26 @@ are called on symbolic tensors, which shows what they call. `Tape.run` plays the
 other tensors, other layers, or arrays.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import sys
 
 import keras
 import numpy as np
 from keras import ops
+
+
+@contextlib.contextmanager
+def deep_models(limit=20_000):
+    """Let Keras, which maps a graph by recursion, take a model of thousands of layers in a row."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, limit))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 class _Probe(keras.Operation):
@@ -75,9 +88,7 @@ class Tape:
         for tensor, value in zip(keras.tree.flatten(self.inputs), keras.tree.flatten(inputs)):
             values[id(tensor)] = value
 
-        def look_up(value):
-            return values[id(value)] if is_symbolic(value) else value
-
+        look_up = functools.partial(_replaced, values)
         for position, step in enumerate(self.steps):
             args, kwargs = keras.tree.map_structure(look_up, (step.args, step.kwargs))
             answers = keras.tree.flatten(call(step, *args, **kwargs))
@@ -158,8 +169,8 @@ def _built_inputs(model, input_shape):
     if shapes is None or ("shapes_dict" in known and len(known["shapes_dict"]) > 1):
         raise ValueError(
             f"The input shape of model '{model.name}' of the subclass {type(model).__name__} is not "
-            "known. Call it once on a batch of data, with all inputs in its first argument, or give "
-            "input_shape."
+            "known, or its call() only runs on arrays. Call it once on a batch of data, with all "
+            "inputs in its first argument, or give input_shape; use keras.ops in call()."
         )
 
     def make(shape):
@@ -245,38 +256,49 @@ def _open_call(layer, args, kwargs):
     settings = [{}]
     if "training" in inspect.signature(layer.call).parameters:
         settings += [{"training": True}, {"training": False}]
+    originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
     graphs = []
     for extra in settings:
-        copies = {}
-
-        def fresh(value):
-            if not is_symbolic(value):
-                return value
-            if id(value) not in copies:
-                copies[id(value)] = keras.Input(batch_shape=value.shape, dtype=value.dtype)
-            return copies[id(value)]
-
-        own_args, own_kwargs = keras.tree.map_structure(fresh, (args, kwargs))
+        inputs = {
+            key: keras.Input(batch_shape=value.shape, dtype=value.dtype, name=value.name)
+            for key, value in originals.items()
+        }
+        own_args, own_kwargs = keras.tree.map_structure(
+            functools.partial(_replaced, inputs), (args, kwargs)
+        )
         try:
             outputs = layer.call(*own_args, **{**own_kwargs, **extra})
-            graphs.append(keras.Model(list(copies.values()), outputs, name=layer.name))
+            graphs.append(keras.Model(list(inputs.values()), outputs, name=layer.name))
         except Exception:  # a user's own code may fail on symbolic tensors in any way
             return None
     if any(_calls(graph) != _calls(graphs[0]) for graph in graphs):
         return None
-    originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
-    graph, tensors = graphs[0], [originals[key] for key in copies]
+    graph, tensors = graphs[0], list(originals.values())
     same = _computes_the_same(layer, args, kwargs, graph, tensors)
     return (graph, tensors) if same else None
 
 
+def _replaced(values, value):
+    return values[id(value)] if is_symbolic(value) else value
+
+
 def _calls(graph):
-    """What a graph calls, without its inputs, to be compared."""
-    return [
-        (type(operation), id(operation) if isinstance(operation, keras.layers.Layer) else None)
-        for operation in graph.operations
-        if not isinstance(operation, keras.layers.InputLayer)
-    ]
+    """What a graph calls, with which constants, in a form that can be compared."""
+    seen = []
+
+    def call(operation, *args, **kwargs):
+        constants = [
+            np.asarray(value).tobytes() if hasattr(value, "shape") else repr(value)
+            for value in keras.tree.flatten((args, {**kwargs, "training": None}))
+            if not is_symbolic(value)
+        ]
+        layer = isinstance(operation, keras.layers.Layer)
+        what = id(operation) if layer else {**operation.get_config(), "name": None}
+        seen.append((type(operation), what, constants))
+        return _Probe(output_specs(operation, args, kwargs))(*symbolic_tensors(args, kwargs))
+
+    keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
+    return seen
 
 
 def _computes_the_same(layer, args, kwargs, graph, tensors):
@@ -297,7 +319,7 @@ def _agree(layer, args, kwargs, graph, tensors, size):
         values = generator.normal(size=shape) if draw is None else draw
         arrays[id(tensor)] = ops.convert_to_tensor(values, dtype=tensor.dtype)
     own_args, own_kwargs = keras.tree.map_structure(
-        lambda value: arrays[id(value)] if is_symbolic(value) else value, (args, kwargs)
+        functools.partial(_replaced, arrays), (args, kwargs)
     )
     try:
         expected = layer(*own_args, **own_kwargs)
@@ -355,8 +377,9 @@ class _Recorder:
     def read(self, functional, tensors, path, training=None):
         """Write the calls of a graph on `tensors`; returns its outputs in their structure."""
         inputs = keras.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype),
+            lambda x, like: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=like.name),
             keras.tree.pack_sequence_as(functional.input, tensors),
+            functional.input,
         )
         # The graph is cloned over placeholders; `real` has what they stand for.
         real = {id(p): t for p, t in zip(keras.tree.flatten(inputs), tensors)}
@@ -364,7 +387,7 @@ class _Recorder:
         def answer(operation, *args, **kwargs):
             stand_ins = symbolic_tensors(args, kwargs)
             args, kwargs = keras.tree.map_structure(
-                lambda a: real[id(a)] if is_symbolic(a) else a, (args, kwargs)
+                functools.partial(_replaced, real), (args, kwargs)
             )
             if training is not None and "training" in _parameters(type(operation)):
                 kwargs = {**kwargs, "training": training}
@@ -415,7 +438,7 @@ class _Recorder:
         return Tape(layer.name, entry, outputs, recorder.steps)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parameters(kind):
     return frozenset(inspect.signature(kind.call).parameters)
 
@@ -445,6 +468,7 @@ def _(operation: keras.layers.TimeDistributed):
     return operation.layer if same else None
 
 
+@deep_models()
 def record(model, input_shape=None, is_known=lambda operation: False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.
 

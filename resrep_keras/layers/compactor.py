@@ -66,10 +66,10 @@ class Compactor(keras.layers.Layer):
                 f"Compactor '{self.name}' expects an input of rank 2 or more with a known size "
                 f"along axis {self.axis}; got shape {tuple(input_shape)}."
             )
-        if not self.diagonal and self.axis % rank not in (1, rank - 1):
+        if self.axis % rank == 0:
             raise ValueError(
-                f"Compactor '{self.name}' mixes channels along the first or last axis behind the "
-                f"batch; got axis {self.axis} of shape {tuple(input_shape)}."
+                f"Compactor '{self.name}' expects channels along another axis than the batch; got "
+                f"axis {self.axis} of shape {tuple(input_shape)}."
             )
         shape = (channels,) if self.diagonal else (1,) * (rank - 2) + (channels, channels)
         self.kernel = self.add_weight(shape=shape, initializer=_identity, name="kernel")

@@ -16,7 +16,8 @@ def gate_factors(layer, gates):
 
     Args:
         layer: The layer.
-        gates: ``{name: vector (channels,)}``; with a zero, the channel must vanish.
+        gates: ``{name: vector (channels,)}``; with a zero, the channel must vanish. A name may be
+            missing, where none of its channels goes.
 
     Returns:
         One tensor for each entry of `layer.weights` that broadcasts against it, or `None`.
@@ -59,7 +60,8 @@ class Gated(keras.layers.Layer):
     def call(self, *args, **kwargs):
         if not self.layer.built:
             self.layer(*args, **kwargs)
-        factors = gate_factors(
+        rule = rule_of(gate_factors, self.layer)
+        factors = rule(
             self.layer, {name: gate.masked_kernel() for name, gate in self.gates.items()}
         )
         by_weight = {id(w): f for w, f in zip(self.layer.weights, factors) if f is not None}
@@ -84,7 +86,8 @@ class Gated(keras.layers.Layer):
         return {"layer": self.layer.get_build_config()}
 
     def build_from_config(self, config):
-        self.layer.build_from_config(config["layer"])
+        if not self.layer.built:
+            self.layer.build_from_config(config["layer"])
         self.built = True
 
     def get_config(self):
@@ -115,8 +118,13 @@ CANDIDATE = {
 }
 
 
+def candidate_of(layer):
+    """Position of the candidate values in a recurrent layer's kernel, and the number of parts."""
+    return next(CANDIDATE[kind] for kind in type(layer).__mro__ if kind in CANDIDATE)
+
+
 def _recurrent_factor(layer, gate):
-    position, number = CANDIDATE[type(layer)]
+    position, number = candidate_of(layer)
     parts = [ops.ones_like(gate)] * number
     parts[position] = gate
     return ops.concatenate(parts)
@@ -147,18 +155,20 @@ def part_of(weight):
     return "/".join(weight.path.split("/")[-2:])
 
 
+def _attention_factors(layer, heads, match, width):
+    """A head or width vanishes with its values, a width of the keys with those of the query."""
+    value = width if heads is None else heads[:, None] * (1.0 if width is None else width)
+    factors = {"query/kernel": match, "query/bias": match}
+    factors |= {"value/kernel": value, "value/bias": value}
+    return [factors.get(part_of(weight)) for weight in layer.weights]
+
+
 @gate_factors.register
 def _multi_head(layer: layers.MultiHeadAttention, gates):
-    """A head or width vanishes with its values, a width of the keys with those of the query."""
-    value = gates["heads"][:, None] * gates["value"]
-    factors = {"value/kernel": value, "value/bias": value}
-    factors |= {"query/kernel": gates["key"], "query/bias": gates["key"]}
-    return [factors.get(part_of(weight)) for weight in layer.weights]
+    return _attention_factors(layer, *(gates.get(name) for name in ("heads", "key", "value")))
 
 
 @gate_factors.register
 def _grouped_query(layer: layers.GroupQueryAttention, gates):
-    value = gates["heads"][:, None] * gates["width"]
-    factors = {"value/kernel": value, "value/bias": value}
-    factors |= {"query/kernel": gates["width"], "query/bias": gates["width"]}
-    return [factors.get(part_of(weight)) for weight in layer.weights]
+    width = gates.get("width")
+    return _attention_factors(layer, gates.get("heads"), width, width)

@@ -27,6 +27,7 @@ class Compaction:
     """
 
     def __init__(self, model, input_shape=None, exact=True):
+        self.input_shape = input_shape
         self.graph = trace(model, input_shape, exact)
         self.compactors = []
         maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}

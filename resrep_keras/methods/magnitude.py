@@ -4,10 +4,11 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.method import Method
 from resrep_keras.schedules import Plan
-from resrep_keras.scores import kernel_norm
+from resrep_keras.scores import kernel_norm, producing_weights
 from resrep_keras.surgery.remove import remove_channels
 
 
@@ -71,20 +72,23 @@ class MagnitudePruning(Method):
         return remove_channels(model, graph.keep_by_producer(kept), self.exact)
 
     def scores(self, graph):
-        """Mean over a channel's producers of their normalised kernel norms."""
-        kernels = {
-            call.name: keras.ops.convert_to_numpy(call.operation.kernel)
-            for call in graph.calls
-            if hasattr(call.operation, "kernel")
-        }
+        """Mean over a channel's producers of their normalised kernel norms.
+
+        Channels of a layer without `kernel`, and without a rule in `scores.producing_weights`, are
+        kept to the last.
+        """
+        layers = {call.name: call.operation for call in graph.calls}
         total = np.zeros(graph.num_channels)
         number = np.zeros(graph.num_channels)
         for group in graph.groups:
             for producer in group.producers:
-                if producer.name in kernels and not producer.follows:
-                    norms = kernel_norm(kernels[producer.name], self.order)
-                    np.add.at(total, producer.channels, norms)
-                    np.add.at(number, producer.channels, 1)
+                if not producer.follows:
+                    layer = layers[producer.layer]
+                    weights = rule_of(producing_weights, layer)(layer, producer.inside)
+                    if weights is not None:
+                        norms = kernel_norm(weights, self.order)
+                        np.add.at(total, producer.channels, norms)
+                        np.add.at(number, producer.channels, 1)
         return np.where(number > 0, total / np.maximum(number, 1), np.inf)
 
     def plan(self, first, last, steps_per_epoch):

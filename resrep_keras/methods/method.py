@@ -6,6 +6,7 @@ lives in variables of the model and its optimizer.
 
 import inspect
 import math
+from fractions import Fraction
 
 import keras
 import numpy as np
@@ -110,10 +111,9 @@ class Method:
             and not any(producer.name in self.exclude for producer in group.producers)
         ]
         if not groups:
-            reasons = "; ".join(
-                f"{group.name}: {group.reason or 'coupled or excluded'}"
-                for group in graph.groups[:5]
-            )
+            unknown = [f"{name}: {why}" for name, why in graph.pins if "has no rule" in why]
+            found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
+            reasons = "; ".join([*unknown[:3], *found[:5]])
             raise ValueError(
                 "The model has no channels that can be pruned. Expected at least one convolution or "
                 f"dense layer that is not an output. Found: {reasons or 'no such layer'}."
@@ -122,7 +122,7 @@ class Method:
 
     def target(self, cost):
         """The largest cost that meets `target_reduction`."""
-        return math.floor(cost() * (1 - self.target_reduction) + 1e-9)
+        return math.floor(cost() * (1 - Fraction(repr(self.target_reduction))))
 
     def choose(self, graph, groups, scores, cost, target, allowance=None):
         return choose_keep(

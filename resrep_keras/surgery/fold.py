@@ -32,7 +32,7 @@ def insert_compactors(model, sites, diagonal):
         if site.inside is not None:
             gates.setdefault(site.layer, {})[site.inside] = len(site.channels)
             continue
-        activation = activation_of(layer)
+        activation = activation_of(layer) if site.activates else None
         if activation is not None:
             change[site.layer] = lambda: ({"activation": None}, None)
         behind[site.layer] = Compactor(
@@ -47,7 +47,7 @@ def insert_compactors(model, sites, diagonal):
 
 
 def activation_of(layer):
-    """The function that a layer applies to its outputs, also where another layer wraps it."""
+    """The function that a layer applies last, also where another layer wraps it."""
     return getattr(getattr(layer, "layer", layer), "activation", None)
 
 
@@ -153,7 +153,7 @@ def _gated_weights(gated, dead):
         name: ops.convert_to_tensor(compactor_columns(gate, dead[gate.name]), "float32")
         for name, gate in gated.gates.items()
     }
-    factors = gate_factors(gated.layer, gates)
+    factors = rule_of(gate_factors, gated.layer)(gated.layer, gates)
     return {}, [
         value if factor is None else value * np.asarray(ops.convert_to_numpy(factor), np.float64)
         for value, factor in zip(weight_values(gated.layer), factors)

@@ -37,12 +37,13 @@ def evaluate(tape, inputs, visit):
     return tape.run(inputs, call)
 
 
-def example_inputs(model, batch_size=2, seed=0, size=64):
+def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):
     """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
     generator = np.random.default_rng(seed)
 
     def draw(tensor):
-        shape = (batch_size, *(size if n is None else n for n in tensor.shape[1:]))
+        sizes = tensor.shape[1:] if input_shape is None else input_shape
+        shape = (batch_size, *(size if n is None else n for n in sizes))
         if "int" in tensor.dtype or tensor.dtype == "bool":
             return ops.convert_to_tensor(generator.integers(0, 2, shape), dtype=tensor.dtype)
         return ops.convert_to_tensor(generator.normal(size=shape), dtype=tensor.dtype)

@@ -13,11 +13,11 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
-from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT, units_of
+from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
 from resrep_keras.graph.rules_shapes import operation_kind, slices
 from resrep_keras.graph.rules_weights import EinsumAxes, LayerScale, is_depthwise
 from resrep_keras.graph.walk import symbolic_tensors
-from resrep_keras.layers.gated import CANDIDATE, part_of
+from resrep_keras.layers.gated import candidate_of, part_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,7 +321,7 @@ if LayerScale is not None:
 
 def _recurrent_weights(layer, values, part, keep):
     """Kernel, recurrent kernel and bias of one direction."""
-    _, number = CANDIDATE[type(layer)]
+    _, number = candidate_of(layer)
     columns = np.tile(keep, number)
     kernel, recurrent, *bias = values
     if part.constants is not None:

@@ -6,9 +6,10 @@ import inspect
 import keras
 
 from resrep_keras.graph.trace import read
-from resrep_keras.graph.walk import is_graph, symbolic_tensors
+from resrep_keras.graph.walk import deep_models, is_graph, symbolic_tensors
 
 
+@deep_models()
 def rebuild(model, change=None, behind=None, drop=(), source=None, around=None):
     """Copy a model with all its weights, so that the copy shares no variable with it.
 
@@ -55,8 +56,9 @@ class _Rebuilder:
             copy = self._copy(step)
             args, kwargs = _with_arguments(step, self._config.get(step.name, {}), args, kwargs)
             outputs = copy(*args, **kwargs)
-            if step.name in self._pending:
-                _set_weights(*self._pending.pop(step.name))
+            inside = () if step.inner is None else step.inner.all_steps()
+            for name in {step.name, *(inner.name for inner in inside)} & self._pending.keys():
+                _set_weights(*self._pending.pop(name))
         behind = self._behind.get(step.name)
         return outputs if behind is None else behind(outputs)
 

@@ -54,6 +54,28 @@ def remove_channels(model, keep, exact=True):
     return narrow_dead(fold(masked, dead), keep, exact)
 
 
+def check_rules(graph, groups):
+    """Raise before training where a layer whose channels may go has no rule for fewer of them.
+
+    Raises:
+        ValueError: Names the layer and what to register.
+    """
+    free = np.zeros(graph.num_channels + 1, bool)  # the last entry stands for id -1
+    for group in groups:
+        free[group.channels[~group.pinned]] = True
+    for call in graph.calls:
+        labels = [flow.labels for flow in (*call.inputs, *call.outputs)]
+        touched = any(
+            free[graph.channel_of[each]].any() for each in (*labels, *call.inside.values())
+        )
+        if (
+            touched
+            and getattr(call.operation, "weights", ())
+            and not has_rule(narrow, call.operation)
+        ):
+            rule_of(narrow, call.operation)(call.operation, None)
+
+
 def _dead(channels, kept):
     return np.where(channels < 0, False, ~kept[np.maximum(channels, 0)])
 
@@ -91,7 +113,8 @@ def _part(graph, call, kept, constants):
         inside={n: graph.kept_labels(labels, kept) for n, labels in call.inside.items()},
         output_shape=_with(first.shape, axis, int(keep_out.sum())),
         widths=tuple(
-            int(_keep_vector(graph, flow, call.axis_in, kept).sum()) for flow in call.outputs
+            int(_keep_vector(graph, flow, _within(call.axis_in, flow), kept).sum())
+            for flow in call.outputs
         ),
         call=call,
     )
@@ -102,8 +125,11 @@ def _holds_channels(operation):
 
 
 def _axis_in(call, position):
-    axis = call.consumed.get(position, call.axis_in)
-    return axis if axis is not None and axis < len(call.inputs[position].shape) else None
+    return _within(call.consumed.get(position, call.axis_in), call.inputs[position])
+
+
+def _within(axis, flow):
+    return axis if axis is not None and axis < len(flow.shape) else None
 
 
 def _keep_vector(graph, flow, axis, kept):
