@@ -9,7 +9,6 @@ default method may prune. Results go to benchmarks/results/applications.json and
 import json
 import os
 import pathlib
-import platform
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,12 +16,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags
+from common import machine, mask_at_random
 
 import resrep_keras
 from resrep_keras.budget import choose_keep
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.methods.compaction import Compaction
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["ResNet50", "MobileNetV2", "VGG16", "EfficientNetB0"], "Which.")
@@ -46,22 +45,6 @@ def randomise(model):
                 weight.assign(draw if positive else draw - 1)
 
 
-def mask_at_random(model):
-    """Kill 30 % of the channels; returns how many there were and are."""
-    generator = np.random.default_rng(FLAGS.seed)
-    compaction = Compaction(model)
-    kept = np.ones(compaction.graph.num_channels, bool)
-    for group in compaction.groups:
-        free = group.channels[~group.pinned]
-        kept[free[1:]] = generator.uniform(size=len(free) - 1) > 0.3
-    compaction.set_masks(kept)
-    for layer, _ in compaction.compactors:
-        noise = generator.normal(0, 0.02, layer.kernel.shape)
-        mask = keras.ops.convert_to_numpy(layer.keep_mask)
-        layer.kernel.assign((keras.ops.convert_to_numpy(layer.kernel) + noise) * mask)
-    return int((~kept).sum()), len(kept)
-
-
 def exactness(name):
     keras.utils.set_random_seed(FLAGS.seed)
     dense = getattr(keras.applications, name)(weights=None, classifier_activation=None)
@@ -70,7 +53,7 @@ def exactness(name):
     wrapped = resrep_keras.wrap(dense)
     wrap_seconds = time.perf_counter() - begin
     extra = resrep_keras.count_macs(wrapped) / resrep_keras.count_macs(dense)
-    removed, channels = mask_at_random(wrapped)
+    removed, channels = mask_at_random(wrapped, FLAGS.seed)
     wrapped.method = None  # random masks have no target
     begin = time.perf_counter()
     slim = resrep_keras.finalize(wrapped, strict=True)
@@ -158,7 +141,7 @@ def as_markdown(result):
 def main(_):
     result = {
         "command": "python benchmarks/applications.py",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}",
+        "machine": machine(),
         "exactness": [exactness(name) for name in FLAGS.models],
         "step_time": [step_time(name) for name in FLAGS.models[:1]],
         "selection": selection(),

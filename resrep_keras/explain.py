@@ -175,7 +175,7 @@ def explain(model, input_shape=None, exact=True):
 def _row(group, producer):
     goes = may_go(group)
     kept = dict(zip(group.channels.tolist(), group.pinned.tolist()))
-    node, reason = (None, None) if goes else pinned_by(group)
+    node, reason = _first_pin(group, producer) if goes else pinned_by(group)
     others = [other for other in group.producers if other is not producer]
     leaders = [other.name for other in others if not other.follows]
     return {
@@ -190,9 +190,17 @@ def _row(group, producer):
         "follows": next(iter(leaders), group.name) if producer.follows else None,
         "pinned_by": node,
         "reason": reason,
-        "remedy": None if goes else remedy(reason),
+        "remedy": None if reason is None else remedy(reason),
         "inexact": group.inexact if goes else None,
     }
+
+
+def _first_pin(group, producer):
+    """The node and reason that keep some channels of a layer whose others may go."""
+    own = set(producer.channels.tolist())
+    reasons = zip(group.channels.tolist(), group.reasons)
+    found = next((why for channel, why in reasons if why and channel in own), None)
+    return (None, None) if found is None else tuple(found.split(": ", 1))
 
 
 def _status(group, producer):
@@ -229,7 +237,8 @@ def _pins(graph, rows):
     kept, reasons = {}, {}
     for row in rows:
         if row["pinned_by"] is not None:
-            kept[row["pinned_by"]] = kept.get(row["pinned_by"], 0) + row["channels"]
+            pinned = row["channels"] - row["prunable"]
+            kept[row["pinned_by"]] = kept.get(row["pinned_by"], 0) + pinned
     named = [(row["pinned_by"], row["reason"]) for row in rows if row["pinned_by"] is not None]
     for name, reason in dict.fromkeys([*graph.pins, *named]):
         reasons.setdefault(name, []).append(reason)
@@ -320,7 +329,8 @@ def _note(row):
         notes.append(f"{row['pinned_by']}: {row['reason']}")
     else:
         if row["prunable"] < row["channels"]:
-            notes.append(f"{row['channels'] - row['prunable']} of its channels are pinned")
+            pinned = row["channels"] - row["prunable"]
+            notes.append(f"{pinned} are kept by {row['pinned_by']}: {row['reason']}")
         if row["follows"] is not None:
             notes.append(f"the channels of {row['follows']}, which it scales")
         for word, others in (("with", row["partners"]), ("followed by", row["followers"])):

@@ -10,7 +10,7 @@ import numpy as np
 
 from resrep_keras.costs.latency import TFLiteRunner, to_tflite
 from resrep_keras.graph.walk import check_model
-from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
 
 
@@ -33,7 +33,7 @@ def export(model, path):
         ValueError: The model is not finalized, the ending is unknown, or the backend cannot do it.
     """
     check_model(model)
-    if any(isinstance(layer, Compactor) for layer in model.layers):
+    if compactors_by_site(model):
         raise ValueError(
             f"Model '{model.name}' has compactors. Export the slim model that "
             "resrep_keras.finalize(model) returns."

@@ -149,7 +149,7 @@ def test_a_partly_pinned_layer_says_how_many():
     explanation = explain(keras.Model(inputs, [x[..., :2], y]))
     first = explanation.rows[0]
     assert (first["status"], first["channels"], first["prunable"]) == ("prunable", 6, 4)
-    assert "2 of its channels are pinned" in str(explanation)
+    assert "2 are kept by (output)" in str(explanation)
     assert explanation.totals["pinned"] == 2 + 3
 
 

@@ -404,7 +404,7 @@ def embedding():
     x = layers.Bidirectional(layers.LSTM(4))(x)
     y = layers.BatchNormalization()(layers.Embedding(9, 7)(inputs))
     y = layers.Masking()(layers.Conv1D(4, 3, activation="relu")(y))
-    y = layers.GlobalAveragePooling1D()(y)
+    y = layers.SimpleRNN(3)(y)
     return keras.Model(inputs, layers.Dense(2)(layers.Concatenate()([x, y])))
 
 

@@ -30,7 +30,8 @@ def to_tflite(model, batch_size=1):
     import tensorflow as tf
 
     structure = inputs_of(model)
-    signature = [tf.TensorSpec((batch_size, *x.shape[1:]), x.dtype) for x in model.inputs]
+    flat = keras.tree.flatten(structure)
+    signature = [tf.TensorSpec((batch_size, *x.shape[1:]), x.dtype) for x in flat]
 
     def serve(*flat):
         inputs = keras.tree.pack_sequence_as(structure, list(flat))

@@ -173,11 +173,11 @@ def _built_inputs(model, input_shape):
             "inputs in its first argument, or give input_shape; use keras.ops in call()."
         )
 
-    def make(shape):
+    def make(shape, name=None):
         if isinstance(shape, dict):
-            return {key: make(value) for key, value in shape.items()}
+            return {key: make(value, key) for key, value in shape.items()}
         if all(size is None or isinstance(size, int) for size in shape):
-            return keras.Input(tuple(shape[1:]), dtype=model.input_dtype)
+            return keras.Input(tuple(shape[1:]), dtype=model.input_dtype, name=name)
         return [make(value) for value in shape]
 
     return make(shapes)

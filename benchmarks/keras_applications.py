@@ -1,22 +1,20 @@
 """All 40 builders of keras.applications: what can be pruned, and how exact the slim model is.
 
-    python benchmarks/coverage.py
+    python benchmarks/keras_applications.py
 
 Each model is built without the last activation for a small picture and ten classes, gets random
 weights and batch statistics, is wrapped with coupled groups, its compactors are moved away from the
 identity, 30 % of all channels that may go are removed, and the slim model is saved and reloaded as
 `.keras`, SavedModel and TFLite. Each runs in a process of its own. Results go to
-benchmarks/results/coverage.json and docs/coverage.md, after each model.
+benchmarks/results/keras_applications.json and docs/coverage.md, after each model.
 """
 
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,11 +22,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags
+from common import PeakMemory, machine, mask_at_random
 
 import resrep_keras
 from resrep_keras.budget import removable
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.methods.compaction import Compaction
 from resrep_keras.surgery.forward import example_inputs, run
 
 # Smallest pictures that the builders and their strides take.
@@ -62,7 +60,7 @@ flags.DEFINE_bool("formats", True, "Whether to write and run .keras, SavedModel 
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 ROOT = pathlib.Path(__file__).parents[1]
-JSON = ROOT / "benchmarks" / "results" / "coverage.json"
+JSON = ROOT / "benchmarks" / "results" / "keras_applications.json"
 PAGE = ROOT / "docs" / "coverage.md"
 TOLERANCE, DEEP_TOLERANCE, DEEP = 1e-4, 1e-3, 300
 
@@ -121,46 +119,6 @@ def reach(graph):
     }
 
 
-def mask_at_random(model):
-    """Move compactors away from the identity and kill channels; returns how many of how many."""
-    generator = np.random.default_rng(FLAGS.seed)
-    compaction = Compaction(model)
-    kept = np.ones(compaction.graph.num_channels, bool)
-    for group in compaction.groups:
-        free = group.channels[~group.pinned]
-        kept[free[1:]] = generator.uniform(size=len(free) - 1) > FLAGS.share
-    compaction.set_masks(kept)
-    for layer, _ in compaction.compactors:
-        noise = generator.normal(0, 0.02, layer.kernel.shape)
-        mask = keras.ops.convert_to_numpy(layer.keep_mask)
-        layer.kernel.assign((keras.ops.convert_to_numpy(layer.kernel) + noise) * mask)
-    return int((~kept).sum()), len(kept)
-
-
-class PeakMemory:
-    """Largest resident memory of this process while the block runs, above that at its start."""
-
-    def __enter__(self):
-        self._start, self.peak, self._done = self._resident(), 0, False
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done = True
-        self._thread.join()
-
-    def _watch(self):
-        while not self._done:
-            self.peak = max(self.peak, self._resident() - self._start)
-            time.sleep(0.01)
-
-    @staticmethod
-    def _resident():
-        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def measure(name):
     dense = build(name)
     begin = time.perf_counter()
@@ -172,7 +130,7 @@ def measure(name):
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.01, coupled=True))
     inputs = example_inputs(dense)
     row["wrap_difference"] = largest_difference(run(dense, inputs), run(wrapped, inputs))
-    removed, channels = mask_at_random(wrapped)
+    removed, channels = mask_at_random(wrapped, FLAGS.seed, FLAGS.share)
     wrapped.method = None  # random masks have no target
     expected = run(wrapped, inputs)
     # An output that does not depend on the input would prove nothing.
@@ -281,9 +239,8 @@ def main(_):
         if FLAGS.write:
             write(
                 {
-                    "command": "python benchmarks/coverage.py",
-                    "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
-                    f"Keras {keras.__version__}",
+                    "command": "python benchmarks/keras_applications.py",
+                    "machine": machine(),
                     "rows": [rows[name] for name in ALL if name in rows],
                 }
             )

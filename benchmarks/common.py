@@ -1,0 +1,57 @@
+"""What the benchmarks share."""
+
+import os
+import pathlib
+import platform
+import threading
+import time
+
+import keras
+import numpy as np
+
+from resrep_keras.methods.compaction import Compaction
+
+
+def machine():
+    """Where a result comes from."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}"
+
+
+def mask_at_random(model, seed=0, share=0.3):
+    """Move compactors away from the identity and kill channels; returns how many of how many."""
+    generator = np.random.default_rng(seed)
+    compaction = Compaction(model)
+    kept = np.ones(compaction.graph.num_channels, bool)
+    for group in compaction.groups:
+        free = group.channels[~group.pinned]
+        kept[free[1:]] = generator.uniform(size=len(free) - 1) > share
+    compaction.set_masks(kept)
+    for layer, _ in compaction.compactors:
+        noise = generator.normal(0, 0.02, layer.kernel.shape)
+        mask = keras.ops.convert_to_numpy(layer.keep_mask)
+        layer.kernel.assign((keras.ops.convert_to_numpy(layer.kernel) + noise) * mask)
+    return int((~kept).sum()), len(kept)
+
+
+class PeakMemory:
+    """Largest resident memory of this process while the block runs, above that at its start."""
+
+    def __enter__(self):
+        self._start, self.peak, self._done = self._resident(), 0, False
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done = True
+        self._thread.join()
+
+    def _watch(self):
+        while not self._done:
+            self.peak = max(self.peak, self._resident() - self._start)
+            time.sleep(0.01)
+
+    @staticmethod
+    def _resident():
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
