@@ -71,7 +71,8 @@ class WrappedModel(keras.Model):
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
-        model = super().from_config(config, custom_objects=custom_objects)
+        with deep_models():
+            model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
         return model
 

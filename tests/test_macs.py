@@ -82,3 +82,39 @@ def test_wrap_adds_at_most_15_percent_to_resnet50():
     nets = paths.examples("nets")
     wrapped = resrep_keras.wrap(nets.resnet50())
     assert resrep_keras.count_macs(wrapped) <= 1.15 * 4_089_184_256
+
+
+SEQUENCE = (5, 6)  # 5 steps of 6 features
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        # Each gate of a unit reads the input and the units, at each step.
+        (lambda: layers.LSTM(7), SEQUENCE, 5 * 4 * 7 * (6 + 7)),
+        (lambda: layers.GRU(7), SEQUENCE, 5 * 3 * 7 * (6 + 7)),
+        (lambda: layers.SimpleRNN(7), SEQUENCE, 5 * 7 * (6 + 7)),
+        (lambda: layers.Bidirectional(layers.LSTM(7)), SEQUENCE, 2 * 5 * 4 * 7 * (6 + 7)),
+        (lambda: layers.TimeDistributed(layers.Dense(7)), SEQUENCE, 5 * 6 * 7),
+        (lambda: layers.EinsumDense("abc,cd->abd", (None, 7)), SEQUENCE, 5 * 6 * 7),
+        (lambda: layers.SeparableConv1D(7, 3, padding="same"), SEQUENCE, 5 * 3 * 6 + 5 * 6 * 7),
+        (lambda: layers.Conv1DTranspose(7, 3), SEQUENCE, 5 * 3 * 6 * 7),
+        (lambda: layers.Conv1D(8, 3, padding="same", groups=2), SEQUENCE, 5 * 3 * (6 // 2) * 8),
+        (lambda: layers.Embedding(9, 7), (5,), 0),
+        # A 3x3 state map: the input at 5 steps, and the state, each with a 2x2 kernel.
+        (lambda: layers.ConvLSTM2D(7, 2), (5, 4, 4, 2), 5 * 9 * 4 * 4 * 7 * (2 + 7)),
+    ],
+)
+def test_published_formulas(layer, shape, macs):
+    inputs = keras.Input(shape)
+    assert resrep_keras.count_macs(keras.Model(inputs, layer()(inputs))) == macs
+
+
+def test_attention_counts_projections_scores_and_sums():
+    """4 heads; keys of width 3, values of width 2; 5 queries of 6 features, 8 values of 7."""
+    query, value = keras.Input((5, 6)), keras.Input((8, 7))
+    out = layers.MultiHeadAttention(4, 3, value_dim=2)(query, value)
+    projections = 5 * 6 * 4 * 3 + 8 * 7 * 4 * 3 + 8 * 7 * 4 * 2 + 5 * 4 * 2 * 6
+    scores = 5 * 8 * 4 * 3 + 5 * 8 * 4 * 2
+    model = keras.Model([query, value], out)
+    assert resrep_keras.count_macs(model) == projections + scores

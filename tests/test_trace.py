@@ -211,3 +211,58 @@ def test_channels_first_is_read_from_the_layer():
     x = layers.Flatten(data_format="channels_first")(x)
     graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(2)(x)))
     assert [g.size for g in graph.groups if g.prunable] == [6, 4]
+
+
+def test_one_gate_serves_all_that_read_behind_it():
+    """Two padded convolutions behind one batch norm ask for the same gate in one pass."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    y = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
+    heads = [layers.Conv2D(4, 3, padding="same")(y) for _ in range(3)]
+    z = layers.Concatenate()([*heads, layers.Conv2D(4, 1)(x)])
+    graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(z))))
+    assert graph.groups[0].prunable
+    assert [(site.layer, site.gate) for site in graph.groups[0].sites][1:] == [("norm", True)]
+
+
+def test_layers_of_one_name_in_two_models_are_told_apart():
+    graph = resrep_keras.trace(zoo.build("nested"))
+    names = {producer.name for group in graph.groups for producer in group.producers}
+    assert {"conv", "out", "outer_conv", "outer_out"} <= names
+
+
+def test_heads_and_widths_have_groups_of_their_own():
+    graph = resrep_keras.trace(zoo.build("attention"))
+    group = graph.group("multi_head_attention.heads")
+    assert group.size == 4 and group.sites[0].inside == "heads"
+    assert graph.group("multi_head_attention.value").size == 5
+
+
+def test_a_group_normalisation_gives_up_whole_groups():
+    graph = resrep_keras.trace(zoo.build("normalisations"))
+    channels = graph.groups[0].producers[0].channels.tolist()
+    assert channels == [0, 0, 1, 1, 2, 2, 3, 3]  # 8 channels in 4 groups
+
+
+def test_both_directions_give_up_the_same_unit():
+    graph = resrep_keras.trace(zoo.build("bidirectional"))
+    call = next(call for call in graph.calls if call.name == "bidirectional")
+    labels = graph.channel_of[call.outputs[0].labels.ravel()]
+    assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_a_stateful_layer_keeps_its_units():
+    x = keras.Input(batch_shape=(2, 5, 3))
+    y = layers.LSTM(4, stateful=True)(layers.Dense(6)(x))
+    graph = resrep_keras.trace(keras.Model(x, layers.Dense(2)(y)))
+    assert [group.size for group in graph.groups if group.prunable] == [6]
+    assert "stateful" in graph.groups[1].reason
+
+
+def test_layer_normalisation_is_pinned_unless_the_user_allows_it():
+    x = inputs = keras.Input((7,))
+    x = layers.LayerNormalization(name="norm")(layers.Dense(5, name="before")(x))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(x)))
+    assert [g.size for g in resrep_keras.trace(model).groups if g.prunable] == [6]
+    free = resrep_keras.trace(model, exact=False).group("before")
+    assert free.prunable and "LayerNormalization" in free.inexact

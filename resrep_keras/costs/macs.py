@@ -113,7 +113,8 @@ def _einsum_dense(layer: layers.EinsumDense, call):
     axis = len(call.input.shape) + axes.input
     out = len(call.output_shape) + axes.output
     factors = _vector(call.input, axis), _vector(call.outputs[0], out)
-    return Term(_positions(call.output_shape, out), factors)
+    # Keras leaves sizes of the output open where the user did.
+    return Term(_positions(call.input.shape, axis), factors)
 
 
 @macs.register

@@ -13,6 +13,8 @@ METHODS = [
     resrep_keras.ResRep(target_reduction=0.1, coupled=True),
     resrep_keras.ResRep(target_reduction=0.1, coupled=True, compactor="full"),
 ]
+if keras.backend.backend() != "tensorflow":  # where each new shape is compiled anew
+    METHODS = [METHODS[0], METHODS[-1]]
 
 
 @pytest.mark.parametrize(("seed", "method"), list(enumerate(METHODS)), ids=helpers.method_id)
