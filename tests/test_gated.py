@@ -59,6 +59,7 @@ def test_an_lstm_gate_scales_the_candidate_columns():
     )
 
 
+@pytest.mark.tensorflow_only
 def test_attention_gates_close_heads_and_widths():
     layer = layers.MultiHeadAttention(2, 3, value_dim=4, use_bias=False)
     x = sequence()

@@ -7,6 +7,7 @@ from keras import ops
 
 import resrep_keras
 from resrep_keras import Compactor, PenaltyOptimizer
+from tests import zoo
 
 RATE, STRENGTH, MOMENTUM = 0.1, 0.03, 0.9
 
@@ -256,3 +257,13 @@ def test_gradient_accumulation_adds_the_penalty_once():
 
 def test_public_name():
     assert resrep_keras.PenaltyOptimizer is PenaltyOptimizer
+
+
+def test_state_holds_no_variable_of_the_model():
+    """JAX gives up the buffers of model and optimizer at each step, and no buffer twice."""
+    optimizer = PenaltyOptimizer("adam")
+    model = resrep_keras.wrap(zoo.build("chain"), resrep_keras.ResRep(0.2))
+    optimizer.build(model.trainable_variables)
+    own = {id(variable) for variable in optimizer.variables}
+    assert len(own) == len(optimizer.variables)
+    assert own.isdisjoint(id(variable) for variable in model.variables)

@@ -344,7 +344,10 @@ class Mine(keras.Model):
         self.act = act
 
     def call(self, inputs, training=None):
-        return self.top(self.act(self.dense(inputs), training))
+        hidden = self.dense(inputs)
+        if isinstance(self.act, layers.Dropout):  # Monte Carlo dropout
+            return self.top(self.act(hidden, training=True))
+        return self.top(self.act(hidden, training))
 
 
 def test_an_unbuilt_subclassed_model_is_refused_in_words():
@@ -358,14 +361,37 @@ def test_an_unbuilt_subclassed_model_is_refused_in_words():
         (lambda x, training: x * 2 if training else x, "cannot be written out as a graph"),
         (lambda x, training: x * (2.0 if training else 1.0), "cannot be written out as a graph"),
         (lambda x, training: x * float(keras.ops.sum(x)), "only runs on arrays"),
+        (layers.Dropout(0.5), "cannot be written out as a graph"),
     ],
-    ids=["other calls in training", "other constants in training", "values"],
+    ids=["other calls in training", "other constants in training", "values", "always in training"],
 )
 def test_a_subclassed_model_that_is_no_graph_is_refused_in_words(act, text):
     model = Mine(act)
     model(np.ones((2, 3), "float32"))
     with pytest.raises(ValueError, match=f"'mine' .* {text}"):
         resrep_keras.wrap(model)
+
+
+def test_a_loss_that_call_adds_keeps_a_layer_closed():
+    @keras.saving.register_keras_serializable("test_workflow")
+    class Sparse(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = keras.layers.Dense(6)
+
+        def call(self, inputs):
+            outputs = self.dense(inputs)
+            self.add_loss(keras.ops.mean(keras.ops.abs(outputs)))
+            return outputs
+
+    x = inputs = keras.Input((5,))
+    x = Sparse()(keras.layers.Dense(8, activation="relu")(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(7)(x)))
+    graph = resrep_keras.trace(model)
+    assert [group.size for group in graph.groups if group.prunable] == [7]
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.1))
+    wrapped(np.ones((2, 5), "float32"))
+    assert len(wrapped.losses) == 1
 
 
 def test_a_composite_layer_that_is_no_graph_is_pinned_not_refused():

@@ -194,7 +194,9 @@ def _attention(call, query_heads, heads, match, width, gated):
 def _multi_head(layer: layers.MultiHeadAttention, call):
     if not call.inside:
         return None
-    heads, match, width = (call.inside[name] for name in ("heads", "key", "value"))
+    both = call.inside.get("width")
+    match, width = call.inside.get("key", both), call.inside.get("value", both)
+    heads = call.inside["heads"]
     gated = layer.get_config().get("use_gate", False)
     return _attention(call, heads, heads, match, width, gated)
 

@@ -6,6 +6,7 @@ their activation. With the gate at zero the state stays zero from the first step
 of an attention layer have gates of the same kind. Gates are vectors, and part of the weights.
 """
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -138,8 +139,12 @@ def _multi_head(layer: layers.MultiHeadAttention, call):
         for flow_in in call.flows_of(call.argument(name, position)):
             call.consume(flow_in, len(flow_in.shape) - 1)
     call.hold("heads", config["num_heads"])
-    call.hold("key", config["key_dim"])
-    call.hold("value", config["value_dim"] or config["key_dim"])
+    widths = config["key_dim"], config["value_dim"] or config["key_dim"]
+    if keras.backend.backend() == "jax" and widths[0] == widths[1]:
+        call.hold("width", widths[0])  # whose attention takes one width for keys and values
+    else:
+        call.hold("key", widths[0])
+        call.hold("value", widths[1])
     axis = len(call.output_shape) - 1
     made = call.produce(axis, call.output_shape[axis])
     return call.site(made, axis, shifts=config["use_bias"])

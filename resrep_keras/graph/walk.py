@@ -271,7 +271,8 @@ def _open_call(layer, args, kwargs):
             graphs.append(keras.Model(list(inputs.values()), outputs, name=layer.name))
         except Exception:  # a user's own code may fail on symbolic tensors in any way
             return None
-    if any(_calls(graph) != _calls(graphs[0]) for graph in graphs):
+    calls = [_calls(graph) for graph in graphs]
+    if any(other != calls[0] for other in calls) or _fixes_training(graphs[0]):
         return None
     graph, tensors = graphs[0], list(originals.values())
     same = _computes_the_same(layer, args, kwargs, graph, tensors)
@@ -282,11 +283,22 @@ def _replaced(values, value):
     return values[id(value)] if is_symbolic(value) else value
 
 
-def _calls(graph):
-    """What a graph calls, with which constants, in a form that can be compared."""
+def _replay(graph, see):
+    """Call ``see(operation, args, kwargs)`` for each call of a graph; returns the answers."""
     seen = []
 
     def call(operation, *args, **kwargs):
+        seen.append(see(operation, args, kwargs))
+        return _Probe(output_specs(operation, args, kwargs))(*symbolic_tensors(args, kwargs))
+
+    keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
+    return seen
+
+
+def _calls(graph):
+    """What a graph calls, with which constants, in a form that can be compared."""
+
+    def see(operation, args, kwargs):
         constants = [
             np.asarray(value).tobytes() if hasattr(value, "shape") else repr(value)
             for value in keras.tree.flatten((args, {**kwargs, "training": None}))
@@ -294,11 +306,17 @@ def _calls(graph):
         ]
         layer = isinstance(operation, keras.layers.Layer)
         what = id(operation) if layer else {**operation.get_config(), "name": None}
-        seen.append((type(operation), what, constants))
-        return _Probe(output_specs(operation, args, kwargs))(*symbolic_tensors(args, kwargs))
+        return type(operation), what, constants
 
-    keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
-    return seen
+    return _replay(graph, see)
+
+
+def _fixes_training(graph):
+    """Whether a call is always in training or always in inference, whatever the model is in.
+
+    A Functional model, which the graph becomes part of, would decide that for all of its layers.
+    """
+    return any(_replay(graph, lambda operation, args, kwargs: kwargs.get("training") is not None))
 
 
 def _computes_the_same(layer, args, kwargs, graph, tensors):
@@ -326,6 +344,8 @@ def _agree(layer, args, kwargs, graph, tensors, size):
         actual = graph([arrays[id(tensor)] for tensor in tensors], training=False)
     except Exception:  # see above
         return None
+    if len(layer.losses) != len(graph.losses):  # its call() adds a loss
+        return False
     pairs = zip(keras.tree.flatten(expected), keras.tree.flatten(actual))
     return all(
         np.allclose(ops.convert_to_numpy(a), ops.convert_to_numpy(b), rtol=1e-3, atol=1e-4)

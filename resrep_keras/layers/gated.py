@@ -165,7 +165,9 @@ def _attention_factors(layer, heads, match, width):
 
 @gate_factors.register
 def _multi_head(layer: layers.MultiHeadAttention, gates):
-    return _attention_factors(layer, *(gates.get(name) for name in ("heads", "key", "value")))
+    both = gates.get("width")
+    match, width = gates.get("key", both), gates.get("value", both)
+    return _attention_factors(layer, gates.get("heads"), match, width)
 
 
 @gate_factors.register

@@ -129,7 +129,9 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
-        self._managed = list(variables)
+        managed = tuple(variables)
+        # In a function: Keras would take an attribute that holds variables for optimizer state.
+        self._managed = lambda: managed
         # Where a planned run began and when it ends, in steps; see PruningCallback.
         self.plan = self.add_variable(
             (2,), dtype="int32", aggregation="only_first_replica", name="plan"
@@ -137,15 +139,17 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         self.steps = self.add_variable(
             (), dtype="int32", aggregation="only_first_replica", name="steps"
         )
-        compactors, others = _split(self._managed, self._managed)
+        compactors, others = _split(managed, managed)
         self.compactor_optimizer.build(compactors)
         self.inner_optimizer.build(others)
-        super().build(self._managed)
+        super().build(list(managed))
 
     def apply(self, grads, trainable_variables=None):
         if not self.built:
             self.build(list(trainable_variables))
-        variables = self._managed if trainable_variables is None else list(trainable_variables)
+        variables = (
+            list(self._managed()) if trainable_variables is None else list(trainable_variables)
+        )
         for optimizer, part in zip(
             (self.compactor_optimizer, self.inner_optimizer),
             _split(list(zip(grads, variables)), variables),
@@ -160,14 +164,14 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
                 "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
             )
         mapping = [
-            *zip(self._managed, trainable_variables),
+            *zip(self._managed(), trainable_variables),
             *zip(self.variables, optimizer_variables),
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             self.apply(grads)
         return tuple(
             [scope.get_current_value(variable) for variable in variables]
-            for variables in (self._managed, self.variables)
+            for variables in (self._managed(), self.variables)
         )
 
     def forget(self, kernel, shrink):

@@ -427,7 +427,8 @@ def _projections(layer, part, changes, **axes):
 
 @narrow.register
 def _multi_head(layer: layers.MultiHeadAttention, part):
-    heads, match, width = (part.inside.get(name) for name in ("heads", "key", "value"))
+    heads, both = part.inside.get("heads"), part.inside.get("width")
+    match, width = part.inside.get("key", both), part.inside.get("value", both)
     changes = {"output_shape": part.keep_out.shape[-1]}
     if part.keep_out.dtype == bool:
         changes["output_shape"] = int(part.keep_out.sum())

@@ -19,7 +19,7 @@ def test_wrap_changes_no_output(name, method):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", zoo.SAMPLE)
 def test_wrapped_shares_no_variable_with_the_dense_model(name):
     model = zoo.build(name)
     wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.1))
