@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.latency import TFLiteRunner, to_tflite
-from resrep_keras.graph.walk import check_model
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
 

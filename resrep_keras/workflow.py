@@ -8,14 +8,15 @@ import keras
 import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
-from resrep_keras.graph.walk import check_model, deep_models
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.resrep import ResRep
 from resrep_keras.surgery.fold import fold, insert_compactors
-from resrep_keras.surgery.forward import example_inputs, run
+from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.remove import check_rules, narrow_dead
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
@@ -238,7 +239,7 @@ def _certify(model, slim, compaction, dead, data):
 
 def _differences(model, slim, inputs):
     """Largest absolute difference, and largest as a share of the output it belongs to."""
-    pairs = list(zip(*(keras.tree.flatten(run(m, inputs)) for m in (model, slim))))
+    pairs = list(zip(*(keras.tree.flatten(play(m, inputs)) for m in (model, slim))))
     absolute = [float(np.abs(a - b).max()) for a, b in pairs]
     scale = [max(float(np.abs(a).max()), 1e-12) for a, _ in pairs]
     return max(absolute), max(d / s for d, s in zip(absolute, scale))

@@ -7,7 +7,7 @@ import warnings
 import keras
 import numpy as np
 
-from resrep_keras.graph.walk import check_model, inputs_of
+from resrep_keras.graph.unroll import check_model, inputs_of
 
 
 def to_tflite(model, batch_size=1):

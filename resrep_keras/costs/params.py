@@ -1,6 +1,6 @@
 """Parameters of a model."""
 
-from resrep_keras.graph.walk import check_model
+from resrep_keras.graph.unroll import check_model
 
 
 def count_params(model):

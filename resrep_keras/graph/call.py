@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from resrep_keras.graph.channels import Flow, State
-from resrep_keras.graph.walk import symbolic_tensors
+from resrep_keras.graph.tape import symbolic_tensors
 
 
 class Call:

@@ -10,7 +10,13 @@ import bisect
 import keras
 import numpy as np
 
-from resrep_keras.graph import rules_sequences, rules_shapes, rules_weights, walk  # noqa: F401
+from resrep_keras.graph import (  # noqa: F401
+    rules_operations,
+    rules_sequences,
+    rules_shapes,
+    rules_weights,
+    walk,
+)
 from resrep_keras.graph.call import Call
 from resrep_keras.graph.channels import (
     ChannelGraph,
@@ -21,6 +27,7 @@ from resrep_keras.graph.channels import (
     Site,
 )
 from resrep_keras.graph.flow import flow, has_rule, rule_of
+from resrep_keras.graph.tape import around
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
 OUTPUT = "(output)"
@@ -87,7 +94,7 @@ class _Tracer:
             if step.inner is None:
                 self.calls.append(Call(self, len(self.calls), step, repeats))
                 continue
-            enter, leave = walk.around(step)
+            enter, leave = around(step)
             self.calls.append(Call(self, len(self.calls), enter, 1))
             times = keras.tree.flatten(step.args)[0].shape[1]
             self._add_calls(step.inner, repeats and times and repeats * times)

@@ -1,10 +1,13 @@
 """Run a model on random inputs."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.walk import inputs_of
+from resrep_keras.graph.trace import read
+from resrep_keras.graph.unroll import inputs_of
 
 
 def run(model, inputs):
@@ -12,6 +15,26 @@ def run(model, inputs):
     return keras.tree.map_structure(
         lambda value: np.asarray(ops.convert_to_numpy(value), np.float64),
         model(inputs, training=False),
+    )
+
+
+def play(model, inputs):
+    """What `run` returns, call by call: each value is let go of after its last use.
+
+    Keras keeps all of them to the end, gigabytes for a large model.
+    """
+
+    def call(step, *args, **kwargs):
+        operation = step.operation
+        if not isinstance(operation, keras.layers.Layer):
+            return operation.call(*args, **kwargs)
+        if "training" in inspect.signature(operation.call).parameters:
+            kwargs = {**kwargs, "training": False}
+        return operation(*args, **kwargs)
+
+    return keras.tree.map_structure(
+        lambda value: np.asarray(ops.convert_to_numpy(value), np.float64),
+        read(model).run(inputs, call),
     )
 
 

@@ -5,8 +5,9 @@ import inspect
 
 import keras
 
+from resrep_keras.graph.tape import deep_models, symbolic_tensors
 from resrep_keras.graph.trace import read
-from resrep_keras.graph.walk import deep_models, is_graph, symbolic_tensors
+from resrep_keras.graph.unroll import is_graph
 
 
 @deep_models()

@@ -9,6 +9,7 @@ from keras import ops
 from resrep_keras.graph.channels import State
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.trace import trace
+from resrep_keras.surgery import narrow_sequences, narrow_shapes  # noqa: F401
 from resrep_keras.surgery.fold import compactors_by_site, fold, insert_compactors
 from resrep_keras.surgery.forward import evaluate, example_inputs
 from resrep_keras.surgery.narrow import Part, narrow
