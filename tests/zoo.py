@@ -531,6 +531,8 @@ def operations():
     """Raw operations that slice, split, stack, transpose, reshape, pad and multiply."""
     x = inputs = image(6)
     x = layers.Conv2D(8, 3, padding="same")(x)
+    x = layers.Dropout(0.1, noise_shape=(None, 1, 1, 8))(x)
+    x = ops.concatenate(ops.split(x, 2, axis=1), axis=1)
     a, b = ops.split(ops.relu(x), 2, axis=-1)
     x = ops.concatenate([a * ops.sigmoid(b), x[..., 2:7]], axis=-1)
     x = ops.pad(x, ((0, 0), (1, 0), (0, 1), (0, 0)))

@@ -121,9 +121,9 @@ def _get_item(operation, call):
 @flow.register(operation_kind(lambda x: ops.split(x, 2, axis=1)))
 def _split(operation, call):
     axis = operation.axis % len(call.input.shape)
-    call.axis_in = axis
-    if call.input.shape[axis] is None:
+    if call.input.labels.shape[axis] == 1:
         return [call.input.replace(shape=shape) for shape in call.output_shapes]
+    call.axis_in = axis
     whole = call.input.expanded([axis])
     ends = np.cumsum([shape[axis] for shape in call.output_shapes])
     starts = [0, *ends[:-1]]

@@ -26,7 +26,19 @@ def _reshape_operation(operation, part):
 
 @narrow.register(operation_kind(lambda x: ops.split(x, 2, axis=1)))
 def _split(operation, part):
+    if part.call.axis_in is None:  # along another axis than the channels'
+        return {}, []
     return {"indices_or_sections": [int(end) for end in np.cumsum(part.widths)[:-1]]}, []
+
+
+@narrow.register
+def _dropout(layer: layers.Dropout, part):
+    """A noise shape may hold the number of channels."""
+    axis = part.call.input.channel_axis
+    shape = layer.noise_shape
+    if shape is None or shape[axis] in (None, 1):
+        return {}, []
+    return {"noise_shape": (*shape[:axis], int(part.keep_out.sum()), *shape[axis + 1 :])}, []
 
 
 @narrow.register(operation_kind(lambda x: x[:, :2]))
