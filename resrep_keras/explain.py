@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import textwrap
 
 import numpy as np
@@ -12,62 +11,11 @@ import numpy as np
 from resrep_keras.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
-from resrep_keras.picture import draw, may_go, pinned_by
+from resrep_keras.picture import draw
+from resrep_keras.remedies import remedy
 
 WIDTH = 118  # of a printed line
 MOST_NAME = 40
-
-# What to do about a reason to pin: a pattern, and the words, which may repeat parts of the reason.
-REMEDIES = (
-    (
-        r"(\w+) has no rule for how channels pass",
-        r"Register what \1 does with channels: resrep_keras.graph.flow.flow.register(\1). Where it "
-        r"has weights, also resrep_keras.surgery.narrow.narrow.register(\1) and "
-        r"resrep_keras.costs.macs.macs.register(\1).",
-    ),
-    (r"an output of the model", "nothing: the channels are the model's answer."),
-    (
-        r"a model input",
-        "nothing where the input is added to as it is; put a convolution or dense layer between the "
-        "input and the sum, and its channels may go.",
-    ),
-    (
-        r"exact=False allows it",
-        "exact=False allows it; removing channels then changes outputs, and training makes up for it.",
-    ),
-    (
-        r"no bias can hold",
-        "let removed channels be zero here: put a BatchNormalization behind the activation in front "
-        "of it, use an activation with f(0) = 0 (relu, swish, tanh), or padding='valid' in a "
-        "convolution. A layer that is called more than once has one bias for all calls: use one "
-        "layer per call.",
-    ),
-    (r"of unknown size", "give input_shape, or build the model for a fixed input size."),
-    (
-        r"an activation that mixes channels",
-        "nothing where it is the model's last softmax; else use an activation that works on each "
-        "entry by itself.",
-    ),
-    (
-        r"broadcast",
-        "nothing where a single channel scales all others; else give both tensors the same number "
-        "of channels, by a convolution or dense layer.",
-    ),
-    (
-        r"called in several ways",
-        "use a layer of its own for each call, or call it on tensors that share their channels.",
-    ),
-    (r"stateful", "build the layer with stateful=False."),
-    (r"a single channel", "nothing: a layer keeps at least one channel."),
-    (
-        r"no compactor can stand",
-        "let the layer's rule call `call.site` behind `call.produce`; see resrep_keras.graph.call.",
-    ),
-)
-OTHERWISE = (
-    "replace it with layers that treat each channel by itself, or move it to where fewer channels "
-    "pass; all other channels are pruned as before."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +121,9 @@ def explain(model, input_shape=None, exact=True):
 
 
 def _row(group, producer):
-    goes = may_go(group)
+    goes = group.prunable
     kept = dict(zip(group.channels.tolist(), group.pinned.tolist()))
-    node, reason = _first_pin(group, producer) if goes else pinned_by(group)
+    node, reason = _first_pin(group, producer) if goes else group.pinned_by
     others = [other for other in group.producers if other is not producer]
     leaders = [other.name for other in others if not other.follows]
     return {
@@ -204,32 +152,11 @@ def _first_pin(group, producer):
 
 
 def _status(group, producer):
-    if not may_go(group):
+    if not group.prunable:
         return "pinned"
     if producer.follows:
         return "follows"
     return "coupled" if group.coupled else "prunable"
-
-
-def remedy(reason):
-    """What a user can do where channels are pinned for `reason`.
-
-    Args:
-        reason: Text of a pin of a `ChannelGraph`, without the name of the layer.
-
-    Returns:
-        A sentence.
-
-    Example:
-
-    >>> remedy("an output of the model")
-    "nothing: the channels are the model's answer."
-    """
-    for pattern, words in REMEDIES:
-        found = re.search(pattern, reason)
-        if found:
-            return found.expand(words)
-    return OTHERWISE
 
 
 def _pins(graph, rows):
@@ -281,7 +208,7 @@ def _costs(graph):
     dense = cost()
     floors = {name: _floor(graph, cost, coupled) for name, coupled in settings.items()}
     kept = np.ones(graph.num_channels, bool)
-    for group in filter(may_go, graph.groups):
+    for group in filter(lambda g: g.prunable, graph.groups):
         kept[group.channels[~group.pinned]] = False
     return {
         "macs": dense,
@@ -298,7 +225,7 @@ def _costs(graph):
 
 def _floor(graph, cost, coupled):
     """MACs that are left where each layer that may be pruned keeps one channel."""
-    groups = [group for group in graph.groups if may_go(group) and (coupled or not group.coupled)]
+    groups = [group for group in graph.groups if group.prunable and (coupled or not group.coupled)]
     kept = np.ones(graph.num_channels, bool)
     kept[removable(groups, np.zeros(graph.num_channels))] = False
     return cost(kept)

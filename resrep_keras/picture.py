@@ -1,8 +1,6 @@
 """draw(graph): the calls of a model and the channels that flow between them, as SVG text.
 
-The picture is laid out in rows: a call stands one row below the last of its inputs. A tensor that
-is read further down gets a *lane*, a narrow cell in each row that it passes, so that no line runs
-through a box. Boxes and lanes are ordered and placed by the mean of their neighbours.
+`resrep_keras.layout` says where the boxes stand.
 """
 
 import colorsys
@@ -14,65 +12,14 @@ from xml.sax.saxutils import escape, quoteattr
 import keras
 import numpy as np
 
-BOX, PITCH, GAP, LANE = 34, 62, 16, 8  # height of a box, distance of rows, spaces, width of a lane
-MARGIN, HEADER, LINE = 20, 44, 21
+from resrep_keras.layout import BOX, HEADER, PITCH, Cell, Look, place, rows_of
+
+MARGIN, LINE = 20, 21
 GREY = ("#f1f2f4", "#8a8f98")
 RED = "#c62828"
 LIGHTNESS = (0.84, 0.73, 0.92)
 MOST_CHARACTERS = 34
-MOST_LANES = 20_000  # beyond that, lines are drawn straight: the time to place lanes is bounded
 MOST_STRIPES = 12
-SWEEPS = 9  # odd: the last one goes down, so that what is read in line stands in line
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """How the channels of a tensor are shown.
-
-    Args:
-        groups: Positions of the groups whose channels may go.
-        coupled: Whether any of the groups is coupled.
-        pins: The reasons why channels are kept.
-        notes: Lines of the tooltip.
-    """
-
-    groups: tuple = ()
-    coupled: bool = False
-    pins: tuple = ()
-    notes: tuple = ()
-
-
-@dataclasses.dataclass(eq=False)
-class Cell:
-    """A box, or a part of a lane where `name` is `None`.
-
-    Args:
-        width: Its width, in pixels.
-        row: Its row, from 0.
-        kind: "call" or "port", an input or output of the model.
-        name, note: The two lines of text in a box.
-        look: Its `Look`.
-        x: The middle, in pixels.
-        above, below: The cells that a line leads to.
-    """
-
-    width: float
-    row: int
-    kind: str = "lane"
-    name: str | None = None
-    note: str = ""
-    look: Look = Look()
-    x: float = 0.0
-    above: list = dataclasses.field(default_factory=list, repr=False)
-    below: list = dataclasses.field(default_factory=list, repr=False)
-
-    @property
-    def top(self):
-        return HEADER + self.row * PITCH
-
-    @property
-    def bottom(self):
-        return self.top + BOX
 
 
 def draw(graph):
@@ -91,8 +38,8 @@ def draw(graph):
     >>> pathlib.Path("model.svg").write_text(draw(resrep_keras.trace(model)), encoding="utf-8")
     """
     boxes = _boxes(graph)
-    rows = _rows(boxes)
-    _place(rows)
+    rows = rows_of(boxes)
+    place(rows)
     legend, left, depth = _legend(graph)
     cells = [cell for row in rows for cell in row]
     shift = left - min((cell.x - cell.width / 2 for cell in cells), default=0)
@@ -105,20 +52,6 @@ def draw(graph):
 
 
 # --- what is drawn -------------------------------------------------------------------------------
-
-
-def may_go(group):
-    """Whether a method may remove channels of a `ChannelGroup`; see `Method.groups`."""
-    return bool(group.prunable and group.sites)
-
-
-def pinned_by(group):
-    """The node that keeps all channels of a `ChannelGroup` that may not go, and its reason."""
-    if group.reason is not None:
-        name, _, reason = group.reason.partition(": ")
-        return name, reason
-    reason = "it has a single channel" if group.size == 1 else "no compactor can stand behind it"
-    return group.name, reason
 
 
 class _Looks:
@@ -141,12 +74,12 @@ class _Looks:
         for position in groups:
             group = self._graph.groups[position]
             notes.append(f"carries {_words(group)}")
-            if not may_go(group):
-                pins.append("pinned by {}: {}".format(*pinned_by(group)))
+            if not group.prunable:
+                pins.append("pinned by {}: {}".format(*group.pinned_by))
             elif group.pinned.any():
                 pins.append(f"{group.pinned.sum()} channels of {group.name} are pinned")
         return Look(
-            groups=tuple(p for p in groups if may_go(self._graph.groups[p])),
+            groups=tuple(p for p in groups if self._graph.groups[p].prunable),
             coupled=any(self._graph.groups[p].coupled for p in groups),
             pins=tuple(dict.fromkeys(pins)),
             notes=tuple(notes),
@@ -220,81 +153,6 @@ def _link(sources, target):
 
 def _size(shape):
     return "x".join("?" if size is None else str(size) for size in shape[1:])
-
-
-# --- where it is drawn ---------------------------------------------------------------------------
-
-
-def _rows(boxes):
-    """The cells of each row; what is read further down goes there along a lane."""
-    rows = [[] for _ in range(1 + max((box.row for box in boxes), default=-1))]
-    for box in boxes:
-        rows[box.row].append(box)
-    free = MOST_LANES
-    for box in sorted(boxes, key=_reach):
-        free -= _reach(box)
-        if _reach(box) and free >= 0:
-            _lead(box, rows)
-    return rows
-
-
-def _reach(box):
-    """The number of rows that lie between a box and the last that reads it."""
-    return max((other.row for other in box.below), default=box.row + 1) - box.row - 1
-
-
-def _lead(box, rows):
-    """Put a lane between a box and those of its readers that are further down."""
-    far = sorted((other for other in box.below if other.row > box.row + 1), key=lambda c: c.row)
-    box.below = [other for other in box.below if other.row == box.row + 1]
-    end = box
-    for reader in far:
-        while end.row < reader.row - 1:
-            lane = Cell(width=LANE, row=end.row + 1, look=box.look, above=[end])
-            rows[lane.row].append(lane)
-            end.below.append(lane)
-            end = lane
-        end.below.append(reader)
-        reader.above[reader.above.index(box)] = end
-
-
-def _place(rows):
-    """Order and place each row by the neighbours above, then below, and so on."""
-    for row in rows:
-        _spread(row, [0.0] * len(row))
-    for sweep in range(SWEEPS):
-        down = sweep % 2 == 0
-        for row in rows if down else reversed(rows):
-            wishes = {id(cell): _wish(cell, cell.above if down else cell.below) for cell in row}
-            row.sort(key=lambda cell: wishes[id(cell)])
-            _spread(row, [wishes[id(cell)] for cell in row])
-
-
-def _wish(cell, near):
-    """Where a cell would like to stand: in line with boxes, so that lanes give way to them."""
-    near = [other for other in near if other.name is not None] or near
-    return sum(other.x for other in near) / len(near) if near else cell.x
-
-
-def _spread(row, wishes):
-    """Place cells in their order, without overlap, as near to `wishes` as possible.
-
-    Less the space that the cells to the left take up, the places must not fall from left to right:
-    the nearest such places are found by averaging neighbours that are in each other's way.
-    """
-    taken, offset = [], 0.0
-    for cell, left in zip(row, [None, *row]):
-        offset += 0.0 if left is None else (cell.width + left.width) / 2 + GAP
-        taken.append(offset)
-    blocks = []  # sum of weighted places, sum of weights, number of cells
-    for cell, wish, offset in zip(row, wishes, taken):
-        weight = 1.0 if cell.name is None else 50.0
-        blocks.append((weight * (wish - offset), weight, 1))
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            blocks[-2:] = [tuple(map(sum, zip(*blocks[-2:])))]
-    places = [total / weight for total, weight, count in blocks for _ in range(count)]
-    for cell, place, offset in zip(row, places, taken):
-        cell.x = place + offset
 
 
 # --- how it is drawn -----------------------------------------------------------------------------
@@ -382,10 +240,10 @@ def _legend(graph):
         (coupled, "thick border: coupled, all layers lose the same"),
         (pinned, "red dashes: pins or is pinned, see the tooltip"),
     ]
-    if any(map(may_go, graph.groups)):
+    if any(group.prunable for group in graph.groups):
         entries.append((None, "channel groups that may go:"))
     for position, group in enumerate(graph.groups):
-        if may_go(group):
+        if group.prunable:
             look = Look((position,), group.coupled, ("pinned",) * bool(group.pinned.any()))
             layers = len(group.producers)
             more = f", {layers} layers" if layers > 1 else ""
@@ -412,7 +270,7 @@ STYLE = (
 
 def _document(graph, width, height, parts):
     name = graph.tape.name if graph.tape is not None else "model"
-    groups = sum(map(may_go, graph.groups))
+    groups = sum(group.prunable for group in graph.groups)
     head = f"{name}: {len(graph.calls)} calls, {groups} channel groups that may go"
     width, height = math.ceil(max(width, 2 * MARGIN + 8.2 * len(head))), math.ceil(height)
     return "\n".join(

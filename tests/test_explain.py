@@ -12,10 +12,11 @@ import pytest
 from keras import layers
 
 import resrep_keras
-from resrep_keras.explain import OTHERWISE, REMEDIES, WIDTH, explain, remedy
+from resrep_keras.explain import WIDTH, explain
 from resrep_keras.graph.channels import ChannelGraph, Flow
 from resrep_keras.graph.flow import flow
 from resrep_keras.picture import BOX, PITCH, RED, draw
+from resrep_keras.remedies import OTHERWISE, REMEDIES, remedy
 from tests import zoo
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -134,5 +134,6 @@ def test_the_objective_does_not_reach_a_masked_gate():
     wrapped.train_on_batch(x, np.ones((8, 2), "float32"))
     moved = before - ops.convert_to_numpy(gate.kernel)
     rate = float(ops.convert_to_numpy(wrapped.optimizer.learning_rate))
-    np.testing.assert_allclose(moved[0], rate * strength, rtol=0.2)  # the penalty's alone
+    # The penalty's alone; a step of 1e-6 away from 1 is rounded by up to 6 % in float32.
+    np.testing.assert_allclose(moved[0], rate * strength, rtol=0.07)
     assert (np.abs(moved[1:]) > 2 * rate * strength).any()

@@ -54,7 +54,7 @@ def test_a_functional_subclass_inside_a_model_is_written_out():
 
 def test_unknown_sizes_need_an_input_shape_for_costs_alone():
     model = zoo.randomise(Backbone(6))
-    assert not any(None in g.channels for g in resrep_keras.trace(model).groups)
+    assert [group.size for group in resrep_keras.trace(model).groups] == [6, 12]
     with pytest.raises(ValueError, match="Give input_shape"):
         resrep_keras.wrap(model)
     method = resrep_keras.MagnitudePruning(0.3, input_shape=(12, 12, 3))
@@ -112,6 +112,18 @@ def test_a_subclassed_model_with_a_dict_of_inputs():
     graph = resrep_keras.trace(model)
     assert [group.size for group in graph.groups if group.prunable] == [6, 7]
     assert set(slim(data)) == {"y"}
+
+
+def test_layers_that_are_called_by_keyword():
+    inputs = keras.Input((4, 6))
+    x = layers.TimeDistributed(layers.Dense(7))(inputs=inputs)
+    x = layers.BatchNormalization()(inputs=layers.Activation("relu")(x))
+    model = zoo.randomise(keras.Model(inputs, layers.Dense(2)(inputs=layers.Dense(5)(x))))
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.2))
+    assert helpers.difference(model, wrapped) == 0
+    slim = pruned(model)
+    assert resrep_keras.count_macs(slim) < resrep_keras.count_macs(model)
+    assert slim.input_shape == (None, 4, 6)
 
 
 def test_a_shared_model_keeps_one_set_of_weights():

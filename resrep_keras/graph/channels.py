@@ -247,7 +247,17 @@ class ChannelGroup:
 
     @property
     def prunable(self):
-        return self.reason is None and self.size > 1
+        """Whether a method may remove channels: not all are pinned, and a compactor can stand."""
+        return self.reason is None and self.size > 1 and bool(self.sites)
+
+    @property
+    def pinned_by(self):
+        """The node that keeps all channels of a group that is not prunable, and its reason."""
+        if self.reason is not None:
+            name, _, reason = self.reason.partition(": ")
+            return name, reason
+        alone = self.size == 1
+        return self.name, "it has a single channel" if alone else "no compactor can stand behind it"
 
 
 @dataclasses.dataclass(frozen=True)

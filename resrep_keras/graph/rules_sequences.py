@@ -130,14 +130,19 @@ def _attention(layer, call):
     return [out, *scores]
 
 
-@flow.register
-def _multi_head(layer: layers.MultiHeadAttention, call):
-    config = layer.get_config()
-    if len(call.output_shapes) > 1:
-        return call.pin_all("a MultiHeadAttention that returns its scores")
+def _project(call):
+    """The projections of an attention layer read query, value and key."""
     for name, position in (("query", 0), ("value", 1), ("key", 2)):
         for flow_in in call.flows_of(call.argument(name, position)):
             call.consume(flow_in, len(flow_in.shape) - 1)
+
+
+@flow.register
+def _multi_head(layer: layers.MultiHeadAttention, call):
+    if len(call.output_shapes) > 1:
+        return call.pin_all("a MultiHeadAttention that returns its scores")
+    _project(call)
+    config = layer.get_config()
     call.hold("heads", config["num_heads"])
     widths = config["key_dim"], config["value_dim"] or config["key_dim"]
     if keras.backend.backend() == "jax" and widths[0] == widths[1]:
@@ -152,12 +157,10 @@ def _multi_head(layer: layers.MultiHeadAttention, call):
 
 @flow.register
 def _grouped_query(layer: layers.GroupQueryAttention, call):
-    config = layer.get_config()
     if len(call.output_shapes) > 1:
         return call.pin_all("a GroupQueryAttention that returns its scores")
-    for name, position in (("query", 0), ("value", 1), ("key", 2)):
-        for flow_in in call.flows_of(call.argument(name, position)):
-            call.consume(flow_in, len(flow_in.shape) - 1)
+    _project(call)
+    config = layer.get_config()
     call.hold("heads", config["num_key_value_heads"])
     call.hold("width", config["head_dim"])
     axis = len(call.output_shape) - 1

@@ -137,7 +137,7 @@ class Leave:
 
 def around(step):
     """The steps before and behind the inner tape of `step`."""
-    tensor = keras.tree.flatten(step.args)[0]
+    tensor = symbolic_tensors(step.args, step.kwargs)[0]
     tape = step.inner
     enter = Step(Enter(), step.name, (tensor,), {}, tape.inputs)
     return enter, Step(Leave(), step.name, (tape.outputs,), {}, step.outputs)

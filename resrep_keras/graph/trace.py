@@ -96,7 +96,7 @@ class _Tracer:
                 continue
             enter, leave = around(step)
             self.calls.append(Call(self, len(self.calls), enter, 1))
-            times = keras.tree.flatten(step.args)[0].shape[1]
+            times = enter.args[0].shape[1]
             self._add_calls(step.inner, repeats and times and repeats * times)
             self.calls.append(Call(self, len(self.calls), leave, 1))
 

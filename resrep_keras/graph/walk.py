@@ -81,7 +81,8 @@ class _Recorder:
         )
         tape = None
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
-            tape = self._inner_tape(inner, args[0], (*path, operation.name))
+            tensor = symbolic_tensors(args, kwargs)[0]
+            tape = self._inner_tape(inner, tensor, (*path, operation.name))
         self.steps.append(Step(operation, operation.name, args, kwargs, outputs, tape, path))
         return outputs
 

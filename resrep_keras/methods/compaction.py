@@ -47,7 +47,7 @@ class Compaction:
         self.groups = [
             group
             for group in self.graph.groups
-            if group.prunable and group.sites and followed.issuperset(s.name for s in group.sites)
+            if group.prunable and followed.issuperset(s.name for s in group.sites)
         ]
 
     def cost(self):

@@ -106,7 +106,6 @@ class Method:
             group
             for group in graph.groups
             if group.prunable
-            and group.sites
             and (self.coupled or not group.coupled)
             and not any(producer.name in self.exclude for producer in group.producers)
         ]

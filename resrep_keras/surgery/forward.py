@@ -39,20 +39,21 @@ def play(model, inputs):
 
 
 def evaluate(tape, inputs, visit):
-    """Play a tape on arrays in inference, with ``visit(step, args)`` before each call.
+    """Play a tape on arrays in inference, with ``visit(step, first input)`` before each call.
 
     What an inner tape does at each entry of axis 1 is done for the first entry only: enough for
     what does not depend on the input.
     """
 
     def call(step, *args, **kwargs):
+        first = keras.tree.flatten((args, kwargs))[0]
         if step.inner is None:
-            visit(step, args)
+            visit(step, first)
             if isinstance(step.operation, keras.layers.Layer):
                 return step.operation(*args, **kwargs)
             return step.operation.call(*args, **kwargs)
-        outputs = step.inner.run(args[0][:, 0], call)
-        times = args[0].shape[1]
+        outputs = step.inner.run(first[:, 0], call)
+        times = first.shape[1]
         return keras.tree.map_structure(
             lambda value: ops.repeat(ops.expand_dims(value, 1), times, axis=1), outputs
         )

@@ -2,7 +2,6 @@
 
 import functools
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -161,9 +160,9 @@ def _read_constants(model, graph, kept):
             readers[call.name] = call.axis_in
     values = {}
 
-    def visit(step, args):
+    def visit(step, first):
         if step.name in readers:
-            value = np.asarray(ops.convert_to_numpy(keras.tree.flatten(args)[0]), np.float64)
+            value = np.asarray(ops.convert_to_numpy(first), np.float64)
             axis = readers[step.name]
             values[step.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
 

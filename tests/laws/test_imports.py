@@ -70,8 +70,10 @@ FLOORS = {
     "callbacks": (5, ()),
     "workflow": (5, ("callbacks",)),
     "export": (5, ()),
-    "explain": (5, ("picture",)),
-    "picture": (5, ()),
+    "explain": (5, ("picture", "remedies")),
+    "picture": (5, ("layout",)),
+    "layout": (5, ()),
+    "remedies": (5, ()),
     "report": (5, ("plots",)),
     "plots": (5, ()),
 }
