@@ -8,6 +8,7 @@ from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.scores import joint_norm
+from resrep_keras.targets import QUANTITIES, Folded, SlimCost
 
 
 class Compaction:
@@ -21,13 +22,16 @@ class Compaction:
         graph: The model's `ChannelGraph`.
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
         groups: The groups that have a compactor wherever zeros are needed.
+        baseline: What `wrap` noted of the dense model; see `Method.baseline`.
 
     Raises:
         ValueError: The model has no compactors.
     """
 
     def __init__(self, model, input_shape=None, exact=True):
-        self.input_shape = input_shape
+        self.input_shape, self.exact = input_shape, exact
+        self.baseline = getattr(model, "baseline", None)
+        self._model, self._folded, self._costs = model, None, {}
         self.graph = trace(model, input_shape, exact)
         self.compactors = []
         maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
@@ -53,6 +57,24 @@ class Compaction:
     def cost(self):
         """`MacCost` of the slim model, in which compactors are folded away."""
         return MacCost(self.graph, compactors=False)
+
+    @property
+    def folded(self):
+        """What `finalize` would return if no channel were dead: a `Folded`."""
+        if self._folded is None:
+            dead = {layer.name: np.zeros(len(ids), bool) for layer, ids in self.compactors}
+            self._folded = Folded(self._model, self.graph, dead, self.input_shape, self.exact)
+        return self._folded
+
+    def predicted(self, name):
+        """A quantity of the slim model as a cost, see `resrep_keras.targets`."""
+        if name not in self._costs:
+            if name == "macs":  # the same number, without a folded model
+                self._costs[name] = self.cost()
+            else:
+                cost = QUANTITIES[name].predict(self.folded, self.baseline["facts"][name])
+                self._costs[name] = SlimCost(self.folded, cost)
+        return self._costs[name]
 
     def norms(self):
         """Joint column norm of each channel, float64 `(num_channels,)`."""
