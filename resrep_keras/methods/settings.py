@@ -99,3 +99,13 @@ def check_min_share(value):
 def minimum_of(channels, min_channels, min_share):
     """How many of its channels a layer keeps at least."""
     return min(channels, max(1, min_channels, math.ceil(min_share * channels)))
+
+
+def check_multiple(value):
+    if value != "auto":
+        check_count("channel_multiple", value)
+
+
+def multiples(number, channels):
+    """The numbers of channels that a layer of so many may keep: multiples, or all of them."""
+    return (*range(number, channels, number), channels)
