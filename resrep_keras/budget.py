@@ -34,20 +34,6 @@ class Limit:
         return self.cost(kept) / max(1e-30, self.dense)
 
 
-def check_share(name, value):
-    """Raise unless `value` is a number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
-        raise TypeError(
-            f"Expected {name} to be a number between 0 and 1, both excluded; got {value!r} of type "
-            f"{type(value).__name__}."
-        )
-    if not 0 < value < 1:
-        raise ValueError(
-            f"Expected {name} between 0 and 1, both excluded (0.5 removes half of the cost); "
-            f"got {value!r}."
-        )
-
-
 def removable(groups, scores, minimum=None, widths=None):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 

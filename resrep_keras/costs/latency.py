@@ -22,11 +22,7 @@ def to_tflite(model, batch_size=1):
         ValueError: The backend is not TensorFlow.
     """
     check_model(model)
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"TFLite needs the TensorFlow backend; this process runs on {keras.backend.backend()}. "
-            "Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow."
-        )
+    check_backend()
     import tensorflow as tf
 
     structure = inputs_of(model)
@@ -43,6 +39,20 @@ def to_tflite(model, batch_size=1):
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+def check_backend():
+    """Raise where models cannot be converted to TFLite, nor timed there.
+
+    Raises:
+        ValueError: The backend is not TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"TFLite needs the TensorFlow backend; this process runs on {keras.backend.backend()}. "
+            "Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow. "
+            "Targets of file_bytes and latency, and channel_multiple='auto', need it, too."
+        )
 
 
 def to_tflite_quickly(model):

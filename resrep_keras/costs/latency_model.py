@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.latency import seconds_alone, to_tflite, to_tflite_quickly
+from resrep_keras.costs.latency import check_backend, seconds_alone, to_tflite, to_tflite_quickly
 from resrep_keras.graph.flow import has_rule, register_all, rule_of
 from resrep_keras.graph.tape import replaced
 from resrep_keras.surgery.narrow import narrow
@@ -133,6 +133,7 @@ def measure_latency(model, graph, threads):
         whole models, and `error`, by which share the fit misses a whole model that it was not
         fitted to.
     """
+    check_backend()
     timer = _Timer(graph, threads)
     tables = [timer.table(call) for call in graph.calls if _is_timed(call)]
     facts = {
@@ -208,12 +209,14 @@ def _count(ids, kept):
     return len(ids) if kept is None else int(np.where(ids < 0, True, kept[ids]).sum())
 
 
+_TIMED = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
+
+
 class _Timer:
-    """Times calls alone; equal ones once."""
+    """Times calls alone."""
 
     def __init__(self, graph, threads):
         self._graph, self._threads = graph, threads
-        self._known = {}
 
     def table(self, call):
         outputs, inputs = _ids(self._graph, call)
@@ -228,11 +231,13 @@ class _Timer:
 
     def seconds(self, call, kept):
         model = isolated(self._graph, call, kept)
-        key = str([model.layers[-1].get_config(), [tuple(x.shape) for x in model.inputs]])
-        key = key.replace(model.layers[-1].name, "")
-        if key not in self._known:
-            self._known[key] = seconds_alone(to_tflite_quickly(model), self._threads)
-        return self._known[key]
+        layer = model.operations[-1]
+        shapes = [tuple(x.shape) for x in (*model.inputs, *model.outputs)]
+        key = str([type(layer).__name__, layer.get_config(), shapes, self._threads])
+        key = key.replace(repr(layer.name), "")
+        if key not in _TIMED:
+            _TIMED[key] = seconds_alone(to_tflite_quickly(model), self._threads)
+        return _TIMED[key]
 
 
 def _widths(ids):

@@ -12,11 +12,13 @@ from fractions import Fraction
 import keras
 import numpy as np
 
-from resrep_keras.budget import Limit, check_share, choose_keep
+from resrep_keras.budget import Limit, choose_keep
+from resrep_keras.checks import check_number
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.methods.settings import (
     check_count,
     check_exclude,
+    check_input_shape,
     check_min_share,
     check_multiple,
     check_patterns,
@@ -87,7 +89,7 @@ class Method:
         self.exclude = check_exclude(exclude)
         self.coupled = bool(coupled)
         self.threads = threads
-        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.input_shape = check_input_shape(input_shape)
         self.exact = bool(exact)
 
     # The questions ----------------------------------------------------------------------------
@@ -292,13 +294,13 @@ def check_reduction(value):
     if value is None:
         return None
     if not isinstance(value, dict):
-        check_share("target_reduction", value)
+        check_number("target_reduction", value, above=0, below=1)
         return float(value)
     if not value:
         raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
     for name, share in value.items():
         check_quantity("target_reduction", name)
-        check_share(f"target_reduction['{name}']", share)
+        check_number(f"target_reduction['{name}']", share, above=0, below=1)
     return {name: float(share) for name, share in value.items()}
 
 
@@ -313,9 +315,7 @@ def check_at_most(value):
         )
     for name, number in value.items():
         check_quantity("at_most", name)
-        real = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not real or not 0 < number < math.inf:
-            raise ValueError(f"Expected at_most['{name}'] to be a positive number; got {number!r}.")
+        check_number(f"at_most['{name}']", number, above=0)
     return dict(value)
 
 

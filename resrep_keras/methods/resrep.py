@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from resrep_keras.checks import check_number
 from resrep_keras.methods.method import Method
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.schedules import PaperSchedule, PlannedSchedule
@@ -108,15 +109,16 @@ class ResRep(Method):
         )
         if compactor not in ("auto", "full", "diagonal"):
             raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
-        if normalization not in NORMALIZATIONS:
+        if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
             raise ValueError(
                 f"Expected normalization 'none', 'layer' or 'cost'; got {normalization!r}."
             )
-        if not threshold >= 0:
-            raise ValueError(f"Expected threshold >= 0; got {threshold!r}.")
-        if total_steps is not None and (not isinstance(total_steps, int) or total_steps < 1):
-            raise ValueError(
-                f"Expected total_steps to be an int of 1 or more; got {total_steps!r}."
+        check_number("threshold", threshold, at_least=0)
+        if total_steps is not None:
+            check_number("total_steps", total_steps, at_least=1, whole=True)
+        if schedule is not None and not hasattr(schedule, "plan"):
+            raise TypeError(
+                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
             )
         self.penalty_strength = penalty_strength
         self.momentum = momentum
