@@ -220,11 +220,17 @@ class Method:
             compaction.groups,
             minimum,
         )
-        if self._automatic() and widths:
-            latency = compaction.predicted("latency")
-            if latency(choose(widths)) > latency(choose({})):
-                widths = {}
+        if self._automatic() and widths and not self._gains(compaction, choose, widths):
+            widths = {}
         return choose(widths, allowance)
+
+    def _gains(self, compaction, choose, widths):
+        """Whether rounding to `widths` meets the target, with a model that is not slower."""
+        latency, unrounded = compaction.predicted("latency"), choose({})
+        try:
+            return latency(choose(widths)) <= latency(unrounded)
+        except ValueError:  # out of reach with these widths
+            return False
 
     def _automatic(self):
         setting = self.channel_multiple
