@@ -29,9 +29,9 @@ flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of 
 flags.DEFINE_string("work_dir", "/tmp/resrep_normalization", "Where finished runs are kept.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
 flags.DEFINE_list("normalizations", ["none", "layer", "cost"], "What to compare.")
-flags.DEFINE_integer("images", 15_000, "Training images.")
-flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net.")
-flags.DEFINE_integer("epochs", 12, "Epochs of each pruning run.")
+flags.DEFINE_integer("images", 10_000, "Training images.")
+flags.DEFINE_integer("dense_epochs", 6, "Epochs of the dense net.")
+flags.DEFINE_integer("epochs", 10, "Epochs of each pruning run.")
 flags.DEFINE_float("target_reduction", 0.6, "Share of the MACs to remove.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
