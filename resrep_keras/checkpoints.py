@@ -151,7 +151,8 @@ class Backup(keras.callbacks.Callback):
             path = self._backups()[self._resumed]
             try:
                 self.model.load_weights(path / WEIGHTS)
-            except ValueError as error:
+                _restore_seeds(self.model, path / STATE)
+            except (KeyError, ValueError) as error:
                 raise ValueError(
                     f"The backup '{path}' does not fit model '{self.model.name}' ({error}). Delete "
                     "it to begin anew, or give Backup a folder of its own."
@@ -165,7 +166,7 @@ class Backup(keras.callbacks.Callback):
                 f"with epoch {epoch}. Call fit(initial_epoch=backup.epoch)."
             )
         if resumed:  # here, since callbacks begin to count in on_train_begin
-            _restore_counters(self.callbacks or self.others, self._backups()[resumed] / COUNTERS)
+            _restore_counters(self.callbacks or self.others, self._backups()[resumed] / STATE)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.model.stop_training:
@@ -173,8 +174,15 @@ class Backup(keras.callbacks.Callback):
         fresh, place = self.backup_dir / ".writing", self.backup_dir / f"epoch-{epoch + 1}"
         _make_anew(fresh)
         self.model.save_weights(fresh / WEIGHTS)
-        np.savez(fresh / COUNTERS, **_read_counters(self.callbacks or self.others))
-        for path in (fresh / WEIGHTS, fresh / COUNTERS, fresh):
+        np.savez(
+            fresh / STATE,
+            **{
+                f"seed.{number}": keras.ops.convert_to_numpy(seed)
+                for number, seed in enumerate(seeds(self.model))
+            },
+            **_read_counters(self.callbacks or self.others),
+        )
+        for path in (fresh / WEIGHTS, fresh / STATE, fresh):
             _flush(path)
         self._remove({epoch + 1: place} if place.exists() else {})
         os.rename(fresh, place)
@@ -204,7 +212,19 @@ class Backup(keras.callbacks.Callback):
         shutil.rmtree(gone, ignore_errors=True)
 
 
-WEIGHTS, COUNTERS = "model.weights.h5", "counters.npz"
+WEIGHTS, STATE = "model.weights.h5", "state.npz"
+
+
+def seeds(model):
+    """Variables of random seeds (dropout), which Keras writes into no file."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _restore_seeds(model, path):
+    with np.load(path) as values:
+        for number, seed in enumerate(seeds(model)):
+            seed.assign(values[f"seed.{number}"])
 
 
 @functools.singledispatch

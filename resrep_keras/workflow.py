@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
-from resrep_keras.checkpoints import Backup
+from resrep_keras.checkpoints import Backup, seeds
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
 from resrep_keras.graph.unroll import check_model
@@ -79,6 +79,17 @@ class WrappedModel(keras.Model):
         if self.compiled and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         super().load_weights(filepath, *args, **kwargs)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, seed in enumerate(seeds(self)):  # Keras leaves them out
+            store[f"seed.{number}"] = seed
+
+    def load_own_variables(self, store):
+        own = seeds(self)
+        if len(store.keys()) == len(own):  # weights may come from a model without dropout
+            for number, seed in enumerate(own):
+                seed.assign(store[f"seed.{number}"])
 
     def get_config(self):
         return {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}

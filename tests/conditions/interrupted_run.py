@@ -161,7 +161,7 @@ def main(folder, place=None):
         **{f"weight.{w.path}": to_numpy(w) for w in model.weights},
         **{f"variable.{number}": to_numpy(v) for number, v in enumerate(model.variables)},
         **{f"optimizer.{n}": to_numpy(v) for n, v in enumerate(model.optimizer.variables)},
-        **{f"best.{number}": to_numpy(w) for number, w in enumerate(best_model.weights)},
+        **{f"best.{number}": to_numpy(v) for number, v in enumerate(best_model.variables)},
     }
     resrep_keras.finalize(model, strict=True)
     fresh = folder / "fresh.npz"
