@@ -1,6 +1,7 @@
 """Pruning runs beside the callbacks of Keras."""
 
 import csv
+import re
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import resrep_keras
 from resrep_keras import MagnitudePruning, PruningCallback, ResRep
-from tests import helpers, zoo
+from tests import helpers
 
 pytestmark = pytest.mark.tensorflow_only
 EPOCHS = 10
@@ -19,11 +20,18 @@ PRUNED_FROM = 2
 
 def data(size=64, seed=0):
     generator = np.random.default_rng(seed)
-    return generator.normal(size=(size, 8, 8, 3)).astype("float32"), generator.integers(0, 3, size)
+    return generator.normal(size=(size, 8)).astype("float32"), generator.integers(0, 3, size)
 
 
-def wrapped(method=None, optimizer="sgd", name="residual"):
-    model = resrep_keras.wrap(zoo.build(name), method)
+def dense():
+    x = inputs = keras.Input((8,))
+    for units in (12, 10):
+        x = keras.layers.Dense(units, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def wrapped(method=None, optimizer="sgd"):
+    model = resrep_keras.wrap(dense(), method)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
@@ -48,6 +56,12 @@ def meets_the_target(model):
     return slim
 
 
+def complaints(model):
+    with pytest.warns(UserWarning) as caught:
+        resrep_keras.finalize(model)
+    return " ".join(str(warning.message) for warning in caught)
+
+
 class Rising(keras.callbacks.Callback):
     """Makes each epoch worse than the one before, as pruning does."""
 
@@ -60,9 +74,7 @@ def test_learning_rate_scheduler():
     seen = []
     spy = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: seen.append(
-            float(model.optimizer.compactor_optimizer.learning_rate())
-            if callable(model.optimizer.compactor_optimizer.learning_rate)
-            else float(model.optimizer.compactor_optimizer.learning_rate)
+            float(model.optimizer.compactor_optimizer.learning_rate)
         )
     )
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 * 0.5**epoch)
@@ -93,7 +105,7 @@ def test_model_checkpoint_of_each_epoch(tmp_path):
 def test_csv_logger(tmp_path):
     model = wrapped()
     history = fit(model, [keras.callbacks.CSVLogger(tmp_path / "log.csv")]).history
-    rows = list(csv.DictReader(open(tmp_path / "log.csv")))
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
     assert [float(row["macs_left"]) for row in rows] == history["macs_left"]
     meets_the_target(model)
 
@@ -122,11 +134,11 @@ def test_terminate_on_nan_and_lambda_callbacks():
 def test_averages_of_weights_are_refused(method):
     model = wrapped(method)
     before = model.get_weights()
-    with pytest.raises(ValueError, match="SwapEMAWeights swaps in running averages.*slim model"):
+    with pytest.raises(ValueError, match=r"SwapEMAWeights swaps in running averages.*slim model"):
         fit(model, [keras.callbacks.SwapEMAWeights()])
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
-    with pytest.raises(ValueError, match="use_ema=True.*average the slim model"):
+    with pytest.raises(ValueError, match=r"use_ema=True.*average the slim model"):
         wrapped(optimizer=keras.optimizers.SGD(use_ema=True))
 
 
@@ -168,8 +180,7 @@ def test_early_stopping_before_the_target_is_met_is_warned_of(settings, danger):
         r"from 0.*start_from_epoch=2\).*resrep_keras.PrunedCheckpoint",
     ):
         fit(model, [Rising(), stop])
-    with pytest.raises(ValueError, match="target is not met.*early stopping and the restoring of"):
-        resrep_keras.finalize(model, strict=True)
+    assert re.search("target is not met.*early stopping and the restoring of", complaints(model))
 
 
 def test_a_pruned_model_may_be_trained_on_with_early_stopping():
@@ -186,8 +197,7 @@ def test_a_checkpoint_of_the_best_is_warned_of(tmp_path):
         UserWarning, match=r"ModelCheckpoint \(save_best_only=True\) would.*Use resrep_keras.Pruned"
     ):
         fit(model, [Rising(), best])
-    with pytest.raises(ValueError, match="target is not met"):
-        resrep_keras.finalize(keras.models.load_model(tmp_path / "best.keras"), strict=True)
+    assert "target is not met" in complaints(keras.models.load_model(tmp_path / "best.keras"))
     pruned_at_once = wrapped(MagnitudePruning())
     fit(pruned_at_once, [best], epochs=1)
 
@@ -211,12 +221,12 @@ def test_pruned_checkpoint_keeps_the_best_of_the_pruned(tmp_path):
 
 def test_pruned_checkpoint_fills_in_names(tmp_path):
     best = resrep_keras.PrunedCheckpoint(
-        tmp_path / "{epoch:02d}-{macs_left:.1f}.keras", monitor="epoch", mode="max"
+        tmp_path / "{epoch:02d}-{macs_left:.1f}.keras", monitor="number", mode="max"
     )
 
     class Count(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            logs["epoch"] = epoch
+            logs["number"] = epoch
 
     fit(wrapped(), [PruningCallback(), Count(), best])
     found = sorted(path.name for path in tmp_path.iterdir())
@@ -237,7 +247,7 @@ def test_pruned_checkpoint_says_that_there_was_nothing_to_keep(tmp_path):
 def test_pruned_checkpoint_answers_bad_input_in_words(tmp_path):
     with pytest.raises(ValueError, match=r"filepath that ends in \.keras; got '.*best\.h5'"):
         resrep_keras.PrunedCheckpoint(tmp_path / "best.h5")
-    plain = zoo.build("residual")
+    plain = dense()
     plain.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="holds no pruning method.*resrep_keras.wrap"):
+    with pytest.raises(ValueError, match=r"holds no pruning method.*resrep_keras.wrap"):
         fit(plain, [resrep_keras.PrunedCheckpoint(tmp_path / "best.keras")])
