@@ -1,7 +1,7 @@
 """A pruning run to be killed: ``python interrupted_run.py FOLDER [PLACE]``.
 
-It touches FOLDER/training once it trains, and writes FOLDER/result.npz when it is done. Started
-again, it goes on. With PLACE it kills itself there, once: see `PLACES`.
+It adds a byte to FOLDER/batches after each batch, and writes FOLDER/result.npz when it is done.
+Started again, it goes on. With PLACE it kills itself there, once: see `PLACES`.
 """
 
 import itertools
@@ -36,7 +36,8 @@ def make_model():
     x = layers.Dropout(0.3)(layers.Flatten()(x))
     x = layers.Dense(12, activation="tanh")(x)
     model = resrep_keras.wrap(keras.Model(inputs, layers.Dense(3)(x)))
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, jit_compile=False)
     return model
 
 
@@ -54,13 +55,14 @@ def batches(first_epoch):
             yield x[part], y[part]
 
 
-class Started(keras.callbacks.Callback):
+class Count(keras.callbacks.Callback):
     def __init__(self, path):
         super().__init__()
         self.path = path
 
     def on_train_batch_end(self, batch, logs=None):
-        self.path.touch()
+        with open(self.path, "ab") as file:
+            file.write(b".")
         time.sleep(PAUSE)
 
 
@@ -151,7 +153,7 @@ def main(folder, place=None):
         shuffle=False,
         epochs=EPOCHS,
         validation_data=data(24, seed=1),
-        callbacks=[Started(folder / "training"), backup, best, plateau],
+        callbacks=[Count(folder / "batches"), backup, best, plateau],
         verbose=0,
     )
     masks = [to_numpy(c.keep_mask) for c in model.layers if isinstance(c, Compactor)]

@@ -32,7 +32,9 @@ def dense():
 
 def wrapped(method=None, optimizer="sgd"):
     model = resrep_keras.wrap(dense(), method)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+    )
     return model
 
 
