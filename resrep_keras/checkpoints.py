@@ -154,7 +154,7 @@ class Backup(keras.callbacks.Callback):
                 _restore_seeds(self.model, path / STATE)
             except (KeyError, ValueError) as error:
                 raise ValueError(
-                    f"The backup '{path}' does not fit model '{self.model.name}' ({error}). Delete "
+                    f"The backup '{path}' does not fit model '{self.model.name}'. Delete "
                     "it to begin anew, or give Backup a folder of its own."
                 ) from error
 
