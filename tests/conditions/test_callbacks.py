@@ -253,3 +253,24 @@ def test_pruned_checkpoint_answers_bad_input_in_words(tmp_path):
     plain.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"holds no pruning method.*resrep_keras.wrap"):
         fit(plain, [resrep_keras.PrunedCheckpoint(tmp_path / "best.keras")])
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_where_the_length_of_an_epoch_is_not_known_the_end_of_the_run_counts():
+    import tensorflow as tf
+
+    x, y = data(16)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    stream = batches.filter(lambda x, y: True)  # TensorFlow no longer knows how many
+    model = wrapped(ResRep(total_steps=24))
+    stop = keras.callbacks.EarlyStopping("loss", patience=99, restore_best_weights=True)
+    with pytest.warns(UserWarning, match=r"EarlyStopping would restore.*start_from_epoch=5\)"):
+        model.fit(stream, epochs=6, shuffle=False, verbose=0, callbacks=[stop])
+
+
+def test_averages_leave_channels_removed_where_pruning_comes_first():
+    """One-shot pruning is done before the first average is taken."""
+    optimizer = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
+    model = wrapped(MagnitudePruning(), optimizer)
+    fit(model, epochs=3)
+    meets_the_target(model)
