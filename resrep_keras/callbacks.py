@@ -2,6 +2,7 @@
 
 import keras
 
+from resrep_keras.callback_checks import refuse_averages, warn_of_unpruned_choices
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 
@@ -30,6 +31,7 @@ class PruningCallback(keras.callbacks.Callback):
     def __init__(self, method=None):
         super().__init__()
         self.method = method
+        self.others = ()  # the callbacks beside this one, where `fit` knows them
         self._compaction = None
 
     def set_model(self, model):
@@ -43,6 +45,7 @@ class PruningCallback(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
+        refuse_averages(self.others)
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
@@ -82,6 +85,12 @@ class PruningCallback(keras.callbacks.Callback):
         """Share of the dense MACs that the keep masks leave."""
         compaction = self._compaction
         return compaction.cost()(compaction.kept()) / max(1, compaction.baseline["dense"]["macs"])
+
+    def target_met(self):
+        """Whether `finalize` would meet the target now, with no masked channel left above zero."""
+        dead = self._compaction.dead(self.method.threshold)
+        waiting = ~self._compaction.kept() & ~dead & (self._compaction.norms() > 0)
+        return not waiting.any() and all(limit.met(~dead) for limit in self._limits)
 
     # ------------------------------------------------------------------------------------------
 
@@ -130,6 +139,10 @@ class PruningCallback(keras.callbacks.Callback):
                 optimizer.plan.assign([first, last])
         self._plan = self.method.plan(first, last, steps or 1)
         self.method.check(self._compaction, self._plan, last, optimizer)
+        wait = self._plan.end(last) - self._step
+        pruned_from = epochs - 1 if not steps else epoch - 1 + -(-wait // steps)
+        if epoch < pruned_from and not self.target_met():
+            warn_of_unpruned_choices(self.others, pruned_from)
 
     def _select_at(self, step):
         if self._plan is not None and step in self._plan.steps:

@@ -9,6 +9,7 @@ import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
 from resrep_keras.costs.latency import to_tflite
+from resrep_keras.checkpoints import Backup, seeds
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
 from resrep_keras.graph.unroll import check_model
@@ -65,12 +66,39 @@ class WrappedModel(keras.Model):
             present = callbacks.callbacks
         else:
             present = keras.tree.flatten(callbacks) if callbacks else []
-        if not any(isinstance(callback, PruningCallback) for callback in present):
+        pruning = next((c for c in present if isinstance(c, PruningCallback)), None)
+        if pruning is None:
+            pruning = PruningCallback()
             if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.append(PruningCallback())
+                callbacks.append(pruning)
             else:
-                bound["callbacks"] = [PruningCallback(), *present]
+                present = [pruning, *present]
+        backups = [callback for callback in present if isinstance(callback, Backup)]
+        for callback in (pruning, *backups):
+            callback.others = tuple(present)
+        resumed = max((backup.epoch for backup in backups), default=0)
+        bound["initial_epoch"] = resumed or bound.get("initial_epoch", 0)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            # A backup comes last: what runs behind it would be lost.
+            bound["callbacks"] = sorted(present, key=lambda c: isinstance(c, Backup))
         return super().fit(**bound)
+
+    def load_weights(self, filepath, *args, **kwargs):
+        # A compiled optimizer has no state to load into before it is built.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        super().load_weights(filepath, *args, **kwargs)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, seed in enumerate(seeds(self)):  # Keras leaves them out
+            store[f"seed.{number}"] = seed
+
+    def load_own_variables(self, store):
+        own = seeds(self)
+        if len(store.keys()) == len(own):  # weights may come from a model without dropout
+            for number, seed in enumerate(own):
+                seed.assign(store[f"seed.{number}"])
 
     def get_config(self):
         return {
