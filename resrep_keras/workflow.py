@@ -10,7 +10,7 @@ import numpy as np
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
-from resrep_keras.graph.unroll import check_model
+from resrep_keras.graph.unroll import Functional, check_model
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
@@ -18,6 +18,7 @@ from resrep_keras.methods.resrep import ResRep
 from resrep_keras.surgery.fold import fold, insert_compactors
 from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.remove import check_rules, narrow_dead
+from resrep_keras.training import combine, find_class, own_hooks, settings_of, warn_of_lost
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
@@ -27,9 +28,11 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 class WrappedModel(keras.Model):
     """A Functional model with compactors that carries its pruning method.
 
-    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras.
-    Made by `resrep_keras.wrap`.
+    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras, or
+    the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
     """
+
+    training_class = None  # whose training methods it has, if not those of Keras
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         self.method = kwargs.pop("method", None)
@@ -64,16 +67,22 @@ class WrappedModel(keras.Model):
         return super().fit(**bound)
 
     def get_config(self):
-        return {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}
+        config = {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}
+        if self.training_class is not None:
+            config["training_class"] = keras.saving.get_registered_name(self.training_class)
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        training_class = config.pop("training_class", None)
+        if training_class is not None:
+            cls = combine(cls, find_class(training_class, custom_objects))
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
         with deep_models():
-            model = super().from_config(config, custom_objects=custom_objects)
+            model = super(WrappedModel, cls).from_config(config, custom_objects=custom_objects)
         model.method = method
         return model
 
@@ -108,7 +117,9 @@ def wrap(model, method=None):
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
-    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`.
+    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`. A
+    `train_step` or `compute_loss` of the model's own class is kept where that class is made from
+    `(inputs, outputs)`, with what its `get_config` says; a warning tells where it is not.
 
     Args:
         model: Built Functional or Sequential `keras.Model`; it is left as it is.
@@ -145,8 +156,14 @@ def wrap(model, method=None):
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
     copy = insert_compactors(model, sites, diagonal)
+    hooks = own_hooks(type(model))
+    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    if hooks and settings is None:
+        warn_of_lost(model, hooks)
+    kind = WrappedModel if settings is None else combine(WrappedModel, type(model))
     with deep_models():
-        wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
+        wrapped = kind(copy.input, copy.output, name=model.name, method=method, **(settings or {}))
+    wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
     if model.compiled:
         _compile_alike(model, wrapped)
     return wrapped
