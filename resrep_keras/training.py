@@ -32,7 +32,8 @@ def own_hooks(kind):
     return [
         name
         for name in HOOKS
-        if inspect.getattr_static(kind, name, None) is not inspect.getattr_static(keras.Model, name, None)
+        if inspect.getattr_static(kind, name, None)
+        is not inspect.getattr_static(keras.Model, name, None)
     ]
 
 

@@ -67,7 +67,10 @@ class WrappedModel(keras.Model):
         return super().fit(**bound)
 
     def get_config(self):
-        config = {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}
+        config = {
+            **super().get_config(),
+            "method": keras.saving.serialize_keras_object(self.method),
+        }
         if self.training_class is not None:
             config["training_class"] = keras.saving.get_registered_name(self.training_class)
         return config

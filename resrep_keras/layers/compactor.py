@@ -85,7 +85,7 @@ class Compactor(keras.layers.Layer):
 
     def masked_kernel(self):
         """The kernel, through which the objective's gradient reaches no masked column."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.cast(self.kernel, self.compute_dtype)
         kept = ops.cast(self.keep_mask, kernel.dtype)
         return kept * kernel + (1 - kept) * ops.stop_gradient(kernel)
 
