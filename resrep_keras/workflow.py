@@ -67,10 +67,10 @@ class WrappedModel(keras.Model):
         return super().fit(**bound)
 
     def get_config(self):
-        config = {
-            **super().get_config(),
-            "method": keras.saving.serialize_keras_object(self.method),
-        }
+        config = super().get_config()
+        config["method"] = keras.saving.serialize_keras_object(self.method)
+        # By which compile() scales the loss; lost, the optimizer's saved state would not fit it.
+        config["dtype_policy"] = keras.saving.serialize_keras_object(self.dtype_policy)
         if self.training_class is not None:
             config["training_class"] = keras.saving.get_registered_name(self.training_class)
         return config
@@ -79,14 +79,18 @@ class WrappedModel(keras.Model):
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         training_class = config.pop("training_class", None)
-        if training_class is not None:
+        if training_class is not None and cls.training_class is None:
             cls = combine(cls, find_class(training_class, custom_objects))
+            return cls.from_config(config, custom_objects=custom_objects)
+        policy = config.pop("dtype_policy", None)
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
         with deep_models():
-            model = super(WrappedModel, cls).from_config(config, custom_objects=custom_objects)
+            model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
+        if policy is not None:
+            model.dtype_policy = keras.saving.deserialize_keras_object(policy)
         return model
 
 

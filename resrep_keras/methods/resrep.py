@@ -130,6 +130,12 @@ class ResRep(Method):
 
     def check(self, compaction, plan, last, optimizer):
         """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
+        if optimizer is None:
+            raise ValueError(
+                "The model is not trained by a PenaltyOptimizer, without which no compactor forgets. "
+                "Compile a model made by resrep_keras.wrap, or set model.optimizer = "
+                "method.optimizer(keras.optimizers.Adam())."
+            )
         every = optimizer.steps_per_update
         if plan.forget_steps is not None:
             if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):

@@ -299,7 +299,7 @@ def average(**kwargs):
 )
 def test_an_average_of_weights_is_refused_when_a_wrapped_model_is_compiled(optimizer):
     model = resrep_keras.wrap(zoo.build("chain"), resrep_keras.ResRep(0.2))
-    with pytest.raises(ValueError, match="has use_ema=True.*Set use_ema=False while pruning"):
+    with pytest.raises(ValueError, match=r"has use_ema=True.*Set use_ema=False while pruning"):
         model.compile(optimizer(), "mse")
 
 
