@@ -187,8 +187,9 @@ class ResRep(Method):
             masked = ~np.asarray(keras.ops.convert_to_numpy(layer.keep_mask), bool)
             norms = layer.column_norms()
             current = optimizer.forgetting(layer.kernel)
-            # A channel that is being forgotten goes on at its pace; a released one stops.
-            begun = np.maximum(norms / updates, np.finfo(np.float32).tiny)
+            # A channel that is being forgotten goes on at its pace; a released one stops. The sum
+            # of rounded steps must not fall short of the norm.
+            begun = np.maximum(norms * (1 / updates + 1e-6), np.finfo(np.float32).tiny)
             optimizer.forget(
                 layer.kernel, np.where(masked, np.where(current > 0, current, begun), 0.0)
             )

@@ -35,7 +35,6 @@ def one_step(**weights):
 THREE = [{"sample_weight": np.full(16, 3.0)}, {"class_weight": dict.fromkeys(range(3), 3.0)}]
 
 
-@pytest.mark.tensorflow_only
 @pytest.mark.parametrize("weights", THREE, ids=["sample_weight", "class_weight"])
 def test_the_gradient_of_compactors_scales_as_the_loss_does(weights):
     for plain, weighted in zip(one_step(), one_step(**weights), strict=True):
@@ -81,8 +80,10 @@ def test_a_regularizer_of_a_layer_does_not_touch_its_compactor():
 # --- loops and rates ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("execution", ["train_on_batch", "custom"])
-@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    "execution",
+    ["train_on_batch", pytest.param("custom", marks=pytest.mark.tensorflow_only)],
+)
 def test_a_loop_of_ones_own_comes_out_like_fit(execution):
     reference = run()
     keras.utils.set_random_seed(0)

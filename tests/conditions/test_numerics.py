@@ -126,7 +126,6 @@ def test_several_steps_per_execution_select_the_same():
     check_target_met(reference)
 
 
-@pytest.mark.tensorflow_only
 def test_what_is_selected_late_in_an_execution_is_forgotten_in_time():
     # The last selection is due after step 15 and made after step 16; zero is due after step 20.
     schedule = PlannedSchedule(warmup=0.1, selection_end=0.75, forgetting=0.25, selections=3)
