@@ -49,12 +49,14 @@ def settings_of(model):
         config = model.get_config()
     except NotImplementedError:
         config = {}
-    taken = {"self", "inputs", "outputs", "name", "trainable", "layers"}
-    settings = {
-        name: keras.saving.deserialize_keras_object(config[name])
-        for name in signature.parameters
-        if name in config and name not in taken
-    }
+    named = {
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    } - {"self", "inputs", "outputs", "name"}
+    if not named <= set(config):
+        return None  # what the model was made with is not known
+    settings = {name: keras.saving.deserialize_keras_object(config[name]) for name in named}
     try:
         signature.bind(model, inputs=None, outputs=None, name=None, **settings)
     except TypeError:
@@ -99,9 +101,10 @@ def warn_of_lost(model, hooks):
     kind = type(model).__name__
     warnings.warn(
         f"Model '{model.name}' is a {kind}, whose own {', '.join(hooks)} the wrapped model cannot "
-        f"have, because {kind} is not made from (inputs, outputs, name) alone: it will train like a "
-        "plain keras.Model. Put these methods into a subclass of keras.Model without another "
-        "constructor, `class Training(keras.Model)`, and wrap `Training(inputs, model(inputs))`; or "
-        "write the training loop yourself, with PenaltyOptimizer and PruningCallback.",
-        stacklevel=3,
+        f"have, because {kind} is not made from (inputs, outputs, name) and what its get_config() "
+        "holds: it will train like a plain keras.Model. Put these methods into a subclass of "
+        "keras.Model without another constructor, `class Training(keras.Model)`, and wrap "
+        "`Training(inputs, model(inputs))`; or write the training loop yourself, with "
+        "PenaltyOptimizer and PruningCallback.",
+        stacklevel=4,
     )

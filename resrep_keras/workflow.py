@@ -163,17 +163,24 @@ def wrap(model, method=None):
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
     copy = insert_compactors(model, sites, diagonal)
-    hooks = own_hooks(type(model))
-    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
-    if hooks and settings is None:
-        warn_of_lost(model, hooks)
-    kind = WrappedModel if settings is None else combine(WrappedModel, type(model))
+    kind, settings = _kind_of_wrapped(model)
     with deep_models():
-        wrapped = kind(copy.input, copy.output, name=model.name, method=method, **(settings or {}))
+        wrapped = kind(copy.input, copy.output, name=model.name, method=method, **settings)
     wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
     if model.compiled:
         _compile_alike(model, wrapped)
     return wrapped
+
+
+def _kind_of_wrapped(model):
+    """The class of the wrapped model, and what its constructor takes from the dense one."""
+    hooks = own_hooks(type(model))
+    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    if settings is not None:
+        return combine(WrappedModel, type(model)), settings
+    if hooks:
+        warn_of_lost(model, hooks)
+    return WrappedModel, {}
 
 
 def _compile_alike(model, wrapped):

@@ -279,6 +279,14 @@ def _check_settings(inner, penalty_strength, momentum, unknown):
             f"Unknown arguments {sorted(unknown)}: clipping, weight decay, schedules and the like "
             "belong to `inner_optimizer`."
         )
+    _check_inner(inner)
+    if not penalty_strength >= 0:
+        raise ValueError(f"Expected penalty_strength >= 0; got {penalty_strength!r}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected momentum in [0, 1); got {momentum!r}.")
+
+
+def _check_inner(inner):
     if isinstance(inner, PenaltyOptimizer):
         raise TypeError("Expected a plain optimizer as `inner_optimizer`; got a PenaltyOptimizer.")
     if hasattr(inner, "inner_optimizer"):
@@ -299,7 +307,3 @@ def _check_settings(inner, penalty_strength, momentum, unknown):
                 "would not match the compactors. Set use_ema=False while pruning; average the slim "
                 "model."
             )
-    if not penalty_strength >= 0:
-        raise ValueError(f"Expected penalty_strength >= 0; got {penalty_strength!r}.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"Expected momentum in [0, 1); got {momentum!r}.")

@@ -66,6 +66,24 @@ class Teacher(keras.Model):
         return super().test_step(data)
 
 
+class PerhapsTeacher(Teacher):
+    """The same, but one that could be made without the teacher: it must not be lost either."""
+
+    def __init__(self, inputs, outputs, name=None, teacher=None):
+        super().__init__(inputs, outputs, teacher)
+
+
+class Compiled(keras.Model):
+    """Takes a loss of its own in compile."""
+
+    def compile(self, optimizer, own_loss):
+        super().compile(optimizer)
+        self.own_loss = own_loss
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return self.own_loss(y, y_pred)
+
+
 class Subclassed(keras.Model):
     """Not Functional: layers and a training step in one class."""
 
@@ -138,10 +156,21 @@ def test_a_class_that_is_not_known_when_loading_is_named(tmp_path):
     assert isinstance(loaded, WithStep)
 
 
-def test_what_cannot_be_kept_is_named():
-    with pytest.warns(UserWarning, match=r"is a Teacher, whose own test_step .* cannot have"):
-        model = resrep_keras.wrap(as_model(Teacher, teacher=zoo.build("residual")))
+def test_arguments_of_ones_own_in_compile():
+    model = resrep_keras.wrap(as_model(Compiled))
+    model.compile("adam", own_loss=loss())
+    assert isinstance(model.optimizer, resrep_keras.PenaltyOptimizer)
+    assert fit(model)["loss"][-1] > 0
+    resrep_keras.finalize(model, strict=True)
+
+
+@pytest.mark.parametrize("kind", [Teacher, PerhapsTeacher])
+def test_what_cannot_be_kept_is_named(kind):
+    text = rf"is a {kind.__name__}, whose own test_step .* cannot have"
+    with pytest.warns(UserWarning, match=text) as caught:
+        model = resrep_keras.wrap(as_model(kind, teacher=zoo.build("residual")))
     assert not isinstance(model, Teacher)
+    assert __file__ in {warning.filename for warning in caught}
 
 
 def test_a_subclassed_model_is_told_the_way_which_works():
