@@ -1,5 +1,7 @@
 """PruningCallback: asks the method for new keep masks while `fit` runs."""
 
+import dataclasses
+
 import keras
 
 from resrep_keras.callback_checks import refuse_averages, warn_of_unpruned_choices
@@ -76,6 +78,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._sync()
+        optimizer = self._optimizer()
+        if optimizer is not None and optimizer is not self.model.optimizer:
+            # A loss scale has left out the steps that overflowed: they count for the plan.
+            optimizer.steps.assign(self._step)
         if logs is not None:
             logs["macs_left"] = self.macs_left()
             kept = self._compaction.kept()
@@ -147,4 +153,7 @@ class PruningCallback(keras.callbacks.Callback):
     def _select_at(self, step):
         if self._plan is not None and step in self._plan.steps:
             self._sync()
-            self.method.update(self._compaction, self._optimizer(), self._plan, step)
+            plan, late = self._plan, self._step - step
+            if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
+                plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))
+            self.method.update(self._compaction, self._optimizer(), plan, step)

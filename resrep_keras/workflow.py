@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
-from resrep_keras.costs.latency import to_tflite
 from resrep_keras.checkpoints import Backup, seeds
+from resrep_keras.costs.latency import to_tflite
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
-from resrep_keras.graph.unroll import check_model
+from resrep_keras.graph.unroll import Functional, check_model
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
@@ -20,6 +20,7 @@ from resrep_keras.methods.resrep import ResRep
 from resrep_keras.surgery.fold import fold, insert_compactors
 from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.remove import check_rules, narrow_dead
+from resrep_keras.training import combine, find_class, own_hooks, settings_of, warn_of_lost
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
@@ -29,9 +30,11 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 class WrappedModel(keras.Model):
     """A Functional model with compactors that carries its pruning method.
 
-    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras.
-    Made by `resrep_keras.wrap`.
+    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras, or
+    the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
     """
+
+    training_class = None  # whose training methods it has, if not those of Keras
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         self.method = kwargs.pop("method", None)
@@ -101,15 +104,23 @@ class WrappedModel(keras.Model):
                 seed.assign(store[f"seed.{number}"])
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "method": keras.saving.serialize_keras_object(self.method),
-            "baseline": self.baseline,
-        }
+        config = super().get_config()
+        config["method"] = keras.saving.serialize_keras_object(self.method)
+        config["baseline"] = self.baseline
+        # By which compile() scales the loss; lost, the optimizer's saved state would not fit it.
+        config["dtype_policy"] = keras.saving.serialize_keras_object(self.dtype_policy)
+        if self.training_class is not None:
+            config["training_class"] = keras.saving.get_registered_name(self.training_class)
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        training_class = config.pop("training_class", None)
+        if training_class is not None and cls.training_class is None:
+            cls = combine(cls, find_class(training_class, custom_objects))
+            return cls.from_config(config, custom_objects=custom_objects)
+        policy = config.pop("dtype_policy", None)
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
@@ -118,6 +129,8 @@ class WrappedModel(keras.Model):
             model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
         model._baseline = lambda: baseline
+        if policy is not None:
+            model.dtype_policy = keras.saving.deserialize_keras_object(policy)
         return model
 
 
@@ -154,7 +167,9 @@ def wrap(model, method=None):
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
-    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`.
+    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`. A
+    `train_step` or `compute_loss` of the model's own class is kept where that class is made from
+    `(inputs, outputs)`, with what its `get_config` says; a warning tells where it is not.
 
     Args:
         model: Built Functional or Sequential `keras.Model`; it is left as it is.
@@ -194,17 +209,31 @@ def wrap(model, method=None):
     compaction = Compaction(copy, method.input_shape, method.exact)
     compaction.baseline = method.baseline(model, compaction)
     method.check_target(compaction)
+    kind, settings = _kind_of_wrapped(model)
     with deep_models():
-        wrapped = WrappedModel(
+        wrapped = kind(
             copy.input,
             copy.output,
             name=model.name,
             method=method,
             baseline=compaction.baseline,
+            **settings,
         )
+    wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
     if model.compiled:
         compile_alike(model, wrapped)
     return wrapped
+
+
+def _kind_of_wrapped(model):
+    """The class of the wrapped model, and what its constructor takes from the dense one."""
+    hooks = own_hooks(type(model))
+    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    if settings is not None:
+        return combine(WrappedModel, type(model)), settings
+    if hooks:
+        warn_of_lost(model, hooks)
+    return WrappedModel, {}
 
 
 def compile_alike(model, wrapped):
