@@ -1,5 +1,6 @@
 """wrap, the model that fit() runs on, and finalize."""
 
+import contextlib
 import dataclasses
 import inspect
 import warnings
@@ -36,12 +37,14 @@ class WrappedModel(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
-        optimizer = keras.optimizers.get(optimizer)
-        if find_penalty_optimizer(optimizer) is None:
-            if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
-                optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
-            else:
-                optimizer = self.method.optimizer(optimizer)
+        with _replicas_of(self):
+            optimizer = keras.optimizers.get(optimizer)
+            _check_accumulation(self, optimizer)
+            if find_penalty_optimizer(optimizer) is None:
+                if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
+                    optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
+                else:
+                    optimizer = self.method.optimizer(optimizer)
         super().compile(optimizer, *args, **kwargs)
 
     def compile_from_config(self, config):
@@ -111,7 +114,8 @@ def wrap(model, method=None):
     the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`.
 
     Args:
-        model: Built Functional or Sequential `keras.Model`; it is left as it is.
+        model: Built Functional or Sequential `keras.Model`; it is left as it is. The copy is made
+            in the same `tf.distribute` strategy.
         method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
             MACs.
 
@@ -144,12 +148,34 @@ def wrap(model, method=None):
         )
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
-    copy = insert_compactors(model, sites, diagonal)
-    with deep_models():
-        wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
-    if model.compiled:
-        _compile_alike(model, wrapped)
+    with _replicas_of(model):
+        copy = insert_compactors(model, sites, diagonal)
+        with deep_models():
+            wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
+        if model.compiled:
+            _compile_alike(model, wrapped)
     return wrapped
+
+
+def _replicas_of(model):
+    """Scope of the `tf.distribute` strategy that a model was made in; nothing on other backends."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def _check_accumulation(model, optimizer):
+    """Keras's own error comes at the first step and speaks of control flow."""
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    steps = optimizer.gradient_accumulation_steps
+    if replicas > 1 and steps:
+        raise ValueError(
+            f"Optimizer '{optimizer.name}' has gradient_accumulation_steps={steps}, which Keras "
+            f"cannot do on {replicas} replicas of a tf.distribute strategy. Expected an optimizer "
+            "without it: give each replica a larger batch, or train on one device."
+        )
 
 
 def _compile_alike(model, wrapped):
