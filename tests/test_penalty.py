@@ -74,7 +74,7 @@ def train_step(model, optimizer, x, target):
         import torch
 
         model.zero_grad()
-        (ops.sum(ops.square(model(x) - target)) / 2).backward()
+        (ops.sum(ops.square(ops.subtract(model(x), target))) / 2).backward()
         with torch.no_grad():
             optimizer.apply([v.value.grad for v in variables], variables)
         return

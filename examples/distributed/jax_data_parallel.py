@@ -34,9 +34,7 @@ def main(_):
     (x, y), (test_x, test_y) = common.load_digits(FLAGS.limit)
     batch_size = FLAGS.batch_size * devices
     whole = len(x) - len(x) % batch_size  # every batch must divide by the devices
-    model = resrep_keras.wrap(
-        common.make_dense(), resrep_keras.ResRep(FLAGS.target_reduction)
-    )
+    model = resrep_keras.wrap(common.make_dense(), resrep_keras.ResRep(FLAGS.target_reduction))
     model.compile(
         optimizer=keras.optimizers.Adam(FLAGS.learning_rate * devices),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
