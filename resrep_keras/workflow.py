@@ -1,5 +1,6 @@
 """wrap, the model that fit() runs on, and finalize."""
 
+import contextlib
 import dataclasses
 import inspect
 import warnings
@@ -49,12 +50,14 @@ class WrappedModel(keras.Model):
         return self._baseline()
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
-        optimizer = keras.optimizers.get(optimizer)
-        if find_penalty_optimizer(optimizer) is None:
-            if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
-                optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
-            else:
-                optimizer = self.method.optimizer(optimizer)
+        with _replicas_of(self):
+            optimizer = keras.optimizers.get(optimizer)
+            _check_accumulation(self, optimizer)
+            if find_penalty_optimizer(optimizer) is None:
+                if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
+                    optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
+                else:
+                    optimizer = self.method.optimizer(optimizer)
         super().compile(optimizer, *args, **kwargs)
 
     def compile_from_config(self, config):
@@ -172,7 +175,8 @@ def wrap(model, method=None):
     `(inputs, outputs)`, with what its `get_config` says; a warning tells where it is not.
 
     Args:
-        model: Built Functional or Sequential `keras.Model`; it is left as it is.
+        model: Built Functional or Sequential `keras.Model`; it is left as it is. The copy is made
+            in the same `tf.distribute` strategy.
         method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
             MACs.
 
@@ -205,23 +209,24 @@ def wrap(model, method=None):
         )
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
-    copy = insert_compactors(model, sites, diagonal)
-    compaction = Compaction(copy, method.input_shape, method.exact)
-    compaction.baseline = method.baseline(model, compaction)
-    method.check_target(compaction)
-    kind, settings = _kind_of_wrapped(model)
-    with deep_models():
-        wrapped = kind(
-            copy.input,
-            copy.output,
-            name=model.name,
-            method=method,
-            baseline=compaction.baseline,
-            **settings,
-        )
-    wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
-    if model.compiled:
-        compile_alike(model, wrapped)
+    with _replicas_of(model):
+        copy = insert_compactors(model, sites, diagonal)
+        compaction = Compaction(copy, method.input_shape, method.exact)
+        compaction.baseline = method.baseline(model, compaction)
+        method.check_target(compaction)
+        kind, settings = _kind_of_wrapped(model)
+        with deep_models():
+            wrapped = kind(
+                copy.input,
+                copy.output,
+                name=model.name,
+                method=method,
+                baseline=compaction.baseline,
+                **settings,
+            )
+        wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
+        if model.compiled:
+            compile_alike(model, wrapped)
     return wrapped
 
 
@@ -234,6 +239,27 @@ def _kind_of_wrapped(model):
     if hooks:
         warn_of_lost(model, hooks)
     return WrappedModel, {}
+
+
+def _replicas_of(model):
+    """Scope of the `tf.distribute` strategy that a model was made in; nothing on other backends."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def _check_accumulation(model, optimizer):
+    """Keras's own error comes at the first step and speaks of control flow."""
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    steps = optimizer.gradient_accumulation_steps
+    if replicas > 1 and steps:
+        raise ValueError(
+            f"Optimizer '{optimizer.name}' has gradient_accumulation_steps={steps}, which Keras "
+            f"cannot do on {replicas} replicas of a tf.distribute strategy. Expected an optimizer "
+            "without it: give each replica a larger batch, or train on one device."
+        )
 
 
 def compile_alike(model, wrapped):
