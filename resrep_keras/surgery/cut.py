@@ -6,12 +6,14 @@ before it taking up the mixing; then row and column of a dead channel go at no l
 
 import functools
 
+import keras
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.fold import (
     all_channels,
     compactor_columns,
@@ -20,7 +22,7 @@ from resrep_keras.surgery.fold import (
 )
 from resrep_keras.surgery.forward import evaluate
 from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow, take, weight_values
-from resrep_keras.surgery.rebuild import rebuild
+from resrep_keras.surgery.rebuild import copy_operation, rebuild
 
 # Below this share of a batch normalisation's typical scale, a scale is not divided by.
 SMALLEST_SCALE = 1e-3
@@ -33,6 +35,24 @@ def _compactor(layer: Compactor, part):
     for axis in (-1,) if layer.diagonal else (-2, -1):
         kernel = take(kernel, axis, keep)
     return {}, [kernel, take(mask, 0, keep).astype(bool)]
+
+
+@narrow.register
+def _gated(gated: Gated, part):
+    """The layer inside, and the gates of its channels."""
+    changes, weights = rule_of(narrow, gated.layer)(gated.layer, part)
+    layer = copy_operation(gated.layer, changes)
+    keeps = {
+        name: part.inside.get(name, np.ones(gate.kernel.shape[0], bool))
+        for name, gate in gated.gates.items()
+    }
+    for name, gate in gated.gates.items():
+        weights = [*weights, *_compactor(gate, Part((), keeps[name]))[1]]
+    config = {
+        "layer": keras.saving.serialize_keras_object(layer),
+        "gates": {name: int(keep.sum()) for name, keep in keeps.items()},
+    }
+    return config, weights
 
 
 def diagonalise(model, dead, inputs=None):
