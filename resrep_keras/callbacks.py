@@ -4,6 +4,7 @@ import keras
 
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.slimming import cut_dead
 
 
 def find_penalty_optimizer(optimizer):
@@ -45,12 +46,7 @@ class PruningCallback(keras.callbacks.Callback):
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-        self._compaction = Compaction(
-            self.model,
-            getattr(self.method, "input_shape", None),
-            getattr(self.method, "exact", True),
-        )
-        self._cost = self._compaction.cost()
+        self._read_model()
         self._plan = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -70,6 +66,7 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._sync()
+        self._slim(epoch)
         if logs is not None:
             logs["macs_left"] = self.macs_left()
 
@@ -78,6 +75,23 @@ class PruningCallback(keras.callbacks.Callback):
         return self._cost(self._compaction.kept()) / max(1, self._cost())
 
     # ------------------------------------------------------------------------------------------
+
+    def _read_model(self):
+        self._compaction = Compaction(
+            self.model,
+            getattr(self.method, "input_shape", None),
+            getattr(self.method, "exact", True),
+        )
+        self._cost = self._compaction.cost()
+
+    def _slim(self, epoch):
+        """Remove the dead channels from the model, where the method has it done and it pays."""
+        every = getattr(self.method, "slim_every", None)
+        if every is None or (epoch + 1) % every or self._plan is None:
+            return
+        selecting = self._step < max(self._plan.steps, default=0)
+        if cut_dead(self.model, self._compaction, self.method.threshold, selecting):
+            self._read_model()
 
     def _optimizer(self):
         return find_penalty_optimizer(self.model.optimizer)
@@ -123,9 +137,10 @@ class PruningCallback(keras.callbacks.Callback):
             else:
                 optimizer.plan.assign([first, last])
         self._plan = self.method.plan(first, last, steps or 1)
-        self.method.check(self._compaction, self._plan, last, optimizer)
+        if self._compaction.compactors:
+            self.method.check(self._compaction, self._plan, last, optimizer)
 
     def _select_at(self, step):
-        if self._plan is not None and step in self._plan.steps:
+        if self._plan is not None and step in self._plan.steps and self._compaction.compactors:
             self._sync()
             self.method.update(self._compaction, self._optimizer(), self._plan, step)

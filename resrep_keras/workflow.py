@@ -15,6 +15,13 @@ from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.resrep import ResRep
+from resrep_keras.slimming import (
+    check_slimming,
+    sample_inputs,
+    slims,
+    spec_of,
+    zeros_like_spec,
+)
 from resrep_keras.surgery.fold import fold, insert_compactors
 from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.remove import check_rules, narrow_dead
@@ -33,7 +40,10 @@ class WrappedModel(keras.Model):
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         self.method = kwargs.pop("method", None)
+        slimmed = kwargs.pop("slimmed", None)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        self._slimmed = lambda: slimmed
+        self._loss_spec = self._sample_inputs = lambda: None
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
         optimizer = keras.optimizers.get(optimizer)
@@ -42,11 +52,59 @@ class WrappedModel(keras.Model):
                 optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
             else:
                 optimizer = self.method.optimizer(optimizer)
+        # In a function: Keras would track what is in an attribute.
+        self._compiled_with = lambda: (args, kwargs)
         super().compile(optimizer, *args, **kwargs)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # else loaded optimizer state is dropped
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if slims(self.method):  # what a cut builds the metrics anew with
+            spec = keras.tree.map_structure(spec_of, (y, y_pred, sample_weight))
+            self._loss_spec = lambda: spec
+        return super().compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+        )
+
+    @property
+    def slimmed(self):
+        """What `slim_every` has removed so far, `None` for nothing: JSON values.
+
+        ``"channels"``: their number; ``"widths"``: ``{producer name: channels of the dense model}``;
+        ``"differences"``: of the outputs at each cut, as shares of the largest.
+        """
+        return self._slimmed()
+
+    def heir(self, model, slimmed):
+        """A wrapped model of the graph of `model`, from which channels have been removed."""
+        with deep_models():
+            heir = type(self)(
+                model.input, model.output, name=self.name, method=self.method, slimmed=slimmed
+            )
+        heir._loss_spec = self._loss_spec
+        heir._sample_inputs = self._sample_inputs
+        return heir
+
+    def compile_like(self, model, optimizer):
+        """Compile with what `model` was compiled with, but for the optimizer."""
+        args, kwargs = model._compiled_with()
+        self.compile(optimizer, *args, **kwargs)
+
+    def build_metrics(self):
+        """Make the variables of losses and metrics, which `fit` does once where it starts."""
+        spec = self._loss_spec()
+        if spec is not None:
+            y, y_pred, sample_weight = keras.tree.map_structure(zeros_like_spec, spec)
+            given = {"y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+            super().compute_loss(x=None, **given)
+            self.compute_metrics(x=None, **given)
+            self.reset_metrics()
+
+    def sample_inputs(self):
+        """Some inputs of the data that `fit` runs on, or `None`."""
+        return self._sample_inputs()
 
     def fit(self, *args, **kwargs):
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
@@ -61,10 +119,21 @@ class WrappedModel(keras.Model):
                 callbacks.append(PruningCallback())
             else:
                 bound["callbacks"] = [PruningCallback(), *present]
-        return super().fit(**bound)
+        if slims(self.method):
+            check_slimming(self, present)
+        data = bound.get("x")
+        self._sample_inputs = lambda: sample_inputs(data)
+        try:
+            return super().fit(**bound)
+        finally:
+            self._sample_inputs = lambda: None  # lets go of the data
 
     def get_config(self):
-        return {**super().get_config(), "method": keras.saving.serialize_keras_object(self.method)}
+        return {
+            **super().get_config(),
+            "method": keras.saving.serialize_keras_object(self.method),
+            "slimmed": self.slimmed,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -72,9 +141,11 @@ class WrappedModel(keras.Model):
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
+        slimmed = config.pop("slimmed", None)
         with deep_models():
             model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
+        model._slimmed = lambda: slimmed
         return model
 
 

@@ -19,6 +19,8 @@ class Compaction:
 
     Attributes:
         graph: The model's `ChannelGraph`.
+        slimmed: What `slim_every` has removed, see `WrappedModel`; `None` for nothing. A model that
+            has been cut for the last time has no compactors and no groups.
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
         groups: The groups that have a compactor wherever zeros are needed.
 
@@ -27,7 +29,8 @@ class Compaction:
     """
 
     def __init__(self, model, input_shape=None, exact=True):
-        self.input_shape = input_shape
+        self.input_shape, self.exact = input_shape, exact
+        self.slimmed = getattr(model, "slimmed", None)
         self.graph = trace(model, input_shape, exact)
         self.compactors = []
         maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
@@ -39,7 +42,7 @@ class Compaction:
                 if id(layer) not in known:
                     known.add(id(layer))
                     self.compactors.append((layer, self.graph.channel_of[labels]))
-        if not self.compactors:
+        if not self.compactors and self.slimmed is None:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "
                 "resrep_keras.wrap(model)."

@@ -40,6 +40,12 @@ class ResRep(Method):
         input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
         exact: Whether channels stay whose removal changes outputs, because something is computed
             over all channels together (layer normalisation). Defaults to `True`.
+        slim_every: Epochs between removals of dead channels while `fit` runs, so that training gets
+            faster as it prunes; after the last selection compactors go, too. The model stays the
+            same object, narrower; its outputs, optimizer state, schedules and callbacks go on. Each removal
+            compiles the training step anew, so that small ones wait. Not for distributed training, nor with callbacks that keep weights of
+            wider models (`BackupAndRestore`, `restore_best_weights`). Defaults to `None`: channels
+            stay until `finalize`.
 
     Example:
 
@@ -65,6 +71,7 @@ class ResRep(Method):
         total_steps=None,
         input_shape=None,
         exact=True,
+        slim_every=None,
     ):
         super().__init__(
             target_reduction, min_channels, min_share, exclude, coupled, input_shape, exact
@@ -85,7 +92,12 @@ class ResRep(Method):
         self.normalization = normalization
         self.compactor = compactor
         self.threshold = threshold
+        if slim_every is not None and (not isinstance(slim_every, int) or slim_every < 1):
+            raise ValueError(
+                f"Expected slim_every to be an int of 1 or more epochs, or None; got {slim_every!r}."
+            )
         self.total_steps = total_steps
+        self.slim_every = slim_every
         self.optimizer("sgd")  # raises here for settings that the optimizer refuses
 
     @classmethod
@@ -136,7 +148,8 @@ class ResRep(Method):
         kept = self.choose(
             compaction.graph, compaction.groups, self.scores(compaction), cost, self.target(cost)
         )
-        needed = -(-int((~kept).sum()) // plan.channels_per_selection)
+        removed = (compaction.slimmed or {}).get("channels", 0)
+        needed = -(-(int((~kept).sum()) + removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
         fall = pull * _summed_rate(optimizer.inner_optimizer, begin, last)
@@ -153,8 +166,11 @@ class ResRep(Method):
         target = self.target(cost)
         scores = self.scores(compaction)
         enough = self.choose(compaction.graph, compaction.groups, scores, cost, target)
-        allowance = plan.allowance(step, int((~enough).sum()))
-        kept = self.choose(compaction.graph, compaction.groups, scores, cost, target, allowance)
+        removed = (compaction.slimmed or {}).get("channels", 0)
+        allowance = plan.allowance(step, int((~enough).sum()) + removed) - removed
+        kept = self.choose(
+            compaction.graph, compaction.groups, scores, cost, target, max(0, allowance)
+        )
         compaction.set_masks(kept)
         if plan.forget_steps is not None:
             self._forget(compaction, optimizer, plan.forget_steps)
