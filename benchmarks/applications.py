@@ -19,7 +19,7 @@ from absl import app, flags
 from common import machine, mask_at_random
 
 import resrep_keras
-from resrep_keras.budget import choose_keep
+from resrep_keras.budget import Limit, choose_keep
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.costs.macs import MacCost
 
@@ -102,7 +102,8 @@ def selection():
     graph = resrep_keras.trace(keras.Model(inputs, outputs))
     cost = MacCost(graph)
     scores = np.random.default_rng(FLAGS.seed).uniform(size=graph.num_channels)
-    call = lambda: choose_keep(graph, scores, cost, 0.5 * cost())  # noqa: E731
+    limits = [Limit("macs", cost, 0.5 * cost(), cost())]
+    call = lambda: choose_keep(graph, scores, limits)  # noqa: E731
     return {"channels": graph.num_channels, "seconds": round(median_seconds([call], 9)[0], 4)}
 
 

@@ -1,8 +1,37 @@
-"""choose_keep: which channels to keep so that a cost target is met."""
+"""choose_keep: which channels to keep so that all limits are met."""
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A cost, and the largest value of it that is allowed.
+
+    Args:
+        name: Name of the cost.
+        cost: Maps a keep array to a number that never grows when a channel goes (`MacCost`); its
+            `unit` is named in errors.
+        at_most: The largest value that is allowed.
+        dense: The cost of the dense model.
+        relative: Whether `at_most` was given as a `target_reduction`.
+    """
+
+    name: str
+    cost: Callable
+    at_most: float
+    dense: float
+    relative: bool = True
+
+    def met(self, kept):
+        return self.cost(kept) <= self.at_most
+
+    def left(self, kept):
+        """The cost as a share of the dense model's."""
+        return self.cost(kept) / max(1e-30, self.dense)
 
 
 def check_share(name, value):
@@ -19,13 +48,27 @@ def check_share(name, value):
         )
 
 
-def removable(groups, scores, min_channels=1, min_share=0.0):
-    """Channel ids in the order in which they go: by score, then group, then channel.
+def removable(groups, scores, minimum=None, multiple=None):
+    """The blocks of channels in the order in which they go: by score, then group, then channel.
 
-    Each layer keeps its `min_channels`, or `min_share` of its channels if that is more, those of
-    the highest scores. Pinned channels never go.
+    Each layer keeps at least its `minimum`, the channels of the highest scores; pinned channels
+    never go. A block is one channel, or as many as keep the width of a layer a multiple of its
+    `multiple`; its score is the mean of its channels'.
+
+    Args:
+        groups: The `ChannelGroup`s that may lose channels.
+        scores: Importance, float, one for each channel id.
+        minimum: ``{producer name: channels}``; 1 for those left out.
+        multiple: The same for the divisor of the width; 1 for those left out.
+
+    Returns:
+        Channel ids in their order, and where each block ends among them: the first 0, for no block.
+
+    Raises:
+        ValueError: A score is NaN.
     """
-    ids, keys, positions = [], [], []
+    minimum, multiple = minimum or {}, multiple or {}
+    ids, sizes, keys, positions = [np.zeros(0, np.int64)], [], [], []
     for position, group in enumerate(groups):
         own = scores[group.channels]
         if np.isnan(own).any():
@@ -34,89 +77,126 @@ def removable(groups, scores, min_channels=1, min_share=0.0):
                 "diverged: lower the learning rate."
             )
         order = np.argsort(own, kind="stable")
-        order = order[~group.pinned[order]]
-        chosen = _leave_minimum(group, group.channels[order], min_channels, min_share)
-        ids.append(chosen)
-        keys.append(scores[chosen])
-        positions.append(np.full(len(chosen), position))
-    if not ids:
-        return np.zeros(0, np.int64)
-    ids, keys, positions = (np.concatenate(parts) for parts in (ids, keys, positions))
-    return ids[np.lexsort((ids, positions, keys))]
+        order = group.channels[order[~group.pinned[order]]]
+        order, blocks = _blocks(group, order, minimum, multiple)
+        if len(blocks):
+            starts = np.cumsum([0, *blocks])[:-1]
+            ids.append(order)
+            sizes.append(blocks)
+            keys.append(np.add.reduceat(scores[order], starts) / blocks)
+            positions.append(np.full(len(blocks), position))
+    if not sizes:
+        return ids[0], np.zeros(1, np.int64)
+    order, sizes, keys, positions = (
+        np.concatenate(parts) for parts in (ids, sizes, keys, positions)
+    )
+    starts = np.cumsum([0, *sizes])[:-1]
+    chosen = np.lexsort((starts, positions, keys))
+    ends = np.cumsum([0, *sizes[chosen]])
+    # The channels of the chosen blocks, one after the other.
+    within = np.arange(ends[-1]) - np.repeat(ends[:-1], sizes[chosen])
+    return order[np.repeat(starts[chosen], sizes[chosen]) + within], ends
 
 
-def _leave_minimum(group, order, min_channels, min_share):
-    """The longest run of `order` that leaves each producer its minimum."""
-    spare = {
-        producer.name: len(producer.channels)
-        - max(1, min_channels, math.ceil(min_share * len(producer.channels)))
-        for producer in group.producers
-    }
+def _blocks(group, order, minimum, multiple):
+    """As much of `order` as leaves each producer its minimum, and the sizes of its blocks."""
+    spare = {p.name: len(p.channels) - max(1, minimum.get(p.name, 1)) for p in group.producers}
+    sizes = {p.name: multiple.get(p.name, 1) for p in group.producers}
     if all(len(producer.channels) == group.size for producer in group.producers):
-        return order[: max(0, min(spare.values()))]
-    owners = {}
+        size = math.lcm(*sizes.values())
+        most = max(0, min(len(order), *spare.values()))
+        first = group.size % size or size  # rounds the width
+        blocks = [first, *[size] * ((most - first) // size)] if first <= most else []
+        return order[: sum(blocks)], np.array(blocks, np.int64)
+    return _shared_blocks(group, order, spare, sizes)
+
+
+def _shared_blocks(group, order, spare, sizes):
+    """The same where producers own parts of the group (a concatenation).
+
+    A block holds channels of the same owners, so that a multiple of `size` goes from each.
+    """
+    owners, open_blocks, chosen, blocks = {}, {}, [], []
     for producer in group.producers:
         for channel in producer.channels.tolist():
             owners.setdefault(channel, []).append(producer.name)
-    chosen = []
     for channel in order.tolist():
-        if all(spare[name] > 0 for name in owners[channel]):
-            chosen.append(channel)
-            for name in owners[channel]:
-                spare[name] -= 1
-    return np.array(chosen, np.int64)
+        names = tuple(owners[channel])
+        block = open_blocks.setdefault(names, [])
+        block.append(channel)
+        if len(block) == math.lcm(*(sizes[name] for name in names)):
+            open_blocks[names] = []
+            if all(spare[name] >= len(block) for name in names):
+                chosen += block
+                blocks.append(len(block))
+                for name in names:
+                    spare[name] -= len(block)
+    return np.array(chosen, np.int64), np.array(blocks, np.int64)
 
 
-def choose_keep(
-    graph, scores, cost, target, groups=None, min_channels=1, min_share=0.0, allowance=None
-):
-    """Remove channels of the lowest scores, one by one, until the cost is at most `target`.
+def choose_keep(graph, scores, limits, groups=None, minimum=None, multiple=None, allowance=None):
+    """Remove channels of the lowest scores, block by block, until all limits are met.
 
     The order is global and deterministic: ascending score, ties by group, then channel.
 
     Args:
         graph: A `ChannelGraph`.
         scores: Importance, float, one for each channel id; larger = keep.
-        cost: Maps a keep array to a number that never grows when a channel goes (`MacCost`).
-        target: Largest cost allowed, in the unit of `cost`.
+        limits: The `Limit`s to meet.
         groups: The groups that may lose channels. Defaults to all that are prunable.
-        min_channels: Channels that each layer keeps at least. Defaults to 1.
-        min_share: The same as a share of the layer's channels, in [0, 1). Defaults to 0.
+        minimum: ``{producer name: channels that are kept at least}``. Defaults to 1 for each.
+        multiple: ``{producer name: divisor of its width}``. Defaults to 1 for each.
         allowance: At most so many channels are removed. Defaults to no limit.
 
     Returns:
         A keep array: one bool for each channel id of the graph.
 
     Raises:
-        ValueError: The target is below what is left when all that may go is gone.
+        ValueError: A limit is below what is left when all that may go is gone.
     """
     if groups is None:
         groups = [group for group in graph.groups if group.prunable]
-    order = removable(groups, scores, min_channels, min_share)
+    order, ends = removable(groups, scores, minimum, multiple)
+    most = len(ends) - 1
 
     def keep(count):
         kept = np.ones(graph.num_channels, bool)
-        kept[order[:count]] = False
+        kept[order[: ends[count]]] = False
         return kept
 
-    # The cost never grows, so the first count that meets the target is found by bisection: the
-    # result is that of checking after every single channel.
-    low, high = 0, len(order)
-    if cost(keep(high)) > target:
-        dense, floor = cost(), cost(keep(high))
-        raise ValueError(
-            f"The target of {target:,.0f} of {dense:,} {cost.unit} ({1 - target / dense:.4f} removed) "
-            f"cannot be reached: with every channel gone that may go, {floor:,} {cost.unit} are left. "
-            f"The largest target_reduction is {_floor_digits(1 - floor / dense)}. Ask for less, or "
-            "lower min_channels, min_share and exclude."
-        )
+    for limit in limits:
+        if not limit.met(keep(most)):
+            raise ValueError(_unreachable(limit, limit.cost(keep(most))))
+    # The costs never grow, so the first count that meets the limits is found by bisection: the
+    # result is that of checking after every single block.
+    low, high = 0, most
     while low < high:
         middle = (low + high) // 2
-        if cost(keep(middle)) <= target:
+        if all(limit.met(keep(middle)) for limit in limits):
             high = middle
         else:
             low = middle + 1
-    return keep(low if allowance is None else min(low, allowance))
+    if allowance is not None:
+        low = min(low, int(np.searchsorted(ends, allowance, side="right")) - 1)
+    return keep(low)
+
+
+def _unreachable(limit, floor):
+    unit = limit.cost.unit
+    at_most, dense, least = (
+        f"{value:,.0f}" if limit.dense >= 100 else f"{value:.4g}"
+        for value in (limit.at_most, limit.dense, floor)
+    )
+    remedy = (
+        f"The largest target_reduction is {_floor_digits(1 - floor / limit.dense)}."
+        if limit.relative
+        else f"The smallest at_most is {math.ceil(floor) if limit.dense >= 100 else floor}."
+    )
+    return (
+        f"The target of {at_most} of {dense} {unit} ({1 - limit.at_most / limit.dense:.4f} removed) "
+        f"cannot be reached: with every channel gone that may go, {least} {unit} are left. {remedy} "
+        "Ask for less, or lower min_channels, min_share, channel_multiple and exclude."
+    )
 
 
 def _floor_digits(value):

@@ -17,7 +17,8 @@ def find_penalty_optimizer(optimizer):
 class PruningCallback(keras.callbacks.Callback):
     """Runs the selections of a wrapped model's method; `fit` installs one by itself.
 
-    It logs `macs_left`, the share of the dense MACs that the keep masks leave. In a custom training
+    It logs `macs_left`, the share of the dense MACs that the keep masks leave, and the like for each
+    other quantity of the target. In a custom training
     loop, drive it through a `keras.callbacks.CallbackList`.
 
     Args:
@@ -69,10 +70,13 @@ class PruningCallback(keras.callbacks.Callback):
         self._slim(epoch)
         if logs is not None:
             logs["macs_left"] = self.macs_left()
+            kept = self._compaction.kept()
+            logs.update({f"{limit.name}_left": limit.left(kept) for limit in self._limits})
 
     def macs_left(self):
         """Share of the dense MACs that the keep masks leave."""
-        return self._cost(self._compaction.kept()) / max(1, self._cost())
+        compaction = self._compaction
+        return compaction.cost()(compaction.kept()) / max(1, compaction.baseline["dense"]["macs"])
 
     # ------------------------------------------------------------------------------------------
 
@@ -82,7 +86,9 @@ class PruningCallback(keras.callbacks.Callback):
             getattr(self.method, "input_shape", None),
             getattr(self.method, "exact", True),
         )
-        self._cost = self._compaction.cost()
+        if self._compaction.baseline is None:  # made by hand
+            self._compaction.baseline = self.method.baseline(self.model, self._compaction)
+        self._limits = self.method.limits(self._compaction)
 
     def _slim(self, epoch):
         """Remove the dead channels from the model, where the method has it done and it pays."""

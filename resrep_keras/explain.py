@@ -227,7 +227,7 @@ def _floor(graph, cost, coupled):
     """MACs that are left where each layer that may be pruned keeps one channel."""
     groups = [group for group in graph.groups if group.prunable and (coupled or not group.coupled)]
     kept = np.ones(graph.num_channels, bool)
-    kept[removable(groups, np.zeros(graph.num_channels))] = False
+    kept[removable(groups, np.zeros(graph.num_channels))[0]] = False
     return cost(kept)
 
 

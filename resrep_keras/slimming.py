@@ -70,7 +70,7 @@ def cut(model, compaction, dead, last, inputs=None):
     difference = output_difference(model, stages[-1], compaction.input_shape)
     if not difference <= tolerance_of(model):
         return difference, False
-    fresh = model.heir(stages[-1], _record(model, compaction, dead, difference))
+    fresh = model.heir(stages[-1], _record(compaction, dead, difference))
     _hand_over(model, stages, parts, fresh)
     become(model, fresh)
     if hasattr(model, "jax_state_sync"):  # where `fit` needs all variables before a step
@@ -79,15 +79,20 @@ def cut(model, compaction, dead, last, inputs=None):
     return difference, True
 
 
-def _record(model, compaction, dead, difference):
-    """What has been cut so far: JSON values."""
-    before = model.slimmed or {"channels": 0, "widths": {}, "differences": []}
+def _record(compaction, dead, difference):
+    """The baseline with what has been cut so far: JSON values.
+
+    `channels`: their number; `widths`: ``{producer name: channels of the dense model}``;
+    `differences`: of the outputs at each cut, as shares of the largest.
+    """
+    before = compaction.slimmed
     widths = {p.name: len(p.channels) for g in compaction.groups for p in g.producers}
-    return {
-        "channels": before["channels"] + int(dead.sum()),
-        "widths": {**widths, **before["widths"]},
-        "differences": [*before["differences"], difference],
+    slimmed = {
+        "channels": compaction.removed + int(dead.sum()),
+        "widths": {**widths, **before.get("widths", {})},
+        "differences": [*before.get("differences", ()), difference],
     }
+    return {**compaction.baseline, "slimmed": slimmed}
 
 
 def output_difference(first, second, input_shape):

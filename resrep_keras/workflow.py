@@ -40,10 +40,16 @@ class WrappedModel(keras.Model):
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         self.method = kwargs.pop("method", None)
-        slimmed = kwargs.pop("slimmed", None)
+        baseline = kwargs.pop("baseline", None)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
-        self._slimmed = lambda: slimmed
         self._loss_spec = self._sample_inputs = lambda: None
+        # In a function: Keras would wrap an attribute that is a dict.
+        self._baseline = lambda: baseline
+
+    @property
+    def baseline(self):
+        """What `wrap` noted of the dense model, JSON values; see `Method.baseline`."""
+        return self._baseline()
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
         optimizer = keras.optimizers.get(optimizer)
@@ -68,20 +74,11 @@ class WrappedModel(keras.Model):
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
         )
 
-    @property
-    def slimmed(self):
-        """What `slim_every` has removed so far, `None` for nothing: JSON values.
-
-        ``"channels"``: their number; ``"widths"``: ``{producer name: channels of the dense model}``;
-        ``"differences"``: of the outputs at each cut, as shares of the largest.
-        """
-        return self._slimmed()
-
-    def heir(self, model, slimmed):
-        """A wrapped model of the graph of `model`, from which channels have been removed."""
+    def heir(self, model, baseline):
+        """A wrapped model of the graph of `model`, in which fewer channels are left."""
         with deep_models():
             heir = type(self)(
-                model.input, model.output, name=self.name, method=self.method, slimmed=slimmed
+                model.input, model.output, name=self.name, method=self.method, baseline=baseline
             )
         heir._loss_spec = self._loss_spec
         heir._sample_inputs = self._sample_inputs
@@ -132,7 +129,7 @@ class WrappedModel(keras.Model):
         return {
             **super().get_config(),
             "method": keras.saving.serialize_keras_object(self.method),
-            "slimmed": self.slimmed,
+            "baseline": self.baseline,
         }
 
     @classmethod
@@ -141,11 +138,11 @@ class WrappedModel(keras.Model):
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
-        slimmed = config.pop("slimmed", None)
+        baseline = config.pop("baseline")
         with deep_models():
             model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
-        model._slimmed = lambda: slimmed
+        model._baseline = lambda: baseline
         return model
 
 
@@ -216,8 +213,17 @@ def wrap(model, method=None):
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
     copy = insert_compactors(model, sites, diagonal)
+    compaction = Compaction(copy, method.input_shape, method.exact)
+    compaction.baseline = method.baseline(model, compaction)
+    method.check_target(compaction)
     with deep_models():
-        wrapped = WrappedModel(copy.input, copy.output, name=model.name, method=method)
+        wrapped = WrappedModel(
+            copy.input,
+            copy.output,
+            name=model.name,
+            method=method,
+            baseline=compaction.baseline,
+        )
     if model.compiled:
         _compile_alike(model, wrapped)
     return wrapped
@@ -272,6 +278,8 @@ def finalize(model, strict=False, data=None):
     method = getattr(model, "method", None)
     exact = getattr(method, "exact", True)
     compaction = Compaction(model, getattr(method, "input_shape", None), exact)
+    if compaction.baseline is None and method is not None:
+        compaction.baseline = method.baseline(model, compaction)
     dead = compaction.dead(method.threshold if method else ResRep.threshold)
     keep = compaction.graph.keep_by_producer(~dead)
     slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep, exact)
@@ -292,12 +300,13 @@ def _certify(model, slim, compaction, dead, data):
     absolute, relative = _differences(model, slim, example_inputs(model, input_shape=shape))
     on_data = (None, None) if data is None else _differences(model, slim, data)
     cost = compaction.cost()
+    dense = cost() if compaction.baseline is None else compaction.baseline["dense"]["macs"]
     return Certificate(
         max_absolute=absolute,
         max_relative=relative,
-        macs_dense=cost(),
+        macs_dense=dense,
         macs_slim=cost(~dead),
-        macs_left=cost(~dead) / max(1, cost()),
+        macs_left=cost(~dead) / max(1, dense),
         data_max_absolute=on_data[0],
         data_max_relative=on_data[1],
         inexact=tuple(
@@ -325,13 +334,26 @@ def _complaints(method, compaction, dead, certificate, tolerance):
             f"{int(masked.sum())} masked channels are still above the threshold (largest norm "
             f"{worst:.2g}) and were kept. Train to the end of the planned run before finalize()."
         )
-    if method is not None and certificate.macs_left > 1 - method.target_reduction:
+    limits = [] if method is None else method.limits(compaction)
+    missed = [limit for limit in limits if not limit.met(~dead)]
+    if missed:
+        what = "; ".join(_missed(limit, ~dead) for limit in missed)
         yield (
-            f"The target is not met: target_reduction={method.target_reduction}, but "
-            f"{1 - certificate.macs_left:.4f} of the MACs are removed. Train for the whole run that "
+            f"The target is not met: {what}. Train for the whole run that "
             "fit() was started with; early stopping and the restoring of best weights bring the "
             "unpruned model back."
         )
     for difference in (certificate.max_relative, certificate.data_max_relative or 0.0):
         if not difference <= tolerance:  # NaN fails, too
             yield f"Slim and wrapped model differ by {difference:.2g} of the largest output."
+
+
+def _missed(limit, kept):
+    value = limit.cost(kept)
+    if not limit.relative:
+        return f"at_most['{limit.name}']={limit.at_most}, but the slim model has {value:,.6g}"
+    share = 1 - limit.at_most / limit.dense
+    return (
+        f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of the "
+        f"{limit.cost.unit} are removed"
+    )

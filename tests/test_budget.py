@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import resrep_keras
-from resrep_keras.budget import choose_keep
+from resrep_keras.budget import Limit, choose_keep
 from resrep_keras.costs.macs import MacCost
 from tests import zoo
 
@@ -20,6 +20,10 @@ def two_layers():
     return graph, MacCost(graph)
 
 
+def limits(cost, at_most):
+    return [Limit("macs", cost, at_most, cost())]
+
+
 def test_by_hand():
     graph, cost = two_layers()
     assert cost() == 2 * 3 + 3 * 4 + 4
@@ -27,19 +31,19 @@ def test_by_hand():
     scores = np.array([0.3, 0.9, 0.2, 0.4, 0.1, 0.8, 0.7, 0.0])
     # After b1: 6 + 9 + 3 = 18; after a2: 4 + 6 + 3 = 13; after a0: 2 + 3 + 3 = 8.
     for target, removed in ((22, []), (18, [4]), (17, [4, 2]), (13, [4, 2]), (12, [4, 2, 0])):
-        kept = choose_keep(graph, scores, cost, target)
+        kept = choose_keep(graph, scores, limits(cost, target))
         assert np.flatnonzero(~kept).tolist() == sorted(removed)
 
 
 def test_ties_go_by_group_then_channel():
     graph, cost = two_layers()
-    kept = choose_keep(graph, np.zeros(8), cost, 13)
+    kept = choose_keep(graph, np.zeros(8), limits(cost, 13))
     assert np.flatnonzero(~kept).tolist() == [0, 1]  # 2 + 4 + 4 = 10 after two, 4 + 8 + 4 after one
 
 
 def test_allowance_limits_the_number():
     graph, cost = two_layers()
-    kept = choose_keep(graph, np.arange(8.0), cost, 5, allowance=1)
+    kept = choose_keep(graph, np.arange(8.0), limits(cost, 5), allowance=1)
     assert np.flatnonzero(~kept).tolist() == [0]
 
 
@@ -67,15 +71,20 @@ def test_equals_checking_after_every_single_channel(name, seed):
             kept[channel] = False
             for owner in owners:
                 left[owner] -= 1
-    np.testing.assert_array_equal(choose_keep(graph, scores, cost, target), kept)
+    np.testing.assert_array_equal(choose_keep(graph, scores, limits(cost, target)), kept)
 
 
 @pytest.mark.parametrize(("min_channels", "min_share"), [(3, 0.0), (1, 0.7)])
 def test_each_layer_keeps_its_minimum(min_channels, min_share):
     graph = resrep_keras.trace(zoo.build("vgg"))
     cost = MacCost(graph)
+    minimum = {
+        producer.name: max(min_channels, int(np.ceil(min_share * len(producer.channels))))
+        for group in graph.groups
+        for producer in group.producers
+    }
     kept = choose_keep(
-        graph, np.zeros(graph.num_channels), cost, 0.75 * cost(), None, min_channels, min_share
+        graph, np.zeros(graph.num_channels), limits(cost, 0.75 * cost()), minimum=minimum
     )
     for group in graph.groups:
         if group.prunable:
@@ -88,13 +97,13 @@ def test_unreachable_target_names_the_floor():
     graph, cost = two_layers()
     # One channel each: 2 + 1 + 1 = 4 of 22 left, 0.8181 removed.
     with pytest.raises(ValueError, match=r"4 MACs are left.*largest target_reduction is 0\.8181"):
-        choose_keep(graph, np.zeros(8), cost, 3)
+        choose_keep(graph, np.zeros(8), limits(cost, 3))
 
 
 def test_nan_scores_name_the_layer():
     graph, cost = two_layers()
     with pytest.raises(ValueError, match=r"scores of layer 'dense.*' hold NaN.*learning rate"):
-        choose_keep(graph, np.full(8, np.nan), cost, 10)
+        choose_keep(graph, np.full(8, np.nan), limits(cost, 10))
 
 
 def test_thirty_thousand_channels_are_selected_quickly():
@@ -106,7 +115,7 @@ def test_thirty_thousand_channels_are_selected_quickly():
     cost = MacCost(graph)
     scores = np.random.default_rng(0).uniform(size=graph.num_channels)
     begin = time.perf_counter()
-    kept = choose_keep(graph, scores, cost, 0.5 * cost())
+    kept = choose_keep(graph, scores, limits(cost, 0.5 * cost()))
     assert time.perf_counter() - begin < 2
     assert graph.num_channels > 30_000
     assert cost(kept) <= 0.5 * cost()

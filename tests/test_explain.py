@@ -224,10 +224,9 @@ def test_coupled_channels_lower_the_floor():
 def test_methods_take_the_largest_target_and_no_more(name, coupled):
     model = zoo.ZOO[name]()
     largest = explain(model).totals["largest_target_reduction"][f"coupled={coupled}"]
-    graph = resrep_keras.trace(model)
-    resrep_keras.MagnitudePruning(largest, coupled=coupled).prepare(graph)
+    resrep_keras.wrap(model, resrep_keras.MagnitudePruning(largest, coupled=coupled))
     with pytest.raises(ValueError, match=f"largest target_reduction is {largest}"):
-        resrep_keras.MagnitudePruning(largest + 0.0001, coupled=coupled).prepare(graph)
+        resrep_keras.wrap(model, resrep_keras.MagnitudePruning(largest + 0.0001, coupled=coupled))
 
 
 def test_unknown_sizes_leave_costs_open_until_they_are_given():

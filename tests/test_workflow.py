@@ -166,7 +166,9 @@ def test_one_shot_pruning_takes_the_smallest_kernels():
 
 def test_finalize_before_training_warns_and_strict_raises():
     model = wrapped()
-    with pytest.warns(UserWarning, match=r"target is not met: target_reduction=0.5, but 0.0000"):
+    with pytest.warns(
+        UserWarning, match=r"target is not met: target_reduction=0.5 of macs, but 0.0000"
+    ):
         slim = resrep_keras.finalize(model)
     assert resrep_keras.count_macs(slim) == slim.certificate.macs_dense
     with pytest.raises(ValueError, match="The target is not met"):

@@ -5,32 +5,19 @@ activations, pooling and biases count nothing, as in the published figures of th
 open function; a rule answers with `Term`s, so that the cost is known for any number of channels.
 """
 
-import dataclasses
 import functools
 import math
 
 import numpy as np
 from keras import layers
 
+from resrep_keras.costs.terms import Term, TermSum
 from resrep_keras.graph.flow import channel_axis, register_all, rule_of
 from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
 from resrep_keras.graph.rules_weights import EinsumAxes, is_depthwise
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, candidate_of
-
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-    """``coefficient * product of channel counts``, the cost of one call.
-
-    Args:
-        coefficient: MACs for one channel of each factor; `None` where a size is unknown.
-        factors: Label arrays; each contributes the number of its kept entries.
-    """
-
-    coefficient: int | None
-    factors: tuple
 
 
 @functools.singledispatch
@@ -217,7 +204,7 @@ def _gated(layer: Gated, call):
     return rule_of(macs, layer.layer)(layer.layer, call)
 
 
-class MacCost:
+class MacCost(TermSum):
     """Exact MACs of a graph for any keep array.
 
     Args:
@@ -231,7 +218,7 @@ class MacCost:
     unit = "MACs"
 
     def __init__(self, graph, compactors=True):
-        self.names, coefficients, factors, lengths = [], [], [], []
+        named_terms = []
         for call in graph.calls:
             if isinstance(call.operation, Compactor) and not compactors:
                 continue
@@ -244,38 +231,10 @@ class MacCost:
                     "known. Give input_shape=(height, width, channels), or build the model for a "
                     "fixed input size."
                 )
-            for term in terms:
-                self.names.append(call.name)
-                coefficients.append(term.coefficient * call.repeats)
-                # A product of no factors is 1: one entry that is always kept.
-                ids = [graph.channel_of[factor] for factor in term.factors] or [[-1]]
-                factors.extend(ids)
-                lengths.append(len(ids))
-        # One flat array of channel ids: a keep array is counted for all layers in one pass.
-        self._coefficients = np.array(coefficients, np.int64)
-        self._ids = np.concatenate([*factors, np.zeros(0, np.int64)]).astype(np.int64)
-        self._starts = np.cumsum([0, *map(len, factors)])[:-1]
-        self._terms = np.cumsum([0, *lengths])[:-1]
-
-    def _totals(self, kept):
-        if not self.names:
-            return np.zeros(0, np.int64)
-        # Index -1, a pinned channel, reads the last entry: always kept.
-        kept = np.ones(1, bool) if kept is None else np.append(kept, True)
-        present = kept[self._ids] if len(kept) > 1 else np.ones(len(self._ids), bool)
-        counts = np.add.reduceat(present, self._starts, dtype=np.int64)
-        return self._coefficients * np.multiply.reduceat(counts, self._terms)
-
-    def by_layer(self, kept=None):
-        """``{layer name: MACs}`` for a bool array with one entry per channel id."""
-        totals = dict.fromkeys(self.names, 0)
-        for name, macs_of_call in zip(self.names, self._totals(kept).tolist()):
-            totals[name] += macs_of_call
-        return totals
-
-    def __call__(self, kept=None):
-        """Total MACs, an int."""
-        return int(self._totals(kept).sum())
+            named_terms += [
+                (call.name, Term(term.coefficient * call.repeats, term.factors)) for term in terms
+            ]
+        super().__init__(graph, named_terms)
 
 
 def count_macs(model, input_shape=None):

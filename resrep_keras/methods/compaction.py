@@ -8,6 +8,7 @@ from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.scores import joint_norm
+from resrep_keras.targets import QUANTITIES, Folded, SlimCost
 
 
 class Compaction:
@@ -19,10 +20,10 @@ class Compaction:
 
     Attributes:
         graph: The model's `ChannelGraph`.
-        slimmed: What `slim_every` has removed, see `WrappedModel`; `None` for nothing. A model that
-            has been cut for the last time has no compactors and no groups.
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
+            There are none after the last cut of `slim_every`.
         groups: The groups that have a compactor wherever zeros are needed.
+        baseline: What `wrap` noted of the dense model; see `Method.baseline`.
 
     Raises:
         ValueError: The model has no compactors.
@@ -30,7 +31,8 @@ class Compaction:
 
     def __init__(self, model, input_shape=None, exact=True):
         self.input_shape, self.exact = input_shape, exact
-        self.slimmed = getattr(model, "slimmed", None)
+        self.baseline = getattr(model, "baseline", None)
+        self._model, self._folded, self._costs = model, None, {}
         self.graph = trace(model, input_shape, exact)
         self.compactors = []
         maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
@@ -42,7 +44,7 @@ class Compaction:
                 if id(layer) not in known:
                     known.add(id(layer))
                     self.compactors.append((layer, self.graph.channel_of[labels]))
-        if not self.compactors and self.slimmed is None:
+        if not self.compactors and not self.slimmed:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "
                 "resrep_keras.wrap(model)."
@@ -53,9 +55,41 @@ class Compaction:
             if group.prunable and followed.issuperset(s.name for s in group.sites)
         ]
 
+    @property
+    def slimmed(self):
+        """What `slim_every` has removed so far, see `resrep_keras.slimming`; empty for nothing."""
+        return (self.baseline or {}).get("slimmed", {})
+
+    @property
+    def removed(self):
+        """Number of the channels that `slim_every` has removed so far."""
+        return self.slimmed.get("channels", 0)
+
+    def dense_width(self, producer):
+        """Number of channels of a producer in the dense model."""
+        return self.slimmed.get("widths", {}).get(producer.name, len(producer.channels))
+
     def cost(self):
         """`MacCost` of the slim model, in which compactors are folded away."""
         return MacCost(self.graph, compactors=False)
+
+    @property
+    def folded(self):
+        """What `finalize` would return if no channel were dead: a `Folded`."""
+        if self._folded is None:
+            dead = {layer.name: np.zeros(len(ids), bool) for layer, ids in self.compactors}
+            self._folded = Folded(self._model, self.graph, dead, self.input_shape, self.exact)
+        return self._folded
+
+    def predicted(self, name):
+        """A quantity of the slim model as a cost, see `resrep_keras.targets`."""
+        if name not in self._costs:
+            if name == "macs":  # the same number, without a folded model
+                self._costs[name] = self.cost()
+            else:
+                cost = QUANTITIES[name].predict(self.folded, self.baseline["facts"][name])
+                self._costs[name] = SlimCost(self.folded, cost)
+        return self._costs[name]
 
     def norms(self):
         """Joint column norm of each channel, float64 `(num_channels,)`."""

@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 
-from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
+from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.method import Method
 from resrep_keras.schedules import Plan
 from resrep_keras.scores import kernel_norm, producing_weights
+from resrep_keras.surgery.fold import insert_compactors
 from resrep_keras.surgery.remove import remove_channels
 
 
@@ -19,12 +20,8 @@ class MagnitudePruning(Method):
     The baseline of the field: no training is needed to prune, and fine-tuning is left to you.
 
     Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded.
-            Defaults to `0.5`.
-        min_channels: Channels that each layer keeps at least. Defaults to `1`.
-        min_share: The same as a share of the layer's channels, in [0, 1). Defaults to `0`.
-        exclude: Names of layers that keep all channels. Defaults to none.
-        coupled: Whether to prune residual streams and their like, too. Defaults to `False`.
+        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
+            threads: As in `ResRep`.
         order: 1 or 2, the norm. Defaults to `1`.
         input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
         exact: Whether channels stay whose removal changes outputs, because something is computed
@@ -45,16 +42,28 @@ class MagnitudePruning(Method):
     def __init__(
         self,
         target_reduction=0.5,
+        at_most=None,
         min_channels=1,
         min_share=0.0,
+        channel_multiple=1,
         exclude=(),
         coupled=False,
+        threads=1,
         order=1,
         input_shape=None,
         exact=True,
     ):
         super().__init__(
-            target_reduction, min_channels, min_share, exclude, coupled, input_shape, exact
+            target_reduction,
+            at_most,
+            min_channels,
+            min_share,
+            channel_multiple,
+            exclude,
+            coupled,
+            threads,
+            input_shape,
+            exact,
         )
         if order not in (1, 2):
             raise ValueError(f"Expected order 1 (L1 norm) or 2 (L2 norm); got {order!r}.")
@@ -67,9 +76,14 @@ class MagnitudePruning(Method):
             ValueError: Nothing can be pruned, or the target is out of reach.
         """
         graph = trace(model, self.input_shape, self.exact)
-        cost = MacCost(graph)
-        kept = self.choose(graph, self.groups(graph), self.scores(graph), cost, self.target(cost))
-        return remove_channels(model, graph.keep_by_producer(kept), self.exact)
+        sites, diagonal = self.prepare(graph)
+        compaction = Compaction(
+            insert_compactors(model, sites, diagonal), self.input_shape, self.exact
+        )
+        compaction.baseline = self.baseline(model, compaction)
+        self.check_target(compaction)
+        kept = self.choose(compaction, self.scores(compaction.graph))
+        return remove_channels(model, compaction.graph.keep_by_producer(kept), self.exact)
 
     def scores(self, graph):
         """Mean over a channel's producers of their normalised kernel norms.
@@ -98,9 +112,8 @@ class MagnitudePruning(Method):
     def update(self, compaction, optimizer, plan, step):
         """Mask the channels and set their columns to zero, before the first step."""
         del optimizer, plan, step
-        cost = compaction.cost()
         scores = np.where(compaction.kept(), self.scores(compaction.graph), 0.0)
-        kept = self.choose(compaction.graph, compaction.groups, scores, cost, self.target(cost))
+        kept = self.choose(compaction, scores)
         compaction.set_masks(kept)
         for layer, _ in compaction.compactors:
             mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)

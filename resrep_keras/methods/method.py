@@ -11,20 +11,42 @@ from fractions import Fraction
 import keras
 import numpy as np
 
-from resrep_keras.budget import check_share, choose_keep
+from resrep_keras.budget import Limit, check_share, choose_keep
 from resrep_keras.costs.macs import MacCost
+from resrep_keras.methods.settings import (
+    check_count,
+    check_exclude,
+    check_min_share,
+    check_patterns,
+    check_per_layer,
+    for_layer,
+    matches,
+    minimum_of,
+)
+from resrep_keras.targets import QUANTITIES
 
 
 class Method:
     """Base of the methods: which channels may go, how many, and how that is found out.
 
     Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded.
-        min_channels: Channels that each layer keeps at least, 1 or more.
-        min_share: The same as a share of the layer's channels, in [0, 1).
-        exclude: Names of layers that keep all channels.
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
+            ``{quantity: share}``, of which all are met; or `None`, where `at_most` says it all.
+            Quantities are `"macs"`, `"params"`, `"file_bytes"` (of the float32 `.tflite` file),
+            `"activation_bytes"` (peak memory of activations, see `costs.activations`) and
+            `"latency"` (of one call with LiteRT on this machine).
+        at_most: ``{quantity: largest value}``, in parameters, bytes, or seconds.
+        min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
+            by the layers' names, such as ``{"stem*": 16}``.
+        min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
+            share of ``1 - min_share``. Also by pattern.
+        channel_multiple: Layers that lose channels keep a multiple of this number, which suits
+            devices that compute so many at a time. Also by pattern.
+        exclude: Names or patterns of layers that keep all channels, or a function that takes a
+            layer and returns whether it does.
         coupled: Whether to prune channels that several layers must give up at once, such as those
             of a residual stream.
+        threads: Number of threads for a target of latency.
         input_shape: Shape of one input, without batch, for a model with unknown sizes.
         exact: Whether channels stay whose removal changes outputs, because something is computed
             over all channels together (layer normalisation).
@@ -33,29 +55,35 @@ class Method:
     def __init__(
         self,
         target_reduction=0.5,
+        at_most=None,
         min_channels=1,
         min_share=0.0,
+        channel_multiple=1,
         exclude=(),
         coupled=False,
+        threads=1,
         input_shape=None,
         exact=True,
     ):
-        check_share("target_reduction", target_reduction)
-        if not isinstance(min_channels, int) or min_channels < 1:
+        self.target_reduction = check_reduction(target_reduction)
+        self.at_most = check_at_most(at_most)
+        if self.target_reduction is None and not self.at_most:
             raise ValueError(
-                f"Expected min_channels to be an int of 1 or more; got {min_channels!r}."
+                "Expected target_reduction or at_most to say how far to prune; got neither. Give "
+                "target_reduction=0.5, say."
             )
-        if not isinstance(min_share, (int, float)) or not 0 <= min_share < 1:
-            raise ValueError(f"Expected min_share in [0, 1); got {min_share!r}.")
-        if isinstance(exclude, str):
-            raise TypeError(
-                f"Expected exclude to be a list of layer names; got the str {exclude!r}."
-            )
-        self.target_reduction = float(target_reduction)
+        check_per_layer("min_channels", min_channels, lambda n: check_count("min_channels", n))
+        check_per_layer("min_share", min_share, check_min_share)
+        check_per_layer(
+            "channel_multiple", channel_multiple, lambda n: check_count("channel_multiple", n)
+        )
+        check_count("threads", threads)
         self.min_channels = min_channels
-        self.min_share = float(min_share)
-        self.exclude = tuple(exclude)
+        self.min_share = min_share
+        self.channel_multiple = channel_multiple
+        self.exclude = check_exclude(exclude)
         self.coupled = bool(coupled)
+        self.threads = threads
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.exact = bool(exact)
 
@@ -65,14 +93,11 @@ class Method:
         """Where compactors go: ``(sites, names of diagonal ones)``.
 
         Raises:
-            ValueError: Nothing can be pruned, a name is unknown, or the target is out of reach.
+            ValueError: Nothing can be pruned, or a name is unknown.
         """
         groups = self.groups(graph)
-        cost = MacCost(graph)
-        flat = np.zeros(graph.num_channels)
-        self.choose(graph, groups, flat, cost, self.target(cost))
         sites = {site.name: site for group in groups for site in group.sites}
-        return list(sites.values()), self.diagonal(graph, sites, cost.by_layer())
+        return list(sites.values()), self.diagonal(graph, sites, MacCost(graph).by_layer())
 
     def diagonal(self, graph, sites, layer_macs):
         """Names of the sites where a full matrix would be wrong or too dear."""
@@ -98,16 +123,52 @@ class Method:
 
     # What methods share -----------------------------------------------------------------------
 
+    def baseline(self, dense, compaction):
+        """What has to be known of the dense model while a wrapped one trains: JSON values.
+
+        Args:
+            dense: The model that was wrapped.
+            compaction: The `Compaction` of the wrapped model.
+
+        Returns:
+            `exclude`, the names of layers; and for each quantity of the target its dense value
+            and what predicts it for fewer channels.
+        """
+        names = {"macs", *self.reductions(), *self.at_most}
+        measured = {
+            name: QUANTITIES[name].measure(dense, compaction.folded, self.threads)
+            for name in sorted(names - {"macs"})
+        }
+        return {
+            "exclude": self.excluded(compaction.graph),
+            "dense": {"macs": compaction.cost()(), **{n: m[0] for n, m in measured.items()}},
+            "facts": {name: facts for name, (_, facts) in measured.items()},
+        }
+
+    def reductions(self):
+        """``{quantity: share to remove}``."""
+        one = self.target_reduction
+        return {} if one is None else one if isinstance(one, dict) else {"macs": one}
+
+    def excluded(self, graph):
+        """Names of the producers that keep all channels."""
+        producers = [producer for group in graph.groups for producer in group.producers]
+        if callable(self.exclude):
+            layers = {call.name: call.operation for call in graph.calls}
+            return [p.name for p in producers if self.exclude(layers[p.layer])]
+        names = [producer.name for producer in producers]
+        check_patterns("exclude", self.exclude, names)
+        return [name for name in names if any(matches(name, other) for other in self.exclude)]
+
     def groups(self, graph):
         """The groups that may lose channels."""
-        for name in self.exclude:
-            graph.group(name)
+        excluded = set(self.excluded(graph))
         groups = [
             group
             for group in graph.groups
             if group.prunable
             and (self.coupled or not group.coupled)
-            and not any(producer.name in self.exclude for producer in group.producers)
+            and not any(producer.name in excluded for producer in group.producers)
         ]
         if not groups:
             unknown = [f"{name}: {why}" for name, why in graph.pins if "has no rule" in why]
@@ -119,14 +180,62 @@ class Method:
             )
         return groups
 
-    def target(self, cost):
-        """The largest cost that meets `target_reduction`."""
-        return math.floor(cost() * (1 - Fraction(repr(self.target_reduction))))
+    def limits(self, compaction):
+        """The `Limit`s of the slim model, for the keep arrays of a compaction."""
+        dense, found = compaction.baseline["dense"], []
+        for name, share in self.reductions().items():
+            at_most = dense[name] * (1 - Fraction(repr(share)))
+            # Counts are exact; a latency in seconds is not.
+            at_most = math.floor(at_most) if isinstance(dense[name], int) else float(at_most)
+            found.append(Limit(name, compaction.predicted(name), at_most, dense[name]))
+        for name, at_most in self.at_most.items():
+            cost = compaction.predicted(name)
+            found.append(Limit(name, cost, at_most, dense[name], relative=False))
+        return found
 
-    def choose(self, graph, groups, scores, cost, target, allowance=None):
+    def choose(self, compaction, scores, allowance=None):
+        """The keep array that meets all limits, or takes the `allowance` towards it."""
+        producers = [producer for group in compaction.groups for producer in group.producers]
+        minimum = {
+            p.name: minimum_of(
+                compaction.dense_width(p),
+                for_layer(self.min_channels, p.name, 1),
+                for_layer(self.min_share, p.name, 0.0),
+            )
+            for p in producers
+        }
+        multiple = {p.name: for_layer(self.channel_multiple, p.name, 1) for p in producers}
         return choose_keep(
-            graph, scores, cost, target, groups, self.min_channels, self.min_share, allowance
+            compaction.graph,
+            scores,
+            self.limits(compaction),
+            compaction.groups,
+            minimum,
+            multiple,
+            allowance,
         )
+
+    def check_target(self, compaction):
+        """Raise where the target is out of reach, met already, or a pattern fits no layer.
+
+        Raises:
+            ValueError: Says so, with the largest target that is in reach.
+        """
+        known = [p.name for group in compaction.graph.groups for p in group.producers]
+        for name in ("min_channels", "min_share", "channel_multiple"):
+            setting = getattr(self, name)
+            if isinstance(setting, dict):
+                check_patterns(name, setting, known)
+        kept = self.choose(compaction, np.zeros(compaction.graph.num_channels))
+        if kept.all():
+            values = ", ".join(
+                f"{limit.name} {limit.dense:,} with at most {limit.at_most:,} allowed"
+                for limit in self.limits(compaction)
+            )
+            raise ValueError(
+                f"The dense model meets its target already: {values}. There is nothing to prune; "
+                "ask for less, or leave the model as it is."
+            )
 
     # A value ----------------------------------------------------------------------------------
 
@@ -149,3 +258,42 @@ class Method:
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({settings})"
+
+
+def check_reduction(value):
+    """Return a `target_reduction` as it is kept: a float, ``{quantity: float}`` or `None`."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check_share("target_reduction", value)
+        return float(value)
+    if not value:
+        raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
+    for name, share in value.items():
+        check_quantity("target_reduction", name)
+        check_share(f"target_reduction['{name}']", share)
+    return {name: float(share) for name, share in value.items()}
+
+
+def check_at_most(value):
+    """Return `at_most` as a dict of positive numbers."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of type "
+            f"{type(value).__name__}."
+        )
+    for name, number in value.items():
+        check_quantity("at_most", name)
+        real = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not real or not 0 < number < math.inf:
+            raise ValueError(f"Expected at_most['{name}'] to be a positive number; got {number!r}.")
+    return dict(value)
+
+
+def check_quantity(argument, name):
+    if name not in QUANTITIES:
+        raise ValueError(
+            f"Expected {argument} to name one of {', '.join(sorted(QUANTITIES))}; got {name!r}."
+        )

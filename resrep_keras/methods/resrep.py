@@ -20,13 +20,22 @@ class ResRep(Method):
     target is met. The objective no longer reaches a masked column, so that it can shrink to zero.
 
     Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded.
-            Defaults to `0.5`.
-        min_channels: Channels that each layer keeps at least. Defaults to `1`.
-        min_share: The same as a share of the layer's channels, in [0, 1). Defaults to `0`.
-        exclude: Names of layers that keep all channels. Defaults to none.
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or a
+            dict such as ``{"params": 0.6, "latency": 0.4}``; or `None`. Quantities are `"macs"`,
+            `"params"`, `"file_bytes"`, `"activation_bytes"` and `"latency"`. Defaults to `0.5`.
+        at_most: The largest values allowed, such as ``{"file_bytes": 400_000}``, in parameters,
+            bytes or seconds; met beside `target_reduction`. Defaults to no limit.
+        min_channels: Channels that each layer keeps at least; a number, or a dict of layer names
+            or patterns such as ``{"stem*": 16}``. Defaults to `1`.
+        min_share: The same as a share of the layer's channels, in [0, 1): the layer loses at most
+            ``1 - min_share`` of them. Defaults to `0`.
+        channel_multiple: Layers that lose channels keep a multiple of this number. A number, a
+            dict of patterns, or `"auto"`: found by timing this machine. Defaults to `1`.
+        exclude: Names or patterns of layers that keep all channels, or a function that takes a
+            layer and returns whether it does. Defaults to none.
         coupled: Whether to prune residual streams and their like, too. Defaults to `False`, as in
             the paper.
+        threads: Number of threads for a target of latency. Defaults to `1`.
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
@@ -58,10 +67,13 @@ class ResRep(Method):
     def __init__(
         self,
         target_reduction=0.5,
+        at_most=None,
         min_channels=1,
         min_share=0.0,
+        channel_multiple=1,
         exclude=(),
         coupled=False,
+        threads=1,
         penalty_strength=1e-4,
         momentum=0.9,
         schedule=None,
@@ -74,7 +86,16 @@ class ResRep(Method):
         slim_every=None,
     ):
         super().__init__(
-            target_reduction, min_channels, min_share, exclude, coupled, input_shape, exact
+            target_reduction,
+            at_most,
+            min_channels,
+            min_share,
+            channel_multiple,
+            exclude,
+            coupled,
+            threads,
+            input_shape,
+            exact,
         )
         if compactor not in ("auto", "full", "diagonal"):
             raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
@@ -144,12 +165,8 @@ class ResRep(Method):
         """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
         if plan.forget_steps is not None:
             return
-        cost = compaction.cost()
-        kept = self.choose(
-            compaction.graph, compaction.groups, self.scores(compaction), cost, self.target(cost)
-        )
-        removed = (compaction.slimmed or {}).get("channels", 0)
-        needed = -(-(int((~kept).sum()) + removed) // plan.channels_per_selection)
+        kept = self.choose(compaction, self.scores(compaction))
+        needed = -(-(int((~kept).sum()) + compaction.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
         fall = pull * _summed_rate(optimizer.inner_optimizer, begin, last)
@@ -162,15 +179,11 @@ class ResRep(Method):
             )
 
     def update(self, compaction, optimizer, plan, step):
-        cost = compaction.cost()
-        target = self.target(cost)
         scores = self.scores(compaction)
-        enough = self.choose(compaction.graph, compaction.groups, scores, cost, target)
-        removed = (compaction.slimmed or {}).get("channels", 0)
+        enough = self.choose(compaction, scores)
+        removed = compaction.removed
         allowance = plan.allowance(step, int((~enough).sum()) + removed) - removed
-        kept = self.choose(
-            compaction.graph, compaction.groups, scores, cost, target, max(0, allowance)
-        )
+        kept = self.choose(compaction, scores, max(0, allowance))
         compaction.set_masks(kept)
         if plan.forget_steps is not None:
             self._forget(compaction, optimizer, plan.forget_steps)

@@ -94,7 +94,7 @@ def parts_of(model, keep, exact=True):
     for call in graph.calls:
         if call.name in parts or not _holds_channels(call.operation):
             continue
-        part = _part(graph, call, kept, constants.get(call.name))
+        part = part_of(graph, call, kept, constants.get(call.name))
         everything = [*part.keep_in, part.keep_out, *part.inside.values()]
         if not all(keep.all() for keep in everything):
             parts[call.name] = part
@@ -112,23 +112,38 @@ def narrow_parts(model, parts):
     )
 
 
-def _part(graph, call, kept, constants):
-    """What is left of the layer of a call."""
-    keep_in = tuple(
-        _keep_vector(graph, flow, _axis_in(call, position), kept)
+def channel_vectors(call):
+    """The labels along each channel axis that the weights of a call can depend on.
+
+    Returns:
+        ``{key: labels}``; a key is the position of an input, ``"out"``, or the name of channels
+        that the layer holds inside.
+    """
+    vectors = {
+        position: _label_vector(flow, _axis_in(call, position))
         for position, flow in enumerate(call.inputs)
-    )
+    }
+    return {**vectors, "out": _label_vector(call.outputs[0], call.axis_out), **call.inside}
+
+
+def part_of(graph, call, kept, constants=None):
+    """What a keep array leaves of the layer of a call: a `Part`."""
+    keep = {key: graph.kept_labels(labels, kept) for key, labels in channel_vectors(call).items()}
+    return make_part(graph, call, keep, kept, constants)
+
+
+def make_part(graph, call, keep, kept, constants=None):
+    """A `Part` of given selections; see `channel_vectors`."""
     first = call.outputs[0]
-    keep_out = _keep_vector(graph, first, call.axis_out, kept)
     axis = first.channel_axis if call.axis_out is None else call.axis_out
     return Part(
-        keep_in=keep_in,
-        keep_out=keep_out,
+        keep_in=tuple(keep[position] for position in range(len(call.inputs))),
+        keep_out=keep["out"],
         constants=constants,
-        inside={n: graph.kept_labels(labels, kept) for n, labels in call.inside.items()},
-        output_shape=_with(first.shape, axis, int(keep_out.sum())),
+        inside={name: keep[name] for name in call.inside},
+        output_shape=_with(first.shape, axis, int(keep["out"].sum())),
         widths=tuple(
-            int(_keep_vector(graph, flow, _within(call.axis_in, flow), kept).sum())
+            int(graph.kept_labels(_label_vector(flow, _within(call.axis_in, flow)), kept).sum())
             for flow in call.outputs
         ),
         call=call,
@@ -147,13 +162,13 @@ def _within(axis, flow):
     return axis if axis is not None and axis < len(flow.shape) else None
 
 
-def _keep_vector(graph, flow, axis, kept):
-    """Which entries of the channel axis are kept; found from the labels where no layer says."""
+def _label_vector(flow, axis):
+    """The labels along the channel axis; it is found from the labels where no layer says."""
     axis = flow.channel_axis if axis is None else axis
     labels = flow.labels
     if axis and flow.shape[axis] is not None:
         labels = flow.expanded([axis]).labels
-    return graph.kept_labels(labels, kept).ravel()
+    return labels.ravel()
 
 
 def _with(shape, axis, size):

@@ -1,0 +1,103 @@
+"""Peak activation memory: the most bytes that tensors take up at one time of a forward pass."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+from keras import layers
+
+from resrep_keras.costs.terms import Term, TermSum
+from resrep_keras.graph.flow import register_all, rule_of
+
+
+@functools.singledispatch
+def runs_in_place(layer):
+    """Whether the output may take the place of the input, as nothing else of it is read."""
+    return False
+
+
+@register_all(runs_in_place, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+@register_all(runs_in_place, layers.PReLU, layers.Softmax, layers.BatchNormalization)
+@register_all(runs_in_place, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
+@register_all(runs_in_place, layers.GaussianNoise, layers.GaussianDropout, layers.Rescaling)
+@register_all(runs_in_place, layers.Flatten, layers.Reshape, layers.Normalization)
+@register_all(runs_in_place, layers.ActivityRegularization)
+def _in_place(layer):
+    return True
+
+
+class ActivationCost(TermSum):
+    """Peak activation memory of one example in float32, for any keep array.
+
+    Calls run in the order of the model. A tensor lives from the call that makes it to the last that
+    reads it; what `runs_in_place` writes over its input. An interpreter that shares memory as well
+    as it can needs this much beside the weights.
+
+    Args:
+        graph: A `ChannelGraph`.
+
+    Raises:
+        ValueError: A size is unknown.
+    """
+
+    unit = "bytes"
+
+    def __init__(self, graph):
+        ends = len(graph.calls)
+        inputs = keras.tree.flatten(graph.tape.inputs)
+        outputs = {id(tensor) for tensor in keras.tree.flatten(graph.tape.outputs)}
+        last = {id(tensor): 0 for tensor in inputs}
+        for index, call in enumerate(graph.calls):
+            last.update((tensor, index) for tensor in (*call.input_ids, *call.output_ids))
+        last.update((tensor, ends) for tensor in outputs & last.keys())
+        named = [("input", Term(4 * _number(x.shape, x.name), ())) for x in inputs]
+        spans = [[0, last[id(tensor)]] for tensor in inputs]
+        held = {id(tensor): position for position, tensor in enumerate(inputs)}
+        for index, call in enumerate(graph.calls):
+            over = _overwritten(call, index, last, held)
+            for tensor, flow in zip(call.output_ids, call.outputs):
+                if over is not None:
+                    held[tensor] = over
+                    spans[over][1] = max(spans[over][1], last[tensor])
+                    continue
+                held[tensor] = len(spans)
+                spans.append([index, last[tensor]])
+                named.append((call.name, _size(flow, call)))
+        super().__init__(graph, named)
+        self._begin, self._end = np.array(spans, np.int64).reshape(-1, 2).T
+        self._steps = ends + 2
+
+    def __call__(self, kept=None):
+        sizes = self.values(kept)
+        change = np.zeros(self._steps + 1)
+        np.add.at(change, self._begin, sizes)
+        np.add.at(change, self._end + 1, -sizes)
+        return round(np.cumsum(change).max(initial=0))
+
+
+def _overwritten(call, index, last, held):
+    """Where the input of a call is held, if the output may be written over it."""
+    single = len(call.input_ids) == 1 and len(call.output_ids) == 1
+    if not single or not rule_of(runs_in_place, call.operation)(call.operation):
+        return None
+    return held[call.input_ids[0]] if last[call.input_ids[0]] == index else None
+
+
+def _size(flow, call):
+    number = _number(flow.shape, call.name) * (call.repeats or 1)
+    labels = flow.labels
+    axes = [axis for axis, size in enumerate(labels.shape) if size > 1]
+    if len(axes) != 1:  # no channels, or channels along several axes: counted as if all stayed
+        return Term(4 * number, ())
+    return Term(4 * number // labels.size, (labels.ravel(),))
+
+
+def _number(shape, name):
+    if None in shape[1:]:
+        raise ValueError(
+            f"The activation memory of '{name}' depends on its shape {tuple(shape)}, which is not "
+            "all known. Give input_shape=(height, width, channels), or build the model for a fixed "
+            "input size."
+        )
+    return math.prod(shape[1:])
