@@ -4,7 +4,7 @@ import keras
 
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
-from resrep_keras.slimming import cut_dead
+from resrep_keras.slimming import cut_dead, slims
 
 
 def find_penalty_optimizer(optimizer):
@@ -44,6 +44,11 @@ class PruningCallback(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
+        if slims(self.method) and not getattr(self.model, "in_fit", False):
+            raise ValueError(
+                "slim_every swaps the variables of the model, which only the fit() of a model made by "
+                "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
+            )
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)

@@ -42,7 +42,7 @@ class WrappedModel(keras.Model):
         self.method = kwargs.pop("method", None)
         baseline = kwargs.pop("baseline", None)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
-        self._loss_spec = self._sample_inputs = lambda: None
+        self._loss_spec, self._sample_inputs = lambda: None, None
         # In a function: Keras would wrap an attribute that is a dict.
         self._baseline = lambda: baseline
 
@@ -99,9 +99,14 @@ class WrappedModel(keras.Model):
             self.compute_metrics(x=None, **given)
             self.reset_metrics()
 
+    @property
+    def in_fit(self):
+        """Whether `fit` is running."""
+        return self._sample_inputs is not None
+
     def sample_inputs(self):
         """Some inputs of the data that `fit` runs on, or `None`."""
-        return self._sample_inputs()
+        return self._sample_inputs() if self.in_fit else None
 
     def fit(self, *args, **kwargs):
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
@@ -123,7 +128,7 @@ class WrappedModel(keras.Model):
         try:
             return super().fit(**bound)
         finally:
-            self._sample_inputs = lambda: None  # lets go of the data
+            self._sample_inputs = None
 
     def get_config(self):
         return {

@@ -113,7 +113,8 @@ class ResRep(Method):
         self.normalization = normalization
         self.compactor = compactor
         self.threshold = threshold
-        if slim_every is not None and (not isinstance(slim_every, int) or slim_every < 1):
+        whole = isinstance(slim_every, int) and not isinstance(slim_every, bool)
+        if slim_every is not None and (not whole or slim_every < 1):
             raise ValueError(
                 f"Expected slim_every to be an int of 1 or more epochs, or None; got {slim_every!r}."
             )
