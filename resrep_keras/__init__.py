@@ -18,6 +18,7 @@ from resrep_keras.methods.magnitude import MagnitudePruning
 from resrep_keras.methods.resrep import ResRep
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.report import report
+from resrep_keras.search import search
 from resrep_keras.workflow import finalize, wrap
 
 __version__ = "0.1.0"

@@ -34,32 +34,18 @@ class Limit:
         return self.cost(kept) / max(1e-30, self.dense)
 
 
-def check_share(name, value):
-    """Raise unless `value` is a number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
-        raise TypeError(
-            f"Expected {name} to be a number between 0 and 1, both excluded; got {value!r} of type "
-            f"{type(value).__name__}."
-        )
-    if not 0 < value < 1:
-        raise ValueError(
-            f"Expected {name} between 0 and 1, both excluded (0.5 removes half of the cost); "
-            f"got {value!r}."
-        )
-
-
-def removable(groups, scores, minimum=None, multiple=None):
+def removable(groups, scores, minimum=None, widths=None):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 
     Each layer keeps at least its `minimum`, the channels of the highest scores; pinned channels
-    never go. A block is one channel, or as many as keep the width of a layer a multiple of its
-    `multiple`; its score is the mean of its channels'.
+    never go. A block is one channel, or as many as lie between two `widths` of a layer; its score
+    is the mean of its channels'.
 
     Args:
         groups: The `ChannelGroup`s that may lose channels.
         scores: Importance, float, one for each channel id.
         minimum: ``{producer name: channels}``; 1 for those left out.
-        multiple: The same for the divisor of the width; 1 for those left out.
+        widths: ``{producer name: allowed numbers of channels}``, ascending; all for those left out.
 
     Returns:
         Channel ids in their order, and where each block ends among them: the first 0, for no block.
@@ -67,7 +53,7 @@ def removable(groups, scores, minimum=None, multiple=None):
     Raises:
         ValueError: A score is NaN.
     """
-    minimum, multiple = minimum or {}, multiple or {}
+    minimum, widths = minimum or {}, widths or {}
     ids, sizes, keys, positions = [np.zeros(0, np.int64)], [], [], []
     for position, group in enumerate(groups):
         own = scores[group.channels]
@@ -78,7 +64,7 @@ def removable(groups, scores, minimum=None, multiple=None):
             )
         order = np.argsort(own, kind="stable")
         order = group.channels[order[~group.pinned[order]]]
-        order, blocks = _blocks(group, order, minimum, multiple)
+        order, blocks = _blocks(group, order, minimum, widths)
         if len(blocks):
             starts = np.cumsum([0, *blocks])[:-1]
             ids.append(order)
@@ -98,24 +84,27 @@ def removable(groups, scores, minimum=None, multiple=None):
     return order[np.repeat(starts[chosen], sizes[chosen]) + within], ends
 
 
-def _blocks(group, order, minimum, multiple):
+def _blocks(group, order, minimum, widths):
     """As much of `order` as leaves each producer its minimum, and the sizes of its blocks."""
     spare = {p.name: len(p.channels) - max(1, minimum.get(p.name, 1)) for p in group.producers}
-    sizes = {p.name: multiple.get(p.name, 1) for p in group.producers}
-    if all(len(producer.channels) == group.size for producer in group.producers):
-        size = math.lcm(*sizes.values())
-        most = max(0, min(len(order), *spare.values()))
-        first = group.size % size or size  # rounds the width
-        blocks = [first, *[size] * ((most - first) // size)] if first <= most else []
-        return order[: sum(blocks)], np.array(blocks, np.int64)
-    return _shared_blocks(group, order, spare, sizes)
+    allowed = [widths[p.name] for p in group.producers if p.name in widths]
+    if not all(len(producer.channels) == group.size for producer in group.producers):
+        return _shared_blocks(group, order, spare, widths)
+    most = max(0, min(len(order), *spare.values()))
+    blocks = np.ones(most, np.int64)
+    if allowed:
+        both = sorted(set.intersection(*map(set, allowed)))
+        left = [width for width in both if group.size - most <= width < group.size]
+        blocks = np.diff([*left, group.size])[::-1]
+    return order[: blocks.sum()], blocks
 
 
-def _shared_blocks(group, order, spare, sizes):
+def _shared_blocks(group, order, spare, widths):
     """The same where producers own parts of the group (a concatenation).
 
-    A block holds channels of the same owners, so that a multiple of `size` goes from each.
+    A block holds channels of the same owners, a multiple of the smallest allowed width of each.
     """
+    sizes = {p.name: min(widths.get(p.name, (1,))) for p in group.producers}
     owners, open_blocks, chosen, blocks = {}, {}, [], []
     for producer in group.producers:
         for channel in producer.channels.tolist():
@@ -134,7 +123,7 @@ def _shared_blocks(group, order, spare, sizes):
     return np.array(chosen, np.int64), np.array(blocks, np.int64)
 
 
-def choose_keep(graph, scores, limits, groups=None, minimum=None, multiple=None, allowance=None):
+def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, allowance=None):
     """Remove channels of the lowest scores, block by block, until all limits are met.
 
     The order is global and deterministic: ascending score, ties by group, then channel.
@@ -145,7 +134,7 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, multiple=None,
         limits: The `Limit`s to meet.
         groups: The groups that may lose channels. Defaults to all that are prunable.
         minimum: ``{producer name: channels that are kept at least}``. Defaults to 1 for each.
-        multiple: ``{producer name: divisor of its width}``. Defaults to 1 for each.
+        widths: ``{producer name: allowed numbers of channels}``, ascending. Defaults to all.
         allowance: At most so many channels are removed. Defaults to no limit.
 
     Returns:
@@ -156,7 +145,7 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, multiple=None,
     """
     if groups is None:
         groups = [group for group in graph.groups if group.prunable]
-    order, ends = removable(groups, scores, minimum, multiple)
+    order, ends = removable(groups, scores, minimum, widths)
     most = len(ends) - 1
 
     def keep(count):

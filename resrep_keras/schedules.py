@@ -6,6 +6,10 @@ import math
 import keras
 import numpy as np
 
+from resrep_keras.checks import check_number
+
+MOST_SELECTIONS = 10_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -64,17 +68,15 @@ class PlannedSchedule(_Schedule):
     """
 
     def __init__(self, warmup=0.05, selection_end=0.25, forgetting=0.06, selections=20):
-        if (
-            not 0 <= warmup < selection_end
-            or not selection_end + forgetting <= 1
-            or forgetting <= 0
-        ):
+        check_number("warmup", warmup, at_least=0, below=1)
+        check_number("selection_end", selection_end, above=warmup, below=1)
+        check_number("forgetting", forgetting, above=0, below=1)
+        check_number("selections", selections, at_least=1, below=MOST_SELECTIONS, whole=True)
+        if selection_end + forgetting > 1:
             raise ValueError(
-                "Expected 0 <= warmup < selection_end, forgetting > 0 and selection_end + forgetting "
-                f"<= 1; got warmup={warmup}, selection_end={selection_end}, forgetting={forgetting}."
+                "Expected selection_end + forgetting <= 1, so that the last channels are forgotten "
+                f"before the run ends; got selection_end={selection_end}, forgetting={forgetting}."
             )
-        if selections < 1:
-            raise ValueError(f"Expected selections >= 1; got {selections}.")
         self.warmup = warmup
         self.selection_end = selection_end
         self.forgetting = forgetting
@@ -110,6 +112,9 @@ class PaperSchedule(_Schedule):
     """
 
     def __init__(self, warmup_epochs=5, interval=200, channels_per_selection=4):
+        check_number("warmup_epochs", warmup_epochs, at_least=0, whole=True)
+        check_number("interval", interval, at_least=1, whole=True)
+        check_number("channels_per_selection", channels_per_selection, at_least=1, whole=True)
         self.warmup_epochs = warmup_epochs
         self.interval = interval
         self.channels_per_selection = channels_per_selection

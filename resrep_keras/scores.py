@@ -51,6 +51,33 @@ def relative_to_layer(scores, groups, kept):
     return relative
 
 
+def per_cost(scores, groups, limits):
+    """Scores divided by what removing the channel saves, as shares of the limited costs.
+
+    The mean saving of all channels counts as 1, so that the scale of the scores stays.
+
+    Args:
+        scores: Float `(num_channels,)`.
+        groups: The `ChannelGroup`s to normalise.
+        limits: `Limit`s, whose costs are asked with one channel less.
+    """
+    saved = np.zeros(len(scores))
+    whole = [limit.cost() for limit in limits]
+    for group in groups:
+        # Channels of the same producers save the same: one of them is asked.
+        makers = [np.isin(group.channels, producer.channels) for producer in group.producers]
+        _, kinds = np.unique(np.stack(makers), axis=1, return_inverse=True)
+        for kind in np.unique(kinds):
+            alike = group.channels[kinds.ravel() == kind]
+            kept = np.ones(len(scores), bool)
+            kept[alike[0]] = False
+            saved[alike] = sum(
+                max(0.0, (dense - limit.cost(kept)) / dense) for limit, dense in zip(limits, whole)
+            )
+    mean = saved[saved > 0].mean() if (saved > 0).any() else 1.0
+    return np.divide(scores * mean, saved, out=np.full(len(scores), np.inf), where=saved > 0)
+
+
 def kernel_norm(kernel, order):
     """L1 (`order=1`) or L2 (`order=2`) norm of each output channel's weights.
 

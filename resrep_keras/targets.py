@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from resrep_keras.costs.activations import ActivationCost
+from resrep_keras.costs.file_size import FileCost, measure_file
+from resrep_keras.costs.latency_model import LatencyCost, measure_latency
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.params import ParamCost, count_params
 from resrep_keras.graph.trace import trace
@@ -53,10 +55,11 @@ class SlimCost:
 
     def __init__(self, folded, cost):
         self.unit = cost.unit
-        self._folded, self._cost = folded, cost
+        self.cost = cost
+        self._folded = folded
 
     def __call__(self, kept=None):
-        return self._cost(self._folded.keep(kept))
+        return self.cost(self._folded.keep(kept))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,11 @@ def _from_graph(cost_of):
     return predict
 
 
+def _measure_latency(dense, folded, threads):
+    facts = measure_latency(folded.model, folded.graph, threads)
+    return LatencyCost(folded.graph, facts)(), facts
+
+
 # The names that `target_reduction` and `at_most` take. One's own can be added.
 QUANTITIES = {
     "macs": Quantity(
@@ -90,8 +98,13 @@ QUANTITIES = {
     "params": Quantity(
         lambda dense, folded, threads: (count_params(dense), None), _from_graph(ParamCost)
     ),
+    "file_bytes": Quantity(
+        lambda dense, folded, threads: measure_file(dense, folded.model, folded.graph),
+        lambda folded, fixed_bytes: FileCost(folded.graph, fixed_bytes),
+    ),
     "activation_bytes": Quantity(
         lambda dense, folded, threads: (ActivationCost(folded.graph)(), None),
         _from_graph(ActivationCost),
     ),
+    "latency": Quantity(_measure_latency, lambda folded, facts: LatencyCost(folded.graph, facts)),
 }

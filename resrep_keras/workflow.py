@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.costs.latency import to_tflite
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
 from resrep_keras.graph.unroll import check_model
@@ -163,6 +164,8 @@ class Certificate:
         macs_left: Their ratio.
         data_max_absolute, data_max_relative: The differences on the data given to `finalize`, or
             `None`.
+        limits: Triples `(quantity, value of the slim model, largest value allowed)`. The bytes of the
+            file are those of the converted model, a latency is predicted.
         inexact: Pairs `(layer name, reason)` of the groups that lost channels though that changes
             outputs; empty unless the method was made with `exact=False`.
     """
@@ -174,6 +177,7 @@ class Certificate:
     macs_left: float
     data_max_absolute: float | None = None
     data_max_relative: float | None = None
+    limits: tuple = ()
     inexact: tuple = ()
 
 
@@ -230,11 +234,12 @@ def wrap(model, method=None):
             baseline=compaction.baseline,
         )
     if model.compiled:
-        _compile_alike(model, wrapped)
+        compile_alike(model, wrapped)
     return wrapped
 
 
-def _compile_alike(model, wrapped):
+def compile_alike(model, wrapped):
+    """Compile a copy of a model as the model itself is compiled, with an optimizer of its own."""
     functions = {
         value.__name__: value
         for value in keras.tree.flatten(model.loss)
@@ -288,11 +293,22 @@ def finalize(model, strict=False, data=None):
     dead = compaction.dead(method.threshold if method else ResRep.threshold)
     keep = compaction.graph.keep_by_producer(~dead)
     slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep, exact)
+    limits = [] if method is None else method.limits(compaction)
+    values = [_value(limit, slim, ~dead) for limit in limits]
     certificate = _certify(model, slim, compaction, dead, data)
+    certificate = dataclasses.replace(
+        certificate,
+        limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
+    )
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     tolerance = float("inf") if certificate.inexact else tolerance
-    for complaint in _complaints(method, compaction, dead, certificate, tolerance):
+    complaints = [
+        *_above_threshold(compaction, dead),
+        *_missed(limits, values),
+        *_differing(certificate, tolerance),
+    ]
+    for complaint in complaints:
         if strict:
             raise ValueError(complaint)
         warnings.warn(complaint, stacklevel=2)
@@ -330,7 +346,12 @@ def _differences(model, slim, inputs):
     return max(absolute), max(d / s for d, s in zip(absolute, scale))
 
 
-def _complaints(method, compaction, dead, certificate, tolerance):
+def _value(limit, slim, kept):
+    """What the slim model has of a limited quantity; the file is converted, not predicted."""
+    return len(to_tflite(slim)) if limit.name == "file_bytes" else limit.cost(kept)
+
+
+def _above_threshold(compaction, dead):
     norms = compaction.norms()
     masked = ~compaction.kept() & ~dead & (norms > 0)  # a layer keeps one channel, be it zero
     if masked.any():
@@ -339,26 +360,29 @@ def _complaints(method, compaction, dead, certificate, tolerance):
             f"{int(masked.sum())} masked channels are still above the threshold (largest norm "
             f"{worst:.2g}) and were kept. Train to the end of the planned run before finalize()."
         )
-    limits = [] if method is None else method.limits(compaction)
-    missed = [limit for limit in limits if not limit.met(~dead)]
+
+
+def _missed(limits, values):
+    missed = []
+    for limit, value in zip(limits, values):
+        if value <= limit.at_most:
+            continue
+        share = 1 - limit.at_most / limit.dense
+        missed.append(
+            f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of the "
+            f"{limit.cost.unit} are removed"
+            if limit.relative
+            else f"at_most['{limit.name}']={limit.at_most:,}, but the slim model has {value:,.6g}"
+        )
     if missed:
-        what = "; ".join(_missed(limit, ~dead) for limit in missed)
         yield (
-            f"The target is not met: {what}. Train for the whole run that "
+            f"The target is not met: {'; '.join(missed)}. Train for the whole run that "
             "fit() was started with; early stopping and the restoring of best weights bring the "
             "unpruned model back."
         )
+
+
+def _differing(certificate, tolerance):
     for difference in (certificate.max_relative, certificate.data_max_relative or 0.0):
         if not difference <= tolerance:  # NaN fails, too
             yield f"Slim and wrapped model differ by {difference:.2g} of the largest output."
-
-
-def _missed(limit, kept):
-    value = limit.cost(kept)
-    if not limit.relative:
-        return f"at_most['{limit.name}']={limit.at_most}, but the slim model has {value:,.6g}"
-    share = 1 - limit.at_most / limit.dense
-    return (
-        f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of the "
-        f"{limit.cost.unit} are removed"
-    )

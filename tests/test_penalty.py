@@ -224,8 +224,16 @@ def test_learning_rate_passes_through():
     ("make_it", "error", "text"),
     [
         (lambda: PenaltyOptimizer(PenaltyOptimizer("sgd")), TypeError, "plain optimizer"),
-        (lambda: PenaltyOptimizer("sgd", -1.0), ValueError, "penalty_strength >= 0; got -1.0"),
-        (lambda: PenaltyOptimizer("sgd", momentum=1.0), ValueError, r"\[0, 1\); got 1.0"),
+        (
+            lambda: PenaltyOptimizer("sgd", -1.0),
+            ValueError,
+            "penalty_strength to be a number of 0 or more; got -1.0",
+        ),
+        (
+            lambda: PenaltyOptimizer("sgd", momentum=1.0),
+            ValueError,
+            "0 or more and below 1; got 1.0",
+        ),
         (lambda: PenaltyOptimizer("sgd", clipnorm=1.0), ValueError, "belong to `inner_optimizer`"),
         (
             lambda: PenaltyOptimizer(keras.optimizers.SGD(use_ema=True)),

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.costs.latency import to_tflite
+from resrep_keras.costs.latency import check_backend, to_tflite
 from resrep_keras.costs.params import ParamCost
 
 # A flatbuffer aligns each array to so many bytes, so that narrowing one may save less than its own.
@@ -22,6 +22,7 @@ def measure_file(dense, folded_model, folded_graph):
     Returns:
         The bytes of the dense file, and the bytes that do not shrink with the channels.
     """
+    check_backend()
     # Equal arrays, such as the zeros of fresh biases, are stored once: trained ones are not equal.
     generator = np.random.default_rng(0)
     for weight in folded_model.weights:

@@ -22,11 +22,7 @@ def to_tflite(model, batch_size=1):
         ValueError: The backend is not TensorFlow.
     """
     check_model(model)
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"TFLite needs the TensorFlow backend; this process runs on {keras.backend.backend()}. "
-            "Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow."
-        )
+    check_backend()
     import tensorflow as tf
 
     structure = inputs_of(model)
@@ -43,6 +39,61 @@ def to_tflite(model, batch_size=1):
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+def check_backend():
+    """Raise where models cannot be converted to TFLite, nor timed there.
+
+    Raises:
+        ValueError: The backend is not TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"TFLite needs the TensorFlow backend; this process runs on {keras.backend.backend()}. "
+            "Save the model as .keras and convert it in a process with KERAS_BACKEND=tensorflow. "
+            "Targets of file_bytes and latency, and channel_multiple='auto', need it, too."
+        )
+
+
+def to_tflite_quickly(model):
+    """The same for a small model with fixed sizes, without the names that a signature gives."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+    constants = [(v, tf.constant(keras.ops.convert_to_numpy(v))) for v in model.variables]
+
+    @tf.function(input_signature=signature)
+    def function(*flat):
+        with keras.StatelessScope(state_mapping=constants):
+            return model(list(flat))
+
+    concrete = function.get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert()
+
+
+def seconds_alone(content, threads=1, seconds=0.02, least=9):
+    """Seconds of one call of a flatbuffer: the lower quartile of many, which other work disturbs least.
+
+    Args:
+        content: The flatbuffer, bytes.
+        threads: Number of threads. Defaults to `1`.
+        seconds: How long to measure. Defaults to `0.02`.
+        least: Number of calls, at least. Defaults to `9`.
+    """
+    interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    generator = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        value = generator.uniform(size=detail["shape"]).astype(detail["dtype"])
+        interpreter.set_tensor(detail["index"], value)
+    for _ in range(3):
+        interpreter.invoke()
+    measured, end = [], time.perf_counter() + seconds
+    while len(measured) < least or time.perf_counter() < end:
+        begin = time.perf_counter()
+        interpreter.invoke()
+        measured.append(time.perf_counter() - begin)
+    return float(np.quantile(measured, 0.25))
 
 
 class TFLiteRunner:

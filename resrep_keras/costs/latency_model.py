@@ -2,25 +2,48 @@
 
 Each layer is timed alone with LiteRT at several widths. Kernels compute many channels at a time, so
 that latency falls in steps, and not always: 32 channels can take less than 24. The sum over the
-layers is then fitted to whole models that are timed.
+layers is then fitted to whole models that are timed, and checked on one more.
 """
 
 import dataclasses
-import time
+import functools
 
 import keras
 import numpy as np
+from keras import layers
 
-from resrep_keras.costs.activations import runs_in_place
-from resrep_keras.costs.latency import TFLiteRunner, convert, to_tflite
-from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.tape import symbolic_tensors
-from resrep_keras.surgery.rebuild import copy_operation, narrowed_call
-from resrep_keras.surgery.remove import change_of, channel_vectors, narrow_dead
+from resrep_keras.costs.latency import check_backend, seconds_alone, to_tflite, to_tflite_quickly
+from resrep_keras.graph.flow import has_rule, register_all, rule_of
+from resrep_keras.graph.tape import replaced
+from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.rebuild import copy_operation, with_arguments
+from resrep_keras.surgery.remove import channel_vectors, narrow_dead, part_of
 
-STEP = 8  # narrow layers are timed at multiples of this width
-POINTS = 8  # and wide ones at about so many widths
-SECONDS = 0.02  # for which one width is timed, at least
+STEP = 8  # widths are timed at multiples of this number,
+POINTS = 8  # of which about so many, from the narrowest to the dense one
+GAIN = 0.97  # a narrower layer that takes a larger share than this of a wider one's time is no gain
+WHOLE_SECONDS = 0.5  # for which a whole model is timed, at least
+SHARES = (1.0, 0.75, 0.55, 0.4, 0.25, 0.5)  # of the channels in whole models; the last is the check
+
+
+@functools.singledispatch
+def is_fused(layer):
+    """Whether an interpreter makes a layer part of the one before it, at no cost of its own."""
+    return False
+
+
+@register_all(is_fused, layers.BatchNormalization, layers.ReLU, layers.Reshape, layers.Flatten)
+@register_all(is_fused, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
+@register_all(is_fused, layers.GaussianNoise, layers.GaussianDropout)
+@register_all(is_fused, layers.ActivityRegularization)
+def _fused(layer):
+    return True
+
+
+@is_fused.register
+def _activation(layer: layers.Activation):
+    clipped = keras.activations.relu, keras.activations.relu6, keras.activations.linear
+    return layer.activation in clipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +66,220 @@ class LatencyTable:
 
     def __call__(self, outputs, inputs=None):
         """Between two timed widths the larger time counts: either can be a step."""
-        above = min(np.searchsorted(self.outputs, outputs), len(self.outputs) - 1)
+        above = min(int(np.searchsorted(self.outputs, outputs)), len(self.outputs) - 1)
         below = above if self.outputs[above] == outputs else max(0, above - 1)
         seconds = max(self.seconds[above], self.seconds[below])
         if inputs is None or not self.inputs:
             return seconds
-        return seconds * float(np.interp(inputs, self.inputs, self.shares))
+        return seconds * self._share(inputs)
+
+    def _share(self, inputs):
+        """Linear between the timed numbers of inputs, and below them, where time is left for none."""
+        if inputs >= self.inputs[0] or len(self.inputs) < 2:
+            return float(np.interp(inputs, self.inputs, self.shares))
+        slope = (self.shares[1] - self.shares[0]) / (self.inputs[1] - self.inputs[0])
+        return max(0.0, self.shares[0] - max(slope, 0.0) * (self.inputs[0] - inputs))
+
+    def efficient(self):
+        """The timed widths below which each wider one takes more time; the dense one is among them."""
+        found, least = [], float("inf")
+        for width, seconds in sorted(zip(self.outputs, self.seconds), reverse=True):
+            if seconds < GAIN * least:
+                found.append(width)
+            least = min(least, seconds)
+        return tuple(reversed(found))
+
+
+class LatencyCost:
+    """Seconds of one call on this machine, for any keep array.
+
+    Args:
+        graph: `ChannelGraph` of a model without compactors.
+        facts: What `measure_latency` has found.
+    """
+
+    unit = "seconds"
+
+    def __init__(self, graph, facts):
+        self._scale, self._rest = facts["scale"], facts["rest"]
+        self.tables = {row["name"]: LatencyTable(**row) for row in facts["tables"]}
+        self._calls = [
+            (self.tables[call.name], call.repeats or 1, *_ids(graph, call))
+            for call in graph.calls
+            if call.name in self.tables
+        ]
+
+    def layers(self, kept=None):
+        """The seconds of each layer alone, before they are fitted to the whole model."""
+        return sum(
+            repeats * table(_count(outputs, kept), _count(inputs, kept))
+            for table, repeats, outputs, inputs in self._calls
+        )
+
+    def __call__(self, kept=None):
+        return self._scale * self.layers(kept) + self._rest
+
+
+def measure_latency(model, graph, threads):
+    """Time the layers of a model, and the model itself at several widths.
+
+    Args:
+        model: A model without compactors.
+        graph: Its `ChannelGraph`.
+        threads: Number of threads of LiteRT.
+
+    Returns:
+        JSON values: a `LatencyTable` for each layer, the `scale` and `rest` that fit their sum to
+        whole models, and `error`, by which share the fit misses a whole model that it was not
+        fitted to.
+    """
+    check_backend()
+    timer = _Timer(graph, threads)
+    tables = [timer.table(call) for call in graph.calls if _is_timed(call)]
+    facts = {
+        "threads": threads,
+        "tables": [dataclasses.asdict(table) for table in tables],
+        "scale": 1.0,
+        "rest": 0.0,
+    }
+    cost = LatencyCost(graph, facts)
+    keeps = [_random_keep(graph, share, seed) for seed, share in enumerate(SHARES)]
+    whole = np.array(
+        [
+            seconds_alone(to_tflite(_narrowed(model, graph, kept)), threads, WHOLE_SECONDS)
+            for kept in keeps
+        ]
+    )
+    alone = np.array([cost.layers(kept) for kept in keeps])
+    facts["scale"], facts["rest"] = _fit(alone[:-1], whole[:-1])
+    facts["error"] = float(abs(LatencyCost(graph, facts)(keeps[-1]) / whole[-1] - 1))
+    return facts
+
+
+def _fit(alone, whole):
+    """Scale and rest of least relative error; without a rest where that makes no sense."""
+    rows = np.stack([alone, np.ones_like(alone)], axis=1) / whole[:, None]
+    scale, rest = np.linalg.lstsq(rows, np.ones(len(whole)), rcond=None)[0].tolist()
+    if scale > 0 and scale * alone.min() + rest > 0.5 * whole.min():
+        return scale, rest
+    return float(np.mean(whole / alone)), 0.0
+
+
+def _is_timed(call):
+    return (
+        bool(call.inputs)
+        and not isinstance(call.operation, type)
+        and not rule_of(is_fused, call.operation)(call.operation)
+    )
+
+
+def _narrowed(model, graph, kept):
+    return narrow_dead(model, graph.keep_by_producer(kept)) if not kept.all() else model
+
+
+def _random_keep(graph, share, seed):
+    """About `share` of each group's channels."""
+    generator = np.random.default_rng(seed)
+    kept = np.ones(graph.num_channels, bool)
+    for group in graph.groups:
+        free = group.channels[~group.pinned]
+        if group.prunable and len(free) > 1:
+            most = len(free) - max(1, round(share * len(free)))
+            kept[generator.permutation(free)[:most]] = False
+            for producer in group.producers:
+                if not kept[producer.channels].any():
+                    kept[producer.channels] = True
+    return kept
+
+
+def _ids(graph, call):
+    """Channel ids along the outputs and along the inputs; `None` where these are the same."""
+    vectors = channel_vectors(call)
+    outputs = graph.channel_of[vectors["out"]]
+    inputs = graph.channel_of[vectors[0]]
+    shared = np.intersect1d(outputs[outputs >= 0], inputs[inputs >= 0])
+    if not (inputs >= 0).any() or len(shared):
+        return outputs, None
+    return (inputs, None) if not (outputs >= 0).any() else (outputs, inputs)
+
+
+def _count(ids, kept):
+    if ids is None:
+        return None
+    return len(ids) if kept is None else int(np.where(ids < 0, True, kept[ids]).sum())
+
+
+_TIMED = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
+
+
+class _Timer:
+    """Times calls alone."""
+
+    def __init__(self, graph, threads):
+        self._graph, self._threads = graph, threads
+
+    def table(self, call):
+        outputs, inputs = _ids(self._graph, call)
+        widths = _widths(outputs)
+        seconds = [self.seconds(call, _keep_first(self._graph, outputs, n)) for n in widths]
+        reads, shares = (), ()
+        if inputs is not None:
+            reads = tuple(sorted({max(1, len(inputs) // 3), len(inputs)}))
+            read = [self.seconds(call, _keep_first(self._graph, inputs, n)) for n in reads]
+            shares = tuple(one / read[-1] for one in read)
+        return LatencyTable(call.name, widths, tuple(seconds), reads, shares)
+
+    def seconds(self, call, kept):
+        model = isolated(self._graph, call, kept)
+        layer = model.operations[-1]
+        shapes = [tuple(x.shape) for x in (*model.inputs, *model.outputs)]
+        key = str([type(layer).__name__, layer.get_config(), shapes, self._threads])
+        key = key.replace(repr(layer.name), "")
+        if key not in _TIMED:
+            _TIMED[key] = seconds_alone(to_tflite_quickly(model), self._threads)
+        return _TIMED[key]
+
+
+def _widths(ids):
+    """The numbers of channels to time, ascending, up to all of them."""
+    size, free = len(ids), int((ids >= 0).sum())
+    if not free:
+        return (size,)
+    distance = STEP * max(1, round(size / (STEP * POINTS)))
+    found = {size, *range(distance, size, distance), STEP if size > 32 else STEP // 2}
+    return tuple(sorted(n for n in found if max(1, size - free) <= n <= size))
+
+
+def _keep_first(graph, ids, number):
+    """Keep about the first `number` entries of a vector of channel ids, and all other channels."""
+    kept = np.ones(graph.num_channels, bool)
+    if number < len(ids):
+        gone = ids[number:]
+        kept[np.setdiff1d(gone[gone >= 0], ids[:number])] = False
+    return kept
+
+
+def isolated(graph, call, kept):
+    """A model of one call alone, with the channels that a keep array leaves; its batch size is 1."""
+    operation = call.operation
+    inputs = {
+        id(tensor): keras.Input(batch_shape=_shape(graph, flow, kept), dtype=tensor.dtype)
+        for tensor, flow in zip(call.tensors[0], call.inputs)
+    }
+    config = {}
+    if has_rule(narrow, operation) and not kept.all():
+        config, _ = rule_of(narrow, operation)(operation, part_of(graph, call, kept))
+    args, kwargs = keras.tree.map_structure(
+        functools.partial(replaced, inputs), (call.args, call.kwargs)
+    )
+    args, kwargs = with_arguments(call, config, args, kwargs)
+    outputs = copy_operation(operation, config)(*args, **kwargs)
+    return keras.Model(list(inputs.values()), outputs)
+
+
+def _shape(graph, flow, kept):
+    shape = [1, *flow.shape[1:]]
+    axis = flow.channel_axis
+    if axis is not None and flow.labels.shape[axis] > 1:
+        shape[axis] = int(graph.kept_labels(flow.labels, kept).sum())
+    return tuple(shape)

@@ -68,8 +68,8 @@ def weight_shapes(graph, call):
         first = next((i for i in np.unique(ids) if i >= 0 and (ids != i).any()), None)
         fewer = None if first is None else _narrowed(graph, call, {**whole, key: ids != first})
         for position, shape in enumerate(fewer or ()):
-            if shape != shapes[position]:
-                factors[position].append(labels)
+            shorter = sum(new < old for new, old in zip(shape, shapes[position]))
+            factors[position] += [labels] * shorter
     return [(shape, tuple(found)) for shape, found in zip(shapes, factors)]
 
 

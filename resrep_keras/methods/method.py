@@ -4,6 +4,7 @@ A method is a small serialisable value: it holds settings, no state. What change
 lives in variables of the model and its optimizer.
 """
 
+import functools
 import inspect
 import math
 from fractions import Fraction
@@ -11,17 +12,21 @@ from fractions import Fraction
 import keras
 import numpy as np
 
-from resrep_keras.budget import Limit, check_share, choose_keep
+from resrep_keras.budget import Limit, choose_keep
+from resrep_keras.checks import check_number
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.methods.settings import (
     check_count,
     check_exclude,
+    check_input_shape,
     check_min_share,
+    check_multiple,
     check_patterns,
     check_per_layer,
     for_layer,
     matches,
     minimum_of,
+    multiples,
 )
 from resrep_keras.targets import QUANTITIES
 
@@ -41,7 +46,9 @@ class Method:
         min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
             share of ``1 - min_share``. Also by pattern.
         channel_multiple: Layers that lose channels keep a multiple of this number, which suits
-            devices that compute so many at a time. Also by pattern.
+            devices that compute so many at a time. Also by pattern. With `"auto"`, the widths are
+            those that timing this machine has shown to be fast, and no rounding is done where the
+            rounded model would be slower.
         exclude: Names or patterns of layers that keep all channels, or a function that takes a
             layer and returns whether it does.
         coupled: Whether to prune channels that several layers must give up at once, such as those
@@ -74,9 +81,7 @@ class Method:
             )
         check_per_layer("min_channels", min_channels, lambda n: check_count("min_channels", n))
         check_per_layer("min_share", min_share, check_min_share)
-        check_per_layer(
-            "channel_multiple", channel_multiple, lambda n: check_count("channel_multiple", n)
-        )
+        check_per_layer("channel_multiple", channel_multiple, check_multiple)
         check_count("threads", threads)
         self.min_channels = min_channels
         self.min_share = min_share
@@ -84,7 +89,7 @@ class Method:
         self.exclude = check_exclude(exclude)
         self.coupled = bool(coupled)
         self.threads = threads
-        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.input_shape = check_input_shape(input_shape)
         self.exact = bool(exact)
 
     # The questions ----------------------------------------------------------------------------
@@ -135,6 +140,8 @@ class Method:
             and what predicts it for fewer channels.
         """
         names = {"macs", *self.reductions(), *self.at_most}
+        if self._automatic():
+            names.add("latency")
         measured = {
             name: QUANTITIES[name].measure(dense, compaction.folded, self.threads)
             for name in sorted(names - {"macs"})
@@ -204,16 +211,44 @@ class Method:
             )
             for p in producers
         }
-        multiple = {p.name: for_layer(self.channel_multiple, p.name, 1) for p in producers}
-        return choose_keep(
+        widths = self._widths(compaction, producers)
+        choose = functools.partial(
+            choose_keep,
             compaction.graph,
             scores,
             self.limits(compaction),
             compaction.groups,
             minimum,
-            multiple,
-            allowance,
         )
+        if self._automatic() and widths and not self._gains(compaction, choose, widths):
+            widths = {}
+        return choose(widths, allowance)
+
+    def _gains(self, compaction, choose, widths):
+        """Whether rounding to `widths` meets the target, with a model that is not slower."""
+        latency, unrounded = compaction.predicted("latency"), choose({})
+        try:
+            return latency(choose(widths)) <= latency(unrounded)
+        except ValueError:  # out of reach with these widths
+            return False
+
+    def _automatic(self):
+        setting = self.channel_multiple
+        return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
+
+    def _widths(self, compaction, producers):
+        """``{producer name: allowed widths}``, where not all are."""
+        tables = compaction.predicted("latency").cost.tables if self._automatic() else {}
+        found = {}
+        for producer in producers:
+            number = for_layer(self.channel_multiple, producer.name, 1)
+            if number == "auto":
+                table = tables.get(producer.layer)
+                if table is not None and table.outputs[-1] == len(producer.channels):
+                    found[producer.name] = table.efficient()
+            elif number > 1:
+                found[producer.name] = multiples(number, len(producer.channels))
+        return found
 
     def check_target(self, compaction):
         """Raise where the target is out of reach, met already, or a pattern fits no layer.
@@ -265,13 +300,13 @@ def check_reduction(value):
     if value is None:
         return None
     if not isinstance(value, dict):
-        check_share("target_reduction", value)
+        check_number("target_reduction", value, above=0, below=1)
         return float(value)
     if not value:
         raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
     for name, share in value.items():
         check_quantity("target_reduction", name)
-        check_share(f"target_reduction['{name}']", share)
+        check_number(f"target_reduction['{name}']", share, above=0, below=1)
     return {name: float(share) for name, share in value.items()}
 
 
@@ -286,9 +321,7 @@ def check_at_most(value):
         )
     for name, number in value.items():
         check_quantity("at_most", name)
-        real = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not real or not 0 < number < math.inf:
-            raise ValueError(f"Expected at_most['{name}'] to be a positive number; got {number!r}.")
+        check_number(f"at_most['{name}']", number, above=0)
     return dict(value)
 
 

@@ -3,13 +3,29 @@
 import keras
 import numpy as np
 
+from resrep_keras.checks import check_number
 from resrep_keras.methods.method import Method
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.schedules import PaperSchedule, PlannedSchedule
-from resrep_keras.scores import relative_to_layer
+from resrep_keras.scores import per_cost, relative_to_layer
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
 LARGEST_MATRIX = 2048
+
+
+def _raw(method, compaction, norms):
+    return norms
+
+
+def _per_layer(method, compaction, norms):
+    return relative_to_layer(norms, compaction.groups, compaction.kept())
+
+
+def _per_cost(method, compaction, norms):
+    return per_cost(norms, compaction.groups, method.limits(compaction))
+
+
+NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -40,8 +56,9 @@ class ResRep(Method):
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
-        normalization: What is compared between layers: `"none"`, the norm itself as in the paper,
-            or `"layer"`, a norm relative to its layer's mean. Defaults to `"none"`.
+        normalization: What is compared between layers: `"none"`, the norm itself as in the paper;
+            `"layer"`, a norm relative to its layer's mean; or `"cost"`, a norm per share of the
+            limited costs that removing the channel saves. Defaults to `"none"`.
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
             layers that it would more than double. Defaults to `"auto"`.
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
@@ -99,13 +116,16 @@ class ResRep(Method):
         )
         if compactor not in ("auto", "full", "diagonal"):
             raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
-        if normalization not in ("layer", "none"):
-            raise ValueError(f"Expected normalization 'layer' or 'none'; got {normalization!r}.")
-        if not threshold >= 0:
-            raise ValueError(f"Expected threshold >= 0; got {threshold!r}.")
-        if total_steps is not None and (not isinstance(total_steps, int) or total_steps < 1):
+        if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
             raise ValueError(
-                f"Expected total_steps to be an int of 1 or more; got {total_steps!r}."
+                f"Expected normalization 'none', 'layer' or 'cost'; got {normalization!r}."
+            )
+        check_number("threshold", threshold, at_least=0)
+        if total_steps is not None:
+            check_number("total_steps", total_steps, at_least=1, whole=True)
+        if schedule is not None and not hasattr(schedule, "plan"):
+            raise TypeError(
+                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
             )
         self.penalty_strength = penalty_strength
         self.momentum = momentum
@@ -191,10 +211,7 @@ class ResRep(Method):
 
     def scores(self, compaction):
         """Importance of each channel: its joint column norm, normalised."""
-        norms = compaction.norms()
-        if self.normalization == "none":
-            return norms
-        return relative_to_layer(norms, compaction.groups, compaction.kept())
+        return NORMALIZATIONS[self.normalization](self, compaction, compaction.norms())
 
     def _forget(self, compaction, optimizer, forget_steps):
         for layer, _ in compaction.compactors:

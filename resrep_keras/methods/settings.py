@@ -3,6 +3,8 @@
 import fnmatch
 import math
 
+from resrep_keras.checks import check_number
+
 
 def check_per_layer(name, value, check):
     """Check a setting that is one value for all layers, or ``{pattern: value}``.
@@ -86,16 +88,38 @@ def check_exclude(exclude):
 
 
 def check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"Expected {name} to be an int of 1 or more; got {value!r}.")
+    check_number(name, value, at_least=1, whole=True)
 
 
 def check_min_share(value):
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < 1:
-        raise ValueError(f"Expected min_share in [0, 1); got {value!r}.")
+    check_number("min_share", value, at_least=0, below=1)
 
 
 def minimum_of(channels, min_channels, min_share):
     """How many of its channels a layer keeps at least."""
     return min(channels, max(1, min_channels, math.ceil(min_share * channels)))
+
+
+def check_multiple(value):
+    if value != "auto":
+        check_count("channel_multiple", value)
+
+
+def multiples(number, channels):
+    """The numbers of channels that a layer of so many may keep: multiples, or all of them."""
+    return (*range(number, channels, number), channels)
+
+
+def check_input_shape(shape):
+    """Return the shape of one input as a tuple of sizes, or `None`."""
+    if shape is None:
+        return None
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        raise TypeError(
+            f"Expected input_shape to be a tuple such as (224, 224, 3); got {shape!r} of type "
+            f"{type(shape).__name__}."
+        )
+    shape = tuple(shape)
+    for size in shape:
+        check_number("each size of input_shape", size, at_least=1, whole=True)
+    return shape

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from resrep_keras.checks import check_number
+
 
 class _GroupLassoSGD(keras.optimizers.Optimizer):
     """Momentum SGD with the group-lasso gradient, for compactor kernels alone.
@@ -251,7 +253,5 @@ def _check_settings(inner, penalty_strength, momentum, unknown):
             f"Optimizer '{inner.name}' has use_ema=True, whose running average of the weights would "
             "not match the compactors. Set use_ema=False while pruning; average the slim model."
         )
-    if not penalty_strength >= 0:
-        raise ValueError(f"Expected penalty_strength >= 0; got {penalty_strength!r}.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"Expected momentum in [0, 1); got {momentum!r}.")
+    check_number("penalty_strength", penalty_strength, at_least=0)
+    check_number("momentum", momentum, at_least=0, below=1)

@@ -55,7 +55,7 @@ class _Rebuilder:
             outputs = symbolic_tensors(args, kwargs)[0]
         else:
             copy = self._copy(step, args)
-            args, kwargs = _with_arguments(step, self._config.get(step.name, {}), args, kwargs)
+            args, kwargs = with_arguments(step, self._config.get(step.name, {}), args, kwargs)
             outputs = copy(*args, **kwargs)
             inside = () if step.inner is None else step.inner.all_steps()
             for name in {step.name, *(inner.name for inner in inside)} & self._pending.keys():
@@ -101,8 +101,8 @@ def _renamed(operation, name):
     return {} if operation.name == name else {"name": name}
 
 
-def _with_arguments(step, changes, args, kwargs):
-    """A raw operation's settings may be arguments of its call."""
+def with_arguments(step, changes, args, kwargs):
+    """Arguments of a call of a changed operation: a raw operation's settings may be among them."""
     if isinstance(step.operation, keras.layers.Layer) or not changes:
         return args, kwargs
     names = list(inspect.signature(step.operation.call).parameters)

@@ -36,6 +36,7 @@ FLOORS = {
     ),
     "layers.compactor": (1, ("graph.channels", "graph.flow")),
     "layers.gated": (1, ("graph.flow", "graph.rules_sequences", "layers.compactor")),
+    "checks": (0, ()),
     "optimizers.penalty": (1, ()),
     "scores": (
         1,
@@ -47,6 +48,16 @@ FLOORS = {
     "costs.params": (2, ("costs.terms", "surgery.narrow", "surgery.remove")),
     "costs.activations": (2, ("costs.terms",)),
     "costs.latency": (2, ()),
+    "costs.file_size": (2, ("costs.latency", "costs.params")),
+    "costs.latency_model": (
+        2,
+        (
+            "costs.latency",
+            "surgery.narrow",
+            "surgery.rebuild",
+            "surgery.remove",
+        ),
+    ),
     "surgery.rebuild": (2, ()),
     "surgery.narrow": (2, ()),
     "surgery.narrow_sequences": (2, ("surgery.narrow",)),
@@ -73,6 +84,7 @@ FLOORS = {
     "methods.magnitude": (4, ("methods.compaction", "methods.method")),
     "callbacks": (5, ()),
     "workflow": (5, ("callbacks",)),
+    "search": (5, ("workflow",)),
     "export": (5, ()),
     "explain": (5, ("picture", "remedies")),
     "picture": (5, ("layout",)),

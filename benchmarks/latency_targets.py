@@ -1,0 +1,153 @@
+"""Targets of latency against the measured model, and what rounding of widths gains.
+
+    python benchmarks/latency_targets.py
+
+Each net is wrapped with a target of latency, trained for five epochs on random images (which channels
+go matters here, not the accuracy), finalized, and timed with LiteRT in turn with the dense net. The
+second table removes half of the MACs with and without rounding. Writes
+`benchmarks/results/latency_targets.json` and `.md`.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
+
+import keras
+import nets
+import numpy as np
+from absl import app, flags, logging
+from common import machine
+
+import resrep_keras
+from resrep_keras.costs.latency import tflite_latency, to_tflite
+from resrep_keras.surgery.forward import example_inputs
+
+FLAGS = flags.FLAGS
+SHAPES = {"resnet20": (28, 28, 1), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
+flags.DEFINE_list("models", list(SHAPES), "Which nets.")
+flags.DEFINE_list("reductions", ["0.4", "0.6"], "Shares of the latency to remove.")
+flags.DEFINE_list("multiples", ["1", "8", "16", "auto"], "What channel_multiple to compare.")
+flags.DEFINE_integer("threads", 1, "Threads of LiteRT.")
+flags.DEFINE_integer("images", 256, "Random images to train on.")
+flags.DEFINE_integer("repeats", 300, "Timed calls of each model.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and images.")
+flags.DEFINE_bool("write", True, "Whether to write the result files.")
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def prune(name, method):
+    """A dense net, and what is left of it after five epochs on random images."""
+    keras.utils.set_random_seed(FLAGS.seed)
+    dense = nets.NETS[name](SHAPES[name], 10)
+    model = resrep_keras.wrap(dense, method)
+    generator = np.random.default_rng(FLAGS.seed)
+    x = generator.normal(size=(FLAGS.images, *SHAPES[name])).astype("float32")
+    y = generator.integers(0, 10, FLAGS.images)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0)
+    return dense, resrep_keras.finalize(model, strict=True), model.baseline
+
+
+def seconds(*models):
+    """Median seconds of one call of each, timed in turn."""
+    inputs = keras.tree.flatten(example_inputs(models[0], batch_size=1))
+    return tflite_latency([to_tflite(m) for m in models], inputs, FLAGS.threads, FLAGS.repeats)
+
+
+def target_rows(name):
+    for reduction in map(float, FLAGS.reductions):
+        # Beyond a half, the streams of residual nets have to become narrower, too.
+        method = resrep_keras.ResRep(
+            {"latency": reduction}, coupled=reduction > 0.5, threads=FLAGS.threads
+        )
+        dense, slim, baseline = prune(name, method)
+        before, after = seconds(dense, slim)
+        row = {
+            "model": name,
+            "asked_left": round(1 - reduction, 4),
+            "measured_left": round(after / before, 4),
+            "over_asked": round(after / before / (1 - reduction), 4),
+            "macs_left": round(slim.certificate.macs_left, 4),
+            "dense_ms": round(1000 * before, 4),
+            "fit_error": round(baseline["facts"]["latency"]["error"], 4),
+        }
+        print(row, flush=True)
+        yield row
+
+
+def rounding_rows(name):
+    slims = {}
+    for setting in FLAGS.multiples:
+        multiple = setting if setting == "auto" else int(setting)
+        method = resrep_keras.ResRep(0.5, channel_multiple=multiple, threads=FLAGS.threads)
+        try:
+            dense, slims[setting], _ = prune(name, method)
+        except ValueError as error:
+            if "cannot be reached" not in str(error):
+                raise
+    times = seconds(dense, *slims.values())
+    for (setting, slim), after in zip(slims.items(), times[1:]):
+        row = {
+            "model": name,
+            "channel_multiple": setting,
+            "macs_left": round(slim.certificate.macs_left, 4),
+            "latency_left": round(after / times[0], 4),
+            "over_unrounded": round(after / times[1], 4),
+        }
+        print(row, flush=True)
+        yield row
+
+
+def as_markdown(result):
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}; {result['threads']} thread(s), "
+        f"medians of {result['repeats']} calls in turn, batch 1, one seed.",
+        "",
+        "| net | latency asked, share of dense | measured | measured / asked | MACs left | error of "
+        "the fit |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['model']} | {r['asked_left']} | {r['measured_left']} | {r['over_asked']} | "
+        f"{r['macs_left']} | {r['fit_error']} |"
+        for r in result["targets"]
+    ]
+    lines += [
+        "",
+        "Half of the MACs removed, with and without rounding of widths:",
+        "",
+        "| net | `channel_multiple` | MACs left | latency left | latency / unrounded |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['model']} | {r['channel_multiple']} | {r['macs_left']} | {r['latency_left']} | "
+        f"{r['over_unrounded']} |"
+        for r in result["rounding"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)
+    result = {
+        "command": "python benchmarks/latency_targets.py",
+        "machine": machine(),
+        "threads": FLAGS.threads,
+        "repeats": FLAGS.repeats,
+        "targets": [row for name in FLAGS.models for row in target_rows(name)],
+        "rounding": [row for name in FLAGS.models for row in rounding_rows(name)],
+    }
+    print(as_markdown(result))
+    if FLAGS.write:
+        (RESULTS / "latency_targets.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / "latency_targets.md").write_text(as_markdown(result))
+
+
+if __name__ == "__main__":
+    app.run(main)
