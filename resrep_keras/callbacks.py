@@ -101,7 +101,7 @@ class PruningCallback(keras.callbacks.Callback):
         if every is None or (epoch + 1) % every or self._plan is None:
             return
         selecting = self._step < max(self._plan.steps, default=0)
-        if cut_dead(self.model, self._compaction, self.method.threshold, selecting):
+        if cut_dead(self.model, self._compaction, self.method, selecting):
             self._read_model()
 
     def _optimizer(self):

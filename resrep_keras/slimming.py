@@ -19,22 +19,25 @@ TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
 WORTH = 0.05
 
 
-def cut_dead(model, compaction, threshold, selecting):
+def cut_dead(model, compaction, method, selecting):
     """Cut the dead channels where it pays; returns whether it was done.
 
     Args:
         model: A compiled wrapped model.
         compaction: Its `Compaction`.
-        threshold: See `Compaction.dead`.
+        method: The method.
         selecting: Whether selections are still to come.
     """
     if not compaction.compactors:
         return False
-    dead = compaction.dead(threshold)
+    dead = compaction.dead(method.threshold)
     forgetting = ~compaction.kept() & ~dead & (compaction.norms() > 0)
     last = not selecting and not forgetting.any()
     cost = MacCost(compaction.graph)
-    if not last and cost(~dead) > (1 - WORTH) * cost():
+    # On its way to a width that suits the device a layer has some that do not, which no later
+    # selection may start from.
+    early = method.channel_multiple == 1 and cost(~dead) <= (1 - WORTH) * cost()
+    if not (last or early):
         return False
     difference, done = cut(model, compaction, dead, last, model.sample_inputs())
     if not done:

@@ -123,6 +123,8 @@ class ResRep(Method):
         check_number("threshold", threshold, at_least=0)
         if total_steps is not None:
             check_number("total_steps", total_steps, at_least=1, whole=True)
+        if slim_every is not None:
+            check_number("slim_every", slim_every, at_least=1, whole=True)
         if schedule is not None and not hasattr(schedule, "plan"):
             raise TypeError(
                 f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
@@ -133,11 +135,6 @@ class ResRep(Method):
         self.normalization = normalization
         self.compactor = compactor
         self.threshold = threshold
-        whole = isinstance(slim_every, int) and not isinstance(slim_every, bool)
-        if slim_every is not None and (not whole or slim_every < 1):
-            raise ValueError(
-                f"Expected slim_every to be an int of 1 or more epochs, or None; got {slim_every!r}."
-            )
         self.total_steps = total_steps
         self.slim_every = slim_every
         self.optimizer("sgd")  # raises here for settings that the optimizer refuses
