@@ -48,7 +48,7 @@ flags.DEFINE_string("data", "/usr/share/datasets/fashion-mnist", "Folder of idx 
 flags.DEFINE_integer("images", 10_000, "Training images of the accuracies.")
 flags.DEFINE_integer("accuracy_epochs", 12, "Epochs of the accuracies.")
 flags.DEFINE_integer("seeds", 3, "Seeds of the accuracies.")
-flags.DEFINE_bool("jit", False, "Compile steps with XLA; its depthwise gradients crawl on CPUs.")
+flags.DEFINE_bool("coupled", False, "Whether the runs prune residual streams, too.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -56,9 +56,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 def compiled(model):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(
-        keras.optimizers.SGD(0.02, momentum=0.9), loss, metrics=["accuracy"], jit_compile=FLAGS.jit
-    )
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss, metrics=["accuracy"])
     return model
 
 
@@ -97,7 +95,7 @@ def run_ratio(name):
     x, y = batches(name, FLAGS.steps * FLAGS.batch)
     keras.utils.set_random_seed(0)
     dense = NETS[name](SHAPES[name], 10)
-    method = resrep_keras.ResRep(FLAGS.target, slim_every=1)
+    method = resrep_keras.ResRep(FLAGS.target, coupled=FLAGS.coupled, slim_every=1)
     models = [compiled(model) for model in (dense, resrep_keras.wrap(dense, method))]
     seconds, accuracy = [[], []], [None, None]
     for epoch in range(FLAGS.epochs):  # an epoch of each in turn, which see the same machine
@@ -213,6 +211,7 @@ def main(_):
         "machine": machine(),
         "batch": FLAGS.batch,
         "target": FLAGS.target,
+        "coupled": FLAGS.coupled,
         "images": FLAGS.images,
         "accuracy_epochs": FLAGS.accuracy_epochs,
         "step": [],

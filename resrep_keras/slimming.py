@@ -16,7 +16,7 @@ from resrep_keras.surgery.slots import carry
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
 # A cut has the training step compiled anew; it waits until it saves this share of the cost.
-WORTH = 0.05
+WORTH = 0.1
 
 
 def cut_dead(model, compaction, method, selecting):
