@@ -7,6 +7,7 @@ import keras
 from resrep_keras.callback_checks import refuse_averages, warn_of_unpruned_choices
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.slimming import cut_dead, slims
 
 
 def find_penalty_optimizer(optimizer):
@@ -48,17 +49,15 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         refuse_averages(self.others)
+        if slims(self.method) and not getattr(self.model, "in_fit", False):
+            raise ValueError(
+                "slim_every swaps the variables of the model, which only the fit() of a model made by "
+                "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
+            )
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-        self._compaction = Compaction(
-            self.model,
-            getattr(self.method, "input_shape", None),
-            getattr(self.method, "exact", True),
-        )
-        if self._compaction.baseline is None:  # made by hand
-            self._compaction.baseline = self.method.baseline(self.model, self._compaction)
-        self._limits = self.method.limits(self._compaction)
+        self._read_model()
         self._plan = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -82,6 +81,7 @@ class PruningCallback(keras.callbacks.Callback):
         if optimizer is not None and optimizer is not self.model.optimizer:
             # A loss scale has left out the steps that overflowed: they count for the plan.
             optimizer.steps.assign(self._step)
+        self._slim(epoch)
         if logs is not None:
             logs["macs_left"] = self.macs_left()
             kept = self._compaction.kept()
@@ -99,6 +99,25 @@ class PruningCallback(keras.callbacks.Callback):
         return not waiting.any() and all(limit.met(~dead) for limit in self._limits)
 
     # ------------------------------------------------------------------------------------------
+
+    def _read_model(self):
+        self._compaction = Compaction(
+            self.model,
+            getattr(self.method, "input_shape", None),
+            getattr(self.method, "exact", True),
+        )
+        if self._compaction.baseline is None:  # made by hand
+            self._compaction.baseline = self.method.baseline(self.model, self._compaction)
+        self._limits = self.method.limits(self._compaction)
+
+    def _slim(self, epoch):
+        """Remove the dead channels from the model, where the method has it done and it pays."""
+        every = getattr(self.method, "slim_every", None)
+        if every is None or (epoch + 1) % every or self._plan is None:
+            return
+        selecting = self._step < max(self._plan.steps, default=0)
+        if cut_dead(self.model, self._compaction, self.method, selecting):
+            self._read_model()
 
     def _optimizer(self):
         return find_penalty_optimizer(self.model.optimizer)
@@ -144,14 +163,15 @@ class PruningCallback(keras.callbacks.Callback):
             else:
                 optimizer.plan.assign([first, last])
         self._plan = self.method.plan(first, last, steps or 1)
-        self.method.check(self._compaction, self._plan, last, optimizer)
+        if self._compaction.compactors:
+            self.method.check(self._compaction, self._plan, last, optimizer)
         wait = self._plan.end(last) - self._step
         pruned_from = epochs - 1 if not steps else epoch - 1 + -(-wait // steps)
         if epoch < pruned_from and not self.target_met():
             warn_of_unpruned_choices(self.others, pruned_from)
 
     def _select_at(self, step):
-        if self._plan is not None and step in self._plan.steps:
+        if self._plan is not None and step in self._plan.steps and self._compaction.compactors:
             self._sync()
             plan, late = self._plan, self._step - step
             if late and plan.forget_steps is not None:  # what is late must be forgotten sooner

@@ -95,12 +95,12 @@ class Compactor(keras.layers.Layer):
         axis = self.axis % rank
         if self.diagonal:
             outputs = inputs * ops.reshape(kernel, (-1,) + (1,) * (rank - 1 - axis))
-        elif rank == 2:
-            outputs = ops.matmul(inputs, kernel)
         else:
-            # Not every device convolves with the channels first.
-            outputs = ops.conv(ops.moveaxis(inputs, axis, -1), kernel, data_format="channels_last")
-            outputs = ops.moveaxis(outputs, -1, axis)
+            # One matrix product: its gradients are faster than those of a 1x1 convolution.
+            last = ops.moveaxis(inputs, axis, -1)
+            rows = ops.reshape(last, (-1, kernel.shape[-1]))
+            rows = ops.matmul(rows, ops.reshape(kernel, kernel.shape[-2:]))
+            outputs = ops.moveaxis(ops.reshape(rows, ops.shape(last)), -1, axis)
         return self.activation(outputs)
 
     def compute_output_shape(self, input_shape):

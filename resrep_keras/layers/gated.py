@@ -57,9 +57,12 @@ class Gated(keras.layers.Layer):
             gate.build((None, channels))
             self.gates[name] = gate
 
-    def call(self, *args, **kwargs):
-        if not self.layer.built:
+    def __call__(self, *args, **kwargs):
+        if not self.layer.built:  # only the layer knows how to build itself
             self.layer(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def call(self, *args, **kwargs):
         rule = rule_of(gate_factors, self.layer)
         factors = rule(
             self.layer, {name: gate.masked_kernel() for name, gate in self.gates.items()}

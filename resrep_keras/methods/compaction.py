@@ -21,6 +21,7 @@ class Compaction:
     Attributes:
         graph: The model's `ChannelGraph`.
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
+            There are none after the last cut of `slim_every`.
         groups: The groups that have a compactor wherever zeros are needed.
         baseline: What `wrap` noted of the dense model; see `Method.baseline`.
 
@@ -43,7 +44,7 @@ class Compaction:
                 if id(layer) not in known:
                     known.add(id(layer))
                     self.compactors.append((layer, self.graph.channel_of[labels]))
-        if not self.compactors:
+        if not self.compactors and not self.slimmed:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "
                 "resrep_keras.wrap(model)."
@@ -53,6 +54,20 @@ class Compaction:
             for group in self.graph.groups
             if group.prunable and followed.issuperset(s.name for s in group.sites)
         ]
+
+    @property
+    def slimmed(self):
+        """What `slim_every` has removed so far, see `resrep_keras.slimming`; empty for nothing."""
+        return (self.baseline or {}).get("slimmed", {})
+
+    @property
+    def removed(self):
+        """Number of the channels that `slim_every` has removed so far."""
+        return self.slimmed.get("channels", 0)
+
+    def dense_width(self, producer):
+        """Number of channels of a producer in the dense model."""
+        return self.slimmed.get("widths", {}).get(producer.name, len(producer.channels))
 
     def cost(self):
         """`MacCost` of the slim model, in which compactors are folded away."""

@@ -205,7 +205,7 @@ class Method:
         producers = [producer for group in compaction.groups for producer in group.producers]
         minimum = {
             p.name: minimum_of(
-                len(p.channels),
+                compaction.dense_width(p),
                 for_layer(self.min_channels, p.name, 1),
                 for_layer(self.min_share, p.name, 0.0),
             )

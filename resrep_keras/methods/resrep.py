@@ -66,6 +66,12 @@ class ResRep(Method):
         input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
         exact: Whether channels stay whose removal changes outputs, because something is computed
             over all channels together (layer normalisation). Defaults to `True`.
+        slim_every: Epochs between removals of dead channels while `fit` runs, so that training gets
+            faster as it prunes; after the last selection compactors go, too. The model stays the
+            same object, narrower; its outputs, optimizer state, schedules and callbacks go on. Each removal
+            compiles the training step anew, so that small ones wait. Not for distributed training, nor with callbacks that keep weights of
+            wider models (`BackupAndRestore`, `restore_best_weights`). Defaults to `None`: channels
+            stay until `finalize`.
 
     Example:
 
@@ -94,6 +100,7 @@ class ResRep(Method):
         total_steps=None,
         input_shape=None,
         exact=True,
+        slim_every=None,
     ):
         super().__init__(
             target_reduction,
@@ -116,6 +123,8 @@ class ResRep(Method):
         check_number("threshold", threshold, at_least=0)
         if total_steps is not None:
             check_number("total_steps", total_steps, at_least=1, whole=True)
+        if slim_every is not None:
+            check_number("slim_every", slim_every, at_least=1, whole=True)
         if schedule is not None and not hasattr(schedule, "plan"):
             raise TypeError(
                 f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
@@ -127,6 +136,7 @@ class ResRep(Method):
         self.compactor = compactor
         self.threshold = threshold
         self.total_steps = total_steps
+        self.slim_every = slim_every
         self.optimizer("sgd")  # raises here for settings that the optimizer refuses
 
     @classmethod
@@ -188,7 +198,7 @@ class ResRep(Method):
                 )
             return
         kept = self.choose(compaction, self.scores(compaction))
-        needed = -(-int((~kept).sum()) // plan.channels_per_selection)
+        needed = -(-(int((~kept).sum()) + compaction.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
         fall = pull * _summed_rate(optimizer.rate_optimizer, begin, last) / every
@@ -203,8 +213,9 @@ class ResRep(Method):
     def update(self, compaction, optimizer, plan, step):
         scores = self.scores(compaction)
         enough = self.choose(compaction, scores)
-        allowance = plan.allowance(step, int((~enough).sum()))
-        kept = self.choose(compaction, scores, allowance)
+        removed = compaction.removed
+        allowance = plan.allowance(step, int((~enough).sum()) + removed) - removed
+        kept = self.choose(compaction, scores, max(0, allowance))
         compaction.set_masks(kept)
         if plan.forget_steps is not None:
             # Columns shrink once an update, and a plan counts steps.

@@ -183,6 +183,10 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
             for variables in (self._managed(), self.variables)
         )
 
+    def split(self, variables):
+        """The kernels of compactors among `variables`, and the others."""
+        return _split(variables, variables)
+
     def forget(self, kernel, shrink):
         """Set how much norm each column of a compactor kernel loses in every coming update.
 

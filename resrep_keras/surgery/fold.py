@@ -120,7 +120,7 @@ def fold(model, dead):
             matrix = scale[:, None] * matrix
             drop.add(source.name)
             source = maker[source.input_ids[0]]
-        everything = tuple(_all_channels(source, flow) for flow in source.inputs)
+        everything = tuple(all_channels(source, flow) for flow in source.inputs)
         part = Part(everything, matrix, shift=shift, call=source)
         change[source.name] = functools.partial(
             _folded, source.operation, part, compactor.activation
@@ -160,7 +160,7 @@ def _gated_weights(gated, dead):
     ]
 
 
-def _all_channels(call, flow):
+def all_channels(call, flow):
     axis = -1 if call.axis_in is None else call.axis_in
     size = flow.shape[axis] if axis < len(flow.shape) else None
     return np.ones(1 if size is None else size, bool)

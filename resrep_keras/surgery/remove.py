@@ -82,19 +82,34 @@ def _dead(channels, kept):
 
 def narrow_dead(model, keep, exact=True):
     """Remove channels that are zero at their sites already; see `remove_channels`."""
+    return narrow_parts(model, parts_of(model, keep, exact))
+
+
+def parts_of(model, keep, exact=True):
+    """``{layer name: Part}`` of the layers that lose channels which are zero at their sites."""
     graph = trace(model, exact=exact)
     kept = graph.keep_array(keep)
     constants = _read_constants(model, graph, kept)
-    change = {}
+    parts = {}
     for call in graph.calls:
-        if call.name in change or not _holds_channels(call.operation):
+        if call.name in parts or not _holds_channels(call.operation):
             continue
         part = part_of(graph, call, kept, constants.get(call.name))
         everything = [*part.keep_in, part.keep_out, *part.inside.values()]
         if not all(keep.all() for keep in everything):
-            rule = rule_of(narrow, call.operation)
-            change[call.name] = functools.partial(rule, call.operation, part)
-    return rebuild(model, change)
+            parts[call.name] = part
+    return parts
+
+
+def narrow_parts(model, parts):
+    """Rebuild a model with what `parts_of` leaves of its layers."""
+    return rebuild(
+        model,
+        {
+            name: functools.partial(rule_of(narrow, part.call.operation), part.call.operation, part)
+            for name, part in parts.items()
+        },
+    )
 
 
 def channel_vectors(call):

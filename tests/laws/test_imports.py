@@ -38,6 +38,7 @@ FLOORS = {
     "layers.gated": (1, ("graph.flow", "graph.rules_sequences", "layers.compactor")),
     "checks": (0, ()),
     "optimizers.penalty": (1, ()),
+    "optimizers.transfer": (1, ("optimizers.penalty",)),
     "scores": (
         1,
         ("graph.flow", "graph.rules_sequences", "graph.rules_weights", "layers.gated"),
@@ -64,6 +65,11 @@ FLOORS = {
     "surgery.narrow_shapes": (2, ("surgery.narrow",)),
     "surgery.fold": (2, ("surgery.rebuild", "surgery.narrow")),
     "surgery.forward": (2, ()),
+    "surgery.cut": (
+        2,
+        ("surgery.fold", "surgery.forward", "surgery.narrow", "surgery.rebuild"),
+    ),
+    "surgery.slots": (2, ("surgery.narrow",)),
     "surgery.remove": (
         2,
         (
@@ -83,11 +89,14 @@ FLOORS = {
     "methods.resrep": (4, ("methods.method",)),
     "methods.magnitude": (4, ("methods.compaction", "methods.method")),
     "callback_checks": (5, ()),
-    "callbacks": (5, ("callback_checks",)),
+    "slimming": (5, ()),
+    "callbacks": (5, ("callback_checks", "slimming")),
     "checkpoints": (5, ("callback_checks", "callbacks")),
     "training": (5, ()),
-    "workflow": (5, ("callbacks", "checkpoints", "training")),
-    "search": (5, ("workflow",)),
+    "wrapped": (5, ("callbacks", "checkpoints", "slimming", "training")),
+    "workflow": (5, ("training", "wrapped")),
+    "finalizing": (5, ()),
+    "search": (5, ("finalizing", "workflow")),
     "export": (5, ()),
     "explain": (5, ("picture", "remedies")),
     "picture": (5, ("layout",)),

@@ -1,0 +1,240 @@
+"""What pruning costs in training: per step, and over a whole run that slims while it trains.
+
+    python benchmarks/training_time.py
+
+1. A step of the wrapped model over one of the dense model, before any selection, measured in turn.
+2. A whole run with `slim_every=1` over plain training of the dense model for the same epochs, the
+   time to compile steps anew included; an epoch of each in turn.
+3. Final accuracy with and without slimming, on a subset of Fashion-MNIST, over some seeds.
+
+Results go to benchmarks/results/training_time.json and .md.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from absl import app, flags
+from common import machine
+
+import resrep_keras
+from resrep_keras.costs.latency import median_seconds
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from examples.datasets import load_idx
+from examples.nets import NETS
+
+# Input shapes of the nets.
+SHAPES = {"resnet20": (32, 32, 3), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
+STEP_LIMIT, RUN_LIMIT = 1.15, 0.85
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("nets", list(SHAPES), "Nets to time.")
+flags.DEFINE_list("parts", ["step", "run", "accuracy"], "What to measure.")
+flags.DEFINE_integer("batch", 64, "Batch size.")
+flags.DEFINE_integer("repeats", 15, "Timed rounds of steps of each model.")
+flags.DEFINE_integer("epochs", 12, "Epochs of the whole runs.")
+flags.DEFINE_integer("steps", 100, "Steps of an epoch of the whole runs.")
+flags.DEFINE_float("target", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_string("data", "/usr/share/datasets/fashion-mnist", "Folder of idx files.")
+flags.DEFINE_integer("images", 10_000, "Training images of the accuracies.")
+flags.DEFINE_integer("accuracy_epochs", 12, "Epochs of the accuracies.")
+flags.DEFINE_integer("seeds", 3, "Seeds of the accuracies.")
+flags.DEFINE_bool("coupled", False, "Whether the runs prune residual streams, too.")
+flags.DEFINE_bool("write", True, "Whether to write the result files.")
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def compiled(model):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss, metrics=["accuracy"])
+    return model
+
+
+def batches(name, number):
+    """Pictures of noise, each class with a mean of its own."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 10, number)
+    means = generator.normal(size=(10, *SHAPES[name])).astype("float32")
+    noise = generator.normal(size=(number, *SHAPES[name])).astype("float32")
+    return means[y] + noise, y
+
+
+def step_ratio(name):
+    """Median seconds of a training step, dense and wrapped in turn."""
+    keras.utils.set_random_seed(0)
+    dense = NETS[name](SHAPES[name], 10)
+    models = [compiled(model) for model in (dense, resrep_keras.wrap(dense))]
+    x, y = batches(name, FLAGS.batch)
+    calls = [lambda m=m: m.train_on_batch(x, y) for m in models]
+    seconds = median_seconds(calls, repeats=FLAGS.repeats, warmup=3)
+    return {
+        "net": name,
+        "dense_seconds": round(seconds[0], 5),
+        "wrapped_seconds": round(seconds[1], 5),
+        "ratio": round(seconds[1] / seconds[0], 3),
+    }
+
+
+class StopAfterEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def run_ratio(name):
+    """Seconds of whole runs, plain and slimming, one epoch of each in turn."""
+    x, y = batches(name, FLAGS.steps * FLAGS.batch)
+    keras.utils.set_random_seed(0)
+    dense = NETS[name](SHAPES[name], 10)
+    method = resrep_keras.ResRep(FLAGS.target, coupled=FLAGS.coupled, slim_every=1)
+    models = [compiled(model) for model in (dense, resrep_keras.wrap(dense, method))]
+    seconds, accuracy = [[], []], [None, None]
+    for epoch in range(FLAGS.epochs):  # an epoch of each in turn, which see the same machine
+        for number, model in enumerate(models):
+            begin = time.perf_counter()
+            history = model.fit(
+                x,
+                y,
+                FLAGS.batch,
+                FLAGS.epochs,
+                verbose=0,
+                callbacks=[StopAfterEpoch()],
+                initial_epoch=epoch,
+            )
+            seconds[number].append(time.perf_counter() - begin)
+            accuracy[number] = round(history.history["accuracy"][-1], 4)
+    dense_seconds, slimming_seconds = map(sum, seconds)
+    slim = resrep_keras.finalize(models[1], strict=True)
+    return {
+        "net": name,
+        "epochs": FLAGS.epochs,
+        "steps": FLAGS.steps,
+        "dense_seconds": round(dense_seconds, 2),
+        "slimming_seconds": round(slimming_seconds, 2),
+        "ratio": round(slimming_seconds / dense_seconds, 3),
+        "macs_left": round(slim.certificate.macs_left, 4),
+        "cuts": len(models[1].baseline["slimmed"]["differences"]),
+        "largest_difference": max(models[1].baseline["slimmed"]["differences"]),
+        "epoch_ratios": [round(b / a, 3) for a, b in zip(*seconds)],
+        "accuracy": accuracy,
+    }
+
+
+def accuracies():
+    """Test accuracy of a small net, with and without slimming."""
+    (x, y), (x_test, y_test) = load_idx(FLAGS.data)
+    x, y = x[: FLAGS.images], y[: FLAGS.images]
+    rows = []
+    for seed in range(FLAGS.seeds):
+        row = {"seed": seed}
+        for name, every in (("without", None), ("with", 1)):
+            keras.utils.set_random_seed(seed)
+            dense = NETS["small_resnet"](x.shape[1:], 10)
+            method = resrep_keras.ResRep(FLAGS.target, slim_every=every)
+            model = resrep_keras.wrap(dense, method)
+            steps = FLAGS.accuracy_epochs * -(-len(x) // FLAGS.batch)
+            rate = keras.optimizers.schedules.CosineDecay(0.05, steps)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(rate, momentum=0.9), loss)
+            model.fit(x, y, FLAGS.batch, FLAGS.accuracy_epochs, verbose=0)
+            slim = resrep_keras.finalize(model, strict=True)
+            labels = slim.predict(x_test, batch_size=512, verbose=0).argmax(axis=-1)
+            row[name] = round(100 * float((labels == y_test).mean()), 2)
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def as_markdown(result):
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}; batch {result['batch']}, "
+        f"target_reduction {result['target']}.",
+        "",
+        f"A training step, wrapped over dense, before any selection (limit {STEP_LIMIT}):",
+        "",
+        "| net | dense (s) | wrapped (s) | ratio |",
+        "|---|---|---|---|",
+    ]
+    for row in result["step"]:
+        lines.append(
+            f"| {row['net']} | {row['dense_seconds']} | {row['wrapped_seconds']} | {row['ratio']} |"
+        )
+    lines += [
+        "",
+        f"A whole run with `slim_every=1` over plain dense training (limit {RUN_LIMIT}), with the "
+        "time to compile anew:",
+        "",
+        "| net | epochs x steps | dense (s) | slimming (s) | ratio | MACs left | cuts | largest "
+        "difference at a cut |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["run"]:
+        lines.append(
+            f"| {row['net']} | {row['epochs']} x {row['steps']} | {row['dense_seconds']} | "
+            f"{row['slimming_seconds']} | {row['ratio']} | {row['macs_left']} | {row['cuts']} | "
+            f"{row['largest_difference']:.1e} |"
+        )
+    if result["accuracy"]:
+        with_, without = ([row[name] for row in result["accuracy"]] for name in ("with", "without"))
+        lines += [
+            "",
+            f"Test accuracy of small_resnet on {result['images']:,} images of Fashion-MNIST, "
+            f"{result['accuracy_epochs']} epochs, {len(with_)} seeds: {_spread(with_)} with slimming, "
+            f"{_spread(without)} without.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values):
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.2f} % (standard deviation {deviation:.2f})"
+
+
+def _write(path, text):
+    beside = path.with_suffix(path.suffix + ".part")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def main(_):
+    result = {
+        "command": "python benchmarks/training_time.py",
+        "machine": machine(),
+        "batch": FLAGS.batch,
+        "target": FLAGS.target,
+        "coupled": FLAGS.coupled,
+        "images": FLAGS.images,
+        "accuracy_epochs": FLAGS.accuracy_epochs,
+        "step": [],
+        "run": [],
+        "accuracy": [],
+    }
+    for part, measure in (("step", step_ratio), ("run", run_ratio)):
+        for name in FLAGS.nets if part in FLAGS.parts else ():
+            result[part].append(measure(name))
+            print(result[part][-1], flush=True)
+    if "accuracy" in FLAGS.parts:
+        result["accuracy"] = accuracies()
+    text = as_markdown(result)
+    print(text)
+    if FLAGS.write:
+        RESULTS.mkdir(exist_ok=True)
+        _write(RESULTS / "training_time.json", json.dumps(result, indent=1) + "\n")
+        _write(RESULTS / "training_time.md", text)
+    slow = [row["net"] for row in result["step"] if row["ratio"] > STEP_LIMIT]
+    long = [row["net"] for row in result["run"] if row["ratio"] > RUN_LIMIT]
+    if slow or long:
+        raise SystemExit(f"Over the limit of a step: {slow}; of a whole run: {long}.")
+
+
+if __name__ == "__main__":
+    app.run(main)

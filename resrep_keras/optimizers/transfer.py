@@ -1,0 +1,70 @@
+"""Let an optimizer go on with the variables of a model that has fewer channels."""
+
+import keras
+import numpy as np
+
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
+
+# First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
+FIRST_SIZE = 1009
+
+
+def successor(optimizer, variables):
+    """A fresh optimizer of the same settings, built for `variables`."""
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    fresh.build(list(variables))
+    return fresh
+
+
+def read_slots(optimizer, variables):
+    """What an optimizer holds for each variable.
+
+    Args:
+        optimizer: A built optimizer, also one that wraps others.
+        variables: All variables that it was built for, in their order.
+
+    Returns:
+        ``{id of a variable: list of optimizer variables of the variable's shape}``. A variable whose
+        state is of another shape, such as Adafactor's factors, has none.
+    """
+    if isinstance(optimizer, PenaltyOptimizer):
+        compactors, others = optimizer.split(variables)
+        own = {id(v): list(optimizer.compactor_optimizer.slots(v)) for v in compactors}
+        return {**own, **read_slots(optimizer.inner_optimizer, others)}
+    if hasattr(optimizer, "inner_optimizer"):
+        return read_slots(optimizer.inner_optimizer, variables)
+    probe = type(optimizer).from_config(optimizer.get_config())
+    stand_ins = [
+        keras.Variable(np.zeros((FIRST_SIZE + i, *[1] * (len(v.shape) - 1))), name=v.name)
+        for i, v in enumerate(variables)
+    ]
+    probe.build(stand_ins)
+    state = optimizer.variables
+    if len(probe.variables) != len(state):
+        return {}
+    positions = {tuple(s.shape): id(v) for s, v in zip(stand_ins, variables)}
+    shapes = {id(v): tuple(v.shape) for v in variables}
+    slots = {id(v): [] for v in variables}
+    for likeness, variable in zip(probe.variables, state):
+        owner = positions.get(tuple(likeness.shape))
+        if owner is not None and tuple(variable.shape) == shapes[owner]:
+            slots[owner].append(variable)
+    return slots
+
+
+def copy_rest(old, new, taken):
+    """Copy what belongs to no variable: counters, rates, scales, and state of unchanged shapes.
+
+    Args:
+        old: The optimizer before.
+        new: Its `successor`.
+        taken: Ids of the variables of both that are slots.
+    """
+    known = {}
+    for variable in old.variables:
+        if id(variable) not in taken:
+            known.setdefault((variable.path, tuple(variable.shape)), []).append(variable)
+    for variable in new.variables:
+        values = known.get((variable.path, tuple(variable.shape)))
+        if id(variable) not in taken and values:
+            variable.assign(values.pop(0))

@@ -1,0 +1,203 @@
+"""Cut: a wrapped model loses its dead channels in the middle of training, and goes on."""
+
+import itertools
+import warnings
+
+import keras
+from keras import ops
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
+from resrep_keras.surgery.cut import diagonalise, drop_compactors
+from resrep_keras.surgery.forward import example_inputs, play
+from resrep_keras.surgery.remove import narrow_parts, parts_of
+from resrep_keras.surgery.slots import carry
+
+# Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
+TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
+# A cut has the training step compiled anew; it waits until it saves this share of the cost.
+WORTH = 0.1
+
+
+def cut_dead(model, compaction, method, selecting):
+    """Cut the dead channels where it pays; returns whether it was done.
+
+    Args:
+        model: A compiled wrapped model.
+        compaction: Its `Compaction`.
+        method: The method.
+        selecting: Whether selections are still to come.
+    """
+    if not compaction.compactors:
+        return False
+    dead = compaction.dead(method.threshold)
+    forgetting = ~compaction.kept() & ~dead & (compaction.norms() > 0)
+    last = not selecting and not forgetting.any()
+    cost = MacCost(compaction.graph)
+    # On its way to a width that suits the device a layer has some that do not, which no later
+    # selection may start from.
+    early = method.channel_multiple == 1 and cost(~dead) <= (1 - WORTH) * cost()
+    if not (last or early):
+        return False
+    difference, done = cut(model, compaction, dead, last, model.sample_inputs())
+    if not done:
+        warnings.warn(
+            f"The dead channels of model '{model.name}' were not removed in training: outputs would "
+            f"differ by {difference:.2g} of the largest. Training goes on without; finalize() "
+            "removes them at the end.",
+            stacklevel=2,
+        )
+    return done
+
+
+def cut(model, compaction, dead, last, inputs=None):
+    """Remove channels and, with `last`, the compactors; `model` itself goes on, narrower.
+
+    Optimizer state goes along: each slot through the rule that narrows its layer.
+
+    Args:
+        model: A compiled wrapped model; left as it is where the outputs would change.
+        compaction: Its `Compaction`.
+        dead: The channels that go, bool `(num_channels,)`.
+        last: Whether the selections are over, so that compactors are folded into the other layers.
+        inputs: Inputs of the data at hand, see `diagonalise`.
+
+    Returns:
+        The largest relative difference of the outputs, and whether the cut was done.
+    """
+    stages = [model, diagonalise(model, compaction.dead_columns(dead), inputs)]
+    parts = parts_of(stages[1], compaction.graph.keep_by_producer(~dead), compaction.exact)
+    stages.append(narrow_parts(stages[1], parts))
+    if last:
+        stages.append(drop_compactors(stages[2]))
+    difference = output_difference(model, stages[-1], compaction.input_shape)
+    if not difference <= tolerance_of(model):
+        return difference, False
+    fresh = model.heir(stages[-1], _record(compaction, dead, difference))
+    _hand_over(model, stages, parts, fresh)
+    become(model, fresh)
+    if hasattr(model, "jax_state_sync"):  # where `fit` needs all variables before a step
+        model.build_metrics()
+    model.make_train_function(force=True)
+    return difference, True
+
+
+def _record(compaction, dead, difference):
+    """The baseline with what has been cut so far: JSON values.
+
+    `channels`: their number; `widths`: ``{producer name: channels of the dense model}``;
+    `differences`: of the outputs at each cut, as shares of the largest.
+    """
+    before = compaction.slimmed
+    widths = {p.name: len(p.channels) for g in compaction.groups for p in g.producers}
+    slimmed = {
+        "channels": compaction.removed + int(dead.sum()),
+        "widths": {**widths, **before.get("widths", {})},
+        "differences": [*before.get("differences", ()), difference],
+    }
+    return {**compaction.baseline, "slimmed": slimmed}
+
+
+def output_difference(first, second, input_shape):
+    """Largest relative difference of two models' outputs on the same random inputs."""
+    shape = None if input_shape is None else tuple(input_shape)
+    inputs = example_inputs(first, input_shape=shape)
+    pairs = zip(*(keras.tree.flatten(play(model, inputs)) for model in (first, second)))
+    return max(float(abs(a - b).max() / max(abs(a).max(), 1e-12)) for a, b in pairs)
+
+
+def tolerance_of(model):
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
+    return HALF_TOLERANCE if half else TOLERANCE
+
+
+def _hand_over(model, stages, parts, fresh):
+    """Compile `fresh` like `model`, its optimizer in the state that it is in."""
+    held = read_slots(model.optimizer, model.trainable_variables)
+    slots = {key: [ops.convert_to_numpy(s) for s in each] for key, each in held.items()}
+    for position, (old, new) in enumerate(itertools.pairwise(stages)):
+        slots = carry(old, new, slots, parts if position == 1 else None)
+    optimizer = successor(model.optimizer, fresh.trainable_variables)
+    there = read_slots(optimizer, fresh.trainable_variables)
+    for key, variables in there.items():
+        for variable, value in zip(variables, slots.get(key, ())):
+            if tuple(variable.shape) == value.shape:
+                variable.assign(value)
+    taken = {id(slot) for each in (held, there) for slots_ in each.values() for slot in slots_}
+    copy_rest(model.optimizer, optimizer, taken)
+    fresh.compile_like(model, optimizer)
+
+
+def become(model, other):
+    """Let `model` be the same as `other` from now on, so that whoever holds it goes on with it."""
+    kept = {
+        name: value
+        for name, value in vars(model).items()
+        if name not in vars(other) and not name.startswith("_")
+    }
+    object.__setattr__(model, "__dict__", vars(other))
+    for name, value in kept.items():  # what the user or a callback has put there
+        setattr(model, name, value)
+
+
+# --- around fit --------------------------------------------------------------------------------------
+
+
+def slims(method):
+    """Whether a method has channels removed while the model trains."""
+    return getattr(method, "slim_every", None) is not None
+
+
+def check_slimming(model, callbacks):
+    """Raise where `slim_every` cannot go with how `fit` is called.
+
+    Raises:
+        ValueError: Names what to leave out.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    several = getattr(strategy, "num_replicas_in_sync", 1) > 1
+    if several or keras.distribution.distribution() is not None:
+        raise ValueError(
+            "slim_every removes channels from the model of one process on one device; this one is "
+            "distributed. Set slim_every=None; finalize() removes the channels at the end."
+        )
+    for callback in callbacks:
+        kind = type(callback)
+        if kind is keras.callbacks.BackupAndRestore or getattr(
+            callback, "holds_weights_only", False
+        ):
+            raise ValueError(
+                f"{kind.__name__} keeps weights only, which fit no model of other widths, so that a "
+                "run cannot be resumed after slim_every has removed channels. Set slim_every=None, or "
+                "save the whole model with ModelCheckpoint('model.keras')."
+            )
+        if getattr(callback, "restore_best_weights", False):
+            raise ValueError(
+                f"{kind.__name__}(restore_best_weights=True) brings back weights from before "
+                "slim_every removed channels. Set restore_best_weights=False or slim_every=None."
+            )
+
+
+def sample_inputs(data, size=64):
+    """The inputs of one batch of what `fit` was given; `None` where reading would use it up."""
+    if data is None or hasattr(data, "__next__"):
+        return None
+    if isinstance(data, keras.utils.PyDataset):
+        batch = data[0]
+    elif any(not hasattr(part, "shape") for part in keras.tree.flatten(data)):
+        batch = next(iter(data), None)
+    else:
+        return keras.tree.map_structure(lambda array: ops.convert_to_tensor(array[:size]), data)
+    return None if batch is None else keras.utils.unpack_x_y_sample_weight(batch)[0]
+
+
+def spec_of(value):
+    """Shape and dtype of a tensor, `None` for `None`."""
+    if value is None:
+        return None
+    return keras.KerasTensor(tuple(value.shape), dtype=keras.backend.standardize_dtype(value.dtype))
+
+
+def zeros_like_spec(spec):
+    """An array for `spec_of`, unknown sizes 1."""
+    return None if spec is None else ops.zeros([n or 1 for n in spec.shape], dtype=spec.dtype)
