@@ -6,6 +6,7 @@
 Started again with the same output directory, it goes on where it was stopped.
 """
 
+import itertools
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import datasets
 import keras
 import nets
+import numpy as np
 from absl import app, flags
 
 import resrep_keras
@@ -39,20 +41,31 @@ def make_optimizer(total_steps):
     return keras.optimizers.get(FLAGS.optimizer)
 
 
+def batches(x, y, first_epoch):
+    """Shuffled batches for ever; the order depends on nothing but the epoch."""
+    for epoch in itertools.count(first_epoch):
+        order = np.random.default_rng([FLAGS.seed, epoch]).permutation(len(x))
+        for start in range(0, len(x), FLAGS.batch_size):
+            part = order[start : start + FLAGS.batch_size]
+            yield x[part], y[part]
+
+
 def train(model, data, epochs, folder):
-    """Fit with a backup in `folder`, from which an interrupted run goes on."""
+    """Fit with a backup in `folder`, from which an interrupted run goes on as if it were not."""
     (x, y), test = data
+    steps = -(-len(x) // FLAGS.batch_size)
     model.compile(
-        optimizer=make_optimizer(epochs * -(-len(x) // FLAGS.batch_size)),
+        optimizer=make_optimizer(epochs * steps),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     # The backup stays until the finished model is written.
-    backup = keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
+    backup = resrep_keras.Backup(folder, delete_checkpoint=False)
     model.fit(
-        x,
-        y,
-        batch_size=FLAGS.batch_size,
+        batches(x, y, backup.epoch),
+        steps_per_epoch=steps,
+        shuffle=False,
+        initial_epoch=backup.epoch,
         epochs=epochs,
         validation_data=test,
         callbacks=[backup],

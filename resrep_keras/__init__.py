@@ -7,6 +7,7 @@
 """
 
 from resrep_keras.callbacks import PruningCallback
+from resrep_keras.checkpoints import Backup, PrunedCheckpoint
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
 from resrep_keras.explain import explain

@@ -1,7 +1,10 @@
 """PruningCallback: asks the method for new keep masks while `fit` runs."""
 
+import dataclasses
+
 import keras
 
+from resrep_keras.callback_checks import refuse_averages, warn_of_unpruned_choices
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.slimming import cut_dead, slims
@@ -31,6 +34,7 @@ class PruningCallback(keras.callbacks.Callback):
     def __init__(self, method=None):
         super().__init__()
         self.method = method
+        self.others = ()  # the callbacks beside this one, where `fit` knows them
         self._compaction = None
 
     def set_model(self, model):
@@ -49,6 +53,7 @@ class PruningCallback(keras.callbacks.Callback):
                 "slim_every swaps the variables of the model, which only the fit() of a model made by "
                 "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
             )
+        refuse_averages(self.others)
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
@@ -72,6 +77,10 @@ class PruningCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._sync()
+        optimizer = self._optimizer()
+        if optimizer is not None and optimizer is not self.model.optimizer:
+            # A loss scale has left out the steps that overflowed: they count for the plan.
+            optimizer.steps.assign(self._step)
         self._slim(epoch)
         if logs is not None:
             logs["macs_left"] = self.macs_left()
@@ -80,8 +89,15 @@ class PruningCallback(keras.callbacks.Callback):
 
     def macs_left(self):
         """Share of the dense MACs that the keep masks leave."""
-        compaction = self._compaction
+        compaction = self._current()
         return compaction.cost()(compaction.kept()) / max(1, compaction.baseline["dense"]["macs"])
+
+    def target_met(self):
+        """Whether `finalize` would meet the target now, with no masked channel left above zero."""
+        compaction = self._current()
+        dead = compaction.dead(self.method.threshold)
+        waiting = ~compaction.kept() & ~dead & (compaction.norms() > 0)
+        return not waiting.any() and all(limit.met(~dead) for limit in self._limits)
 
     # ------------------------------------------------------------------------------------------
 
@@ -94,6 +110,13 @@ class PruningCallback(keras.callbacks.Callback):
         if self._compaction.baseline is None:  # made by hand
             self._compaction.baseline = self.method.baseline(self.model, self._compaction)
         self._limits = self.method.limits(self._compaction)
+
+    def _current(self):
+        """The compaction, read again where another callback has cut the model."""
+        baseline = getattr(self.model, "baseline", None)
+        if baseline is not None and baseline is not self._compaction.baseline:
+            self._read_model()
+        return self._compaction
 
     def _slim(self, epoch):
         """Remove the dead channels from the model, where the method has it done and it pays."""
@@ -148,10 +171,18 @@ class PruningCallback(keras.callbacks.Callback):
             else:
                 optimizer.plan.assign([first, last])
         self._plan = self.method.plan(first, last, steps or 1)
-        if self._compaction.compactors:
-            self.method.check(self._compaction, self._plan, last, optimizer)
+        if not self._compaction.compactors:
+            return
+        self.method.check(self._compaction, self._plan, last, optimizer)
+        wait = self._plan.end(last) - self._step
+        pruned_from = epochs - 1 if not steps else epoch - 1 + -(-wait // steps)
+        if epoch < pruned_from and not self.target_met():
+            warn_of_unpruned_choices(self.others, pruned_from)
 
     def _select_at(self, step):
         if self._plan is not None and step in self._plan.steps and self._compaction.compactors:
             self._sync()
-            self.method.update(self._compaction, self._optimizer(), self._plan, step)
+            plan, late = self._plan, self._step - step
+            if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
+                plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))
+            self.method.update(self._compaction, self._optimizer(), plan, step)

@@ -78,7 +78,8 @@ def _write_saved_model(model, path):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"A SavedModel needs the TensorFlow backend; this process runs on "
-            f"{keras.backend.backend()}."
+            f"{keras.backend.backend()}. Save the model as .keras and export it in a process with "
+            "KERAS_BACKEND=tensorflow."
         )
     model.export(path, format="tf_saved_model", verbose=False)
 

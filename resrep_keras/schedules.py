@@ -17,8 +17,8 @@ class Plan:
 
     Args:
         steps: The training steps after which channels are selected.
-        forget_steps: Steps in which a masked column shrinks to exact zero; `None` leaves it to the
-            penalty.
+        forget_steps: Steps in which a masked column shrinks to exact zero, 0 for at once; `None`
+            leaves it to the penalty.
         channels_per_selection: How many more channels each selection may take; `None` spreads what
             the target needs evenly over the selections.
     """
@@ -33,6 +33,10 @@ class Plan:
         if self.channels_per_selection is not None:
             return number * self.channels_per_selection
         return math.ceil(needed * number / len(self.steps))
+
+    def end(self, last):
+        """The step at which the last channel is forgotten; `last` where that is not planned."""
+        return last if self.forget_steps is None else self.steps[-1] + self.forget_steps
 
 
 class _Schedule:

@@ -161,11 +161,17 @@ def check_slimming(model, callbacks):
             "slim_every removes channels from the model of one process on one device; this one is "
             "distributed. Set slim_every=None; finalize() removes the channels at the end."
         )
+    if getattr(model, "training_class", None) is not None:
+        raise ValueError(
+            f"slim_every makes the model anew; the training methods of {model.training_class.__name__} "
+            "may hold state that would be lost. Set slim_every=None; finalize() removes the channels "
+            "at the end."
+        )
     for callback in callbacks:
         kind = type(callback)
-        if kind is keras.callbacks.BackupAndRestore:
+        if hasattr(callback, "backup_dir"):
             raise ValueError(
-                "BackupAndRestore keeps weights only, which fit no model of other widths, so that a "
+                f"{kind.__name__} keeps weights only, which fit no model of other widths, so that a "
                 "run cannot be resumed after slim_every has removed channels. Set slim_every=None, or "
                 "save the whole model with ModelCheckpoint('model.keras')."
             )

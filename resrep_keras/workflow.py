@@ -1,5 +1,6 @@
 """wrap, the model that fit() runs on, and finalize."""
 
+import contextlib
 import dataclasses
 import inspect
 import warnings
@@ -8,10 +9,11 @@ import keras
 import numpy as np
 
 from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.checkpoints import Backup, seeds
 from resrep_keras.costs.latency import to_tflite
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.graph.trace import trace
-from resrep_keras.graph.unroll import check_model
+from resrep_keras.graph.unroll import Functional, check_model
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.compaction import Compaction
@@ -26,6 +28,7 @@ from resrep_keras.slimming import (
 from resrep_keras.surgery.fold import fold, insert_compactors
 from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.remove import check_rules, narrow_dead
+from resrep_keras.training import combine, find_class, own_hooks, settings_of, warn_of_lost
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
@@ -35,9 +38,11 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 class WrappedModel(keras.Model):
     """A Functional model with compactors that carries its pruning method.
 
-    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras.
-    Made by `resrep_keras.wrap`.
+    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras, or
+    the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
     """
+
+    training_class = None  # whose training methods it has, if not those of Keras
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         self.method = kwargs.pop("method", None)
@@ -53,12 +58,14 @@ class WrappedModel(keras.Model):
         return self._baseline()
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
-        optimizer = keras.optimizers.get(optimizer)
-        if find_penalty_optimizer(optimizer) is None:
-            if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
-                optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
-            else:
-                optimizer = self.method.optimizer(optimizer)
+        with _replicas_of(self):
+            optimizer = keras.optimizers.get(optimizer)
+            _check_accumulation(self, optimizer)
+            if find_penalty_optimizer(optimizer) is None:
+                if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
+                    optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
+                else:
+                    optimizer = self.method.optimizer(optimizer)
         # In a function: Keras would track what is in an attribute.
         self._compiled_with = lambda: (args, kwargs)
         super().compile(optimizer, *args, **kwargs)
@@ -71,9 +78,11 @@ class WrappedModel(keras.Model):
         if slims(self.method):  # what a cut builds the metrics anew with
             spec = keras.tree.map_structure(spec_of, (y, y_pred, sample_weight))
             self._loss_spec = lambda: spec
-        return super().compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
-        )
+        given = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+        compute = super().compute_loss
+        if "training" in inspect.signature(compute).parameters:  # one's own may lack it
+            given["training"] = training
+        return compute(**given)
 
     def heir(self, model, baseline):
         """A wrapped model of the graph of `model`, in which fewer channels are left."""
@@ -81,6 +90,7 @@ class WrappedModel(keras.Model):
             heir = type(self)(
                 model.input, model.output, name=self.name, method=self.method, baseline=baseline
             )
+        heir.dtype_policy = self.dtype_policy
         heir._loss_spec = self._loss_spec
         heir._sample_inputs = self._sample_inputs
         return heir
@@ -117,11 +127,21 @@ class WrappedModel(keras.Model):
             present = callbacks.callbacks
         else:
             present = keras.tree.flatten(callbacks) if callbacks else []
-        if not any(isinstance(callback, PruningCallback) for callback in present):
+        pruning = next((c for c in present if isinstance(c, PruningCallback)), None)
+        if pruning is None:
+            pruning = PruningCallback()
             if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.append(PruningCallback())
+                callbacks.append(pruning)
             else:
-                bound["callbacks"] = [PruningCallback(), *present]
+                present = [pruning, *present]
+        backups = [callback for callback in present if isinstance(callback, Backup)]
+        for callback in (pruning, *backups):
+            callback.others = tuple(present)
+        resumed = max((backup.epoch for backup in backups), default=0)
+        bound["initial_epoch"] = resumed or bound.get("initial_epoch", 0)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            # A backup comes last: what runs behind it would be lost.
+            bound["callbacks"] = sorted(present, key=lambda c: isinstance(c, Backup))
         if slims(self.method):
             check_slimming(self, present)
         data = bound.get("x")
@@ -131,16 +151,41 @@ class WrappedModel(keras.Model):
         finally:
             self._sample_inputs = None
 
+    def load_weights(self, filepath, *args, **kwargs):
+        # A compiled optimizer has no state to load into before it is built.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        super().load_weights(filepath, *args, **kwargs)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, seed in enumerate(seeds(self)):  # Keras leaves them out
+            store[f"seed.{number}"] = seed
+
+    def load_own_variables(self, store):
+        own = seeds(self)
+        if len(store.keys()) == len(own):  # weights may come from a model without dropout
+            for number, seed in enumerate(own):
+                seed.assign(store[f"seed.{number}"])
+
     def get_config(self):
-        return {
-            **super().get_config(),
-            "method": keras.saving.serialize_keras_object(self.method),
-            "baseline": self.baseline,
-        }
+        config = super().get_config()
+        config["method"] = keras.saving.serialize_keras_object(self.method)
+        config["baseline"] = self.baseline
+        # By which compile() scales the loss; lost, the optimizer's saved state would not fit it.
+        config["dtype_policy"] = keras.saving.serialize_keras_object(self.dtype_policy)
+        if self.training_class is not None:
+            config["training_class"] = keras.saving.get_registered_name(self.training_class)
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        training_class = config.pop("training_class", None)
+        if training_class is not None and cls.training_class is None:
+            cls = combine(cls, find_class(training_class, custom_objects))
+            return cls.from_config(config, custom_objects=custom_objects)
+        policy = config.pop("dtype_policy", None)
         method = keras.saving.deserialize_keras_object(
             config.pop("method"), custom_objects=custom_objects
         )
@@ -149,6 +194,8 @@ class WrappedModel(keras.Model):
             model = super().from_config(config, custom_objects=custom_objects)
         model.method = method
         model._baseline = lambda: baseline
+        if policy is not None:
+            model.dtype_policy = keras.saving.deserialize_keras_object(policy)
         return model
 
 
@@ -185,10 +232,13 @@ def wrap(model, method=None):
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
-    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`.
+    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`. A
+    `train_step` or `compute_loss` of the model's own class is kept where that class is made from
+    `(inputs, outputs)`, with what its `get_config` says; a warning tells where it is not.
 
     Args:
-        model: Built Functional or Sequential `keras.Model`; it is left as it is.
+        model: Built Functional or Sequential `keras.Model`; it is left as it is. The copy is made
+            in the same `tf.distribute` strategy.
         method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
             MACs.
 
@@ -221,21 +271,57 @@ def wrap(model, method=None):
         )
     sites, diagonal = method.prepare(graph)
     check_rules(graph, method.groups(graph))
-    copy = insert_compactors(model, sites, diagonal)
-    compaction = Compaction(copy, method.input_shape, method.exact)
-    compaction.baseline = method.baseline(model, compaction)
-    method.check_target(compaction)
-    with deep_models():
-        wrapped = WrappedModel(
-            copy.input,
-            copy.output,
-            name=model.name,
-            method=method,
-            baseline=compaction.baseline,
-        )
-    if model.compiled:
-        compile_alike(model, wrapped)
+    with _replicas_of(model):
+        copy = insert_compactors(model, sites, diagonal)
+        compaction = Compaction(copy, method.input_shape, method.exact)
+        compaction.baseline = method.baseline(model, compaction)
+        method.check_target(compaction)
+        kind, settings = _kind_of_wrapped(model)
+        with deep_models():
+            wrapped = kind(
+                copy.input,
+                copy.output,
+                name=model.name,
+                method=method,
+                baseline=compaction.baseline,
+                **settings,
+            )
+        wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
+        if model.compiled:
+            compile_alike(model, wrapped)
     return wrapped
+
+
+def _kind_of_wrapped(model):
+    """The class of the wrapped model, and what its constructor takes from the dense one."""
+    hooks = own_hooks(type(model))
+    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    if settings is not None:
+        return combine(WrappedModel, type(model)), settings
+    if hooks:
+        warn_of_lost(model, hooks)
+    return WrappedModel, {}
+
+
+def _replicas_of(model):
+    """Scope of the `tf.distribute` strategy that a model was made in; nothing on other backends."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def _check_accumulation(model, optimizer):
+    """Keras's own error comes at the first step and speaks of control flow."""
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    steps = optimizer.gradient_accumulation_steps
+    if replicas > 1 and steps:
+        raise ValueError(
+            f"Optimizer '{optimizer.name}' has gradient_accumulation_steps={steps}, which Keras "
+            f"cannot do on {replicas} replicas of a tf.distribute strategy. Expected an optimizer "
+            "without it: give each replica a larger batch, or train on one device."
+        )
 
 
 def compile_alike(model, wrapped):

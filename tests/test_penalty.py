@@ -70,6 +70,14 @@ def train_step(model, optimizer, x, target):
             loss = ops.sum(ops.square(model(x) - target)) / 2
         optimizer.apply(tape.gradient(loss, variables), variables)
         return
+    if keras.backend.backend() == "torch":
+        import torch
+
+        model.zero_grad()
+        (ops.sum(ops.square(ops.subtract(model(x), target))) / 2).backward()
+        with torch.no_grad():
+            optimizer.apply([v.value.grad for v in variables], variables)
+        return
     import jax
 
     def loss_of(values, others):

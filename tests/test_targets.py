@@ -105,3 +105,130 @@ def test_all_limits_are_met(method, settings):
         assert counts[name](slim) <= most
     # Not more than needed: with the last block of channels back, a limit is missed.
     assert any(limit.cost(kept) > 0.6 * limit.at_most for limit in model.method.limits(compaction))
+
+
+@needs_tensorflow
+def test_bytes_of_the_file_are_never_exceeded():
+    """From wrap to the converted file, with a share and with a number of bytes."""
+    dense = zoo.build("vgg")
+    whole = len(to_tflite(dense))
+    for settings in (
+        {"target_reduction": {"file_bytes": 0.15}},
+        {"at_most": {"file_bytes": 7_000}},
+    ):
+        model = resrep_keras.wrap(dense, ResRep(**{"target_reduction": None, **settings}))
+        compaction = Compaction(model)
+        scores = np.random.default_rng(1).uniform(size=compaction.graph.num_channels)
+        helpers.kill(model, model.method.choose(compaction, scores), compaction)
+        slim = resrep_keras.finalize(model, strict=True)
+        most = settings.get("at_most", {"file_bytes": 0.85 * whole})["file_bytes"]
+        assert len(to_tflite(slim)) <= most
+        (name, value, at_most), *_ = slim.certificate.limits
+        assert (name, value) == ("file_bytes", len(to_tflite(slim))) and at_most <= most
+
+
+# --- settings of single layers -------------------------------------------------------------------
+
+
+def widths_left(dense, method, scores=None):
+    """``{layer: channels kept}`` of the layers that may lose some."""
+    compaction = Compaction(resrep_keras.wrap(dense, method))
+    scores = np.zeros(compaction.graph.num_channels) if scores is None else scores
+    kept = method.choose(compaction, scores)
+    return {
+        producer.name: int(kept[producer.channels].sum())
+        for group in compaction.groups
+        for producer in group.producers
+    }
+
+
+def convolutions(dense):
+    return {x.name: x.filters for x in dense.layers if isinstance(x, layers.Conv2D)}
+
+
+def test_minimum_by_name_goes_before_patterns():
+    dense = zoo.build("chain")
+    first, second, *_ = convolutions(dense)
+    left = widths_left(dense, ResRep(0.4, min_channels={"*": 5, first: 2}))
+    assert 2 <= left[first] < 5 <= left[second]
+
+
+def test_largest_reduction_of_a_layer():
+    dense = zoo.build("chain")
+    first, second, *_ = convolutions(dense)
+    left = widths_left(dense, ResRep(0.3, min_share={first: 0.7}))
+    assert left[first] == np.ceil(0.7 * convolutions(dense)[first])
+    assert left[second] < 0.7 * convolutions(dense)[second]
+
+
+@keras.saving.register_keras_serializable("test_targets")
+def is_first(layer):
+    return layer.get_config().get("kernel_size") == (3, 3) and layer.name.endswith("first")
+
+
+@pytest.mark.parametrize("exclude", [["*first"], ["s*nd", "first"], is_first], ids=str)
+def test_exclude_by_pattern_or_function(exclude):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="first")(inputs)
+    x = layers.Conv2D(8, 3, name="second")(x)
+    x = layers.Conv2D(8, 3, name="third")(x)
+    dense = keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(2, 1)(x)))
+    method = ResRep(0.1, exclude=exclude)
+    model = resrep_keras.wrap(dense, method)
+    free = (
+        {"second", "third"} if not isinstance(exclude, list) or "s*nd" not in exclude else {"third"}
+    )
+    assert model.baseline["exclude"] == [n for n in ("first", "second", "third") if n not in free]
+    found = {x.name for x in model.layers if isinstance(x, resrep_keras.Compactor)}
+    assert found == {f"{name}_compactor" for name in free}
+    config = keras.saving.serialize_keras_object(method)
+    assert keras.saving.deserialize_keras_object(config) == method
+
+
+@pytest.mark.parametrize("multiple", [2, 3, {"*": 2}])
+def test_widths_are_multiples_and_the_target_is_met(multiple):
+    dense = zoo.build("chain")
+    scores = np.random.default_rng(2).uniform(size=1000)
+    left = widths_left(dense, ResRep(0.4, channel_multiple=multiple), scores)
+    before = convolutions(dense)
+    number = 2 if isinstance(multiple, dict) else multiple
+    assert any(left[name] < before[name] for name in left)
+    for name, width in left.items():
+        assert width % number == 0 or width == before[name]
+
+
+BAD = [
+    (lambda: ResRep(None), ValueError, "target_reduction or at_most to say how far.*got neither"),
+    (lambda: ResRep({}), ValueError, "name a quantity; got an empty dict"),
+    (lambda: ResRep({"flops": 0.5}), ValueError, "one of activation_bytes.*params; got 'flops'"),
+    (lambda: ResRep({"params": 1.5}), ValueError, r"target_reduction\['params'\].*got 1.5"),
+    (lambda: ResRep(at_most=3), TypeError, "at_most to be a dict.*got 3 of type int"),
+    (lambda: ResRep(at_most={"params": 0}), ValueError, r"at_most\['params'\].*above 0; got 0"),
+    (lambda: ResRep(min_channels={3: 4}), TypeError, "names or patterns of layers.*the key 3"),
+    (lambda: ResRep(channel_multiple=0), ValueError, "channel_multiple to be an int of 1 or more"),
+    (lambda: ResRep(exclude=lambda layer: True), TypeError, "function with a name.*got a lambda"),
+    (lambda: ResRep(exclude=[3]), TypeError, "entries of exclude.*got 3 of type int"),
+    (lambda: ResRep(exclude=3), TypeError, "list of layer names or patterns.*got 3"),
+    (lambda: ResRep(input_shape="224"), TypeError, "input_shape to be a tuple"),
+    (
+        lambda: resrep_keras.wrap(zoo.build("chain"), ResRep(min_channels={"nope*": 2})),
+        ValueError,
+        r"entry of min_channels .* \(.*conv2d.*\); got 'nope\*'",
+    ),
+    (
+        lambda: resrep_keras.wrap(zoo.build("chain"), ResRep(None, {"params": 10**9})),
+        ValueError,
+        "meets its target already: params .* with at most 1,000,000,000 allowed.*nothing to prune",
+    ),
+    (
+        lambda: resrep_keras.wrap(zoo.build("chain"), ResRep(None, {"params": 3})),
+        ValueError,
+        r"cannot be reached.*The smallest at_most is \d+",
+    ),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "text"), BAD, ids=range(len(BAD)))
+def test_bad_targets_are_answered_in_words(act, error, text):
+    with pytest.raises(error, match=text):
+        act()

@@ -72,7 +72,12 @@ class Compactor(keras.layers.Layer):
                 f"axis {self.axis} of shape {tuple(input_shape)}."
             )
         shape = (channels,) if self.diagonal else (1,) * (rank - 2) + (channels, channels)
-        self.kernel = self.add_weight(shape=shape, initializer=_identity, name="kernel")
+        # In 16 bits, what a step takes from a column would be rounded away.
+        half = self.variable_dtype in ("float16", "bfloat16")
+        dtype = "float32" if half else self.variable_dtype
+        self.kernel = self.add_weight(
+            shape=shape, dtype=dtype, initializer=_identity, name="kernel"
+        )
         self.kernel.is_compactor_kernel = True  # how PenaltyOptimizer knows it
         self.keep_mask = self.add_weight(
             shape=(channels,), dtype="bool", initializer="ones", trainable=False, name="keep_mask"
@@ -80,7 +85,7 @@ class Compactor(keras.layers.Layer):
 
     def masked_kernel(self):
         """The kernel, through which the objective's gradient reaches no masked column."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.cast(self.kernel, self.compute_dtype)
         kept = ops.cast(self.keep_mask, kernel.dtype)
         return kept * kernel + (1 - kept) * ops.stop_gradient(kernel)
 

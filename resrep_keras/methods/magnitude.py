@@ -107,7 +107,7 @@ class MagnitudePruning(Method):
 
     def plan(self, first, last, steps_per_epoch):
         del last, steps_per_epoch
-        return Plan((first,), None)
+        return Plan((first,), 0)
 
     def update(self, compaction, optimizer, plan, step):
         """Mask the channels and set their columns to zero, before the first step."""

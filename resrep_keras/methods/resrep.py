@@ -181,13 +181,27 @@ class ResRep(Method):
 
     def check(self, compaction, plan, last, optimizer):
         """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
+        if optimizer is None:
+            raise ValueError(
+                "The model is not trained by a PenaltyOptimizer, without which no compactor forgets. "
+                "Compile a model made by resrep_keras.wrap, or set model.optimizer = "
+                "method.optimizer(keras.optimizers.Adam())."
+            )
+        every = optimizer.steps_per_update
         if plan.forget_steps is not None:
+            if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):
+                raise ValueError(
+                    f"This run cannot meet its target: gradients are accumulated over {every} steps, "
+                    f"and no update comes between the last selection, after step {plan.steps[-1]}, "
+                    f"and the end, after step {last}. Train longer, or lower "
+                    "gradient_accumulation_steps."
+                )
             return
         kept = self.choose(compaction, self.scores(compaction))
         needed = -(-(int((~kept).sum()) + compaction.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
-        fall = pull * _summed_rate(optimizer.inner_optimizer, begin, last)
+        fall = pull * _summed_rate(optimizer.rate_optimizer, begin, last) / every
         if fall < 1:
             raise ValueError(
                 f"This run cannot meet its target: {needed} selections are needed, {len(plan.steps)} "
@@ -204,19 +218,22 @@ class ResRep(Method):
         kept = self.choose(compaction, scores, max(0, allowance))
         compaction.set_masks(kept)
         if plan.forget_steps is not None:
-            self._forget(compaction, optimizer, plan.forget_steps)
+            # Columns shrink once an update, and a plan counts steps.
+            updates = max(1, plan.forget_steps // optimizer.steps_per_update)
+            self._forget(compaction, optimizer, updates)
 
     def scores(self, compaction):
         """Importance of each channel: its joint column norm, normalised."""
         return NORMALIZATIONS[self.normalization](self, compaction, compaction.norms())
 
-    def _forget(self, compaction, optimizer, forget_steps):
+    def _forget(self, compaction, optimizer, updates):
         for layer, _ in compaction.compactors:
             masked = ~np.asarray(keras.ops.convert_to_numpy(layer.keep_mask), bool)
             norms = layer.column_norms()
             current = optimizer.forgetting(layer.kernel)
-            # A channel that is being forgotten goes on at its pace; a released one stops.
-            begun = np.maximum(norms / forget_steps, np.finfo(np.float32).tiny)
+            # A channel that is being forgotten goes on at its pace; a released one stops. The sum
+            # of rounded steps must not fall short of the norm.
+            begun = np.maximum(norms * (1 / updates + 1e-6), np.finfo(np.float32).tiny)
             optimizer.forget(
                 layer.kernel, np.where(masked, np.where(current > 0, current, begun), 0.0)
             )
@@ -226,14 +243,12 @@ def _summed_rate(optimizer, begin, end):
     """Sum of the learning rates of the steps from `begin` to `end`, by 100 samples."""
     if end <= begin:
         return 0.0
-    rate = optimizer.get_config()["learning_rate"]
-    if isinstance(rate, dict):
-        schedule = keras.optimizers.schedules.deserialize(rate)
-        points = np.linspace(begin, end, 100)
-        rates = [float(keras.ops.convert_to_numpy(schedule(point))) for point in points]
-    else:
-        rates = [float(rate)]
-    return float(np.mean(rates)) * (end - begin)
+    try:
+        schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
+        rates = [schedule(point) for point in np.linspace(begin, end, 100)]
+    except (TypeError, ValueError):  # a number, or what cannot be sampled: the rate of now
+        rates = [optimizer.learning_rate]
+    return float(np.mean([keras.ops.convert_to_numpy(rate) for rate in rates])) * (end - begin)
 
 
 def _maker(graph, call, makers):

@@ -91,14 +91,16 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
 
     Args:
         inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
-            Its clipping, weight decay and schedule do not touch compactors; its gradient
-            accumulation and loss scale do.
+            Its clipping and weight decay do not touch compactors; its learning rate, gradient
+            accumulation and loss scale do, of a `MultiOptimizer` those of the last optimizer, the
+            default of its `OptimizerMap`.
         penalty_strength: Strength of the group lasso, 0 or larger. Defaults to `1e-4`.
         momentum: Momentum of compactors, in [0, 1). Defaults to `0.99`.
         name: Name of the optimizer.
 
     Raises:
-        TypeError: `inner_optimizer` wraps penalties already.
+        TypeError: `inner_optimizer` wraps penalties already, or scales the loss, which must be
+            done outside: `LossScaleOptimizer(PenaltyOptimizer(...))`.
         ValueError: A setting out of range, or `use_ema`, whose average would revive channels.
 
     Example:
@@ -121,10 +123,10 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         self.penalty_strength = float(penalty_strength)
         self.momentum = float(momentum)
         self.compactor_optimizer = _GroupLassoSGD(
-            learning_rate=lambda: self.inner_optimizer.learning_rate,
+            learning_rate=lambda: self.rate_optimizer.learning_rate,
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
-            gradient_accumulation_steps=inner_optimizer.gradient_accumulation_steps,
+            gradient_accumulation_steps=self.rate_optimizer.gradient_accumulation_steps,
             loss_scale_factor=inner_optimizer.loss_scale_factor,
         )
 
@@ -152,6 +154,11 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         variables = (
             list(self._managed()) if trainable_variables is None else list(trainable_variables)
         )
+        # Where the objective does not reach a compactor, its penalty and its forgetting go on.
+        grads = [
+            ops.zeros_like(variable) if gradient is None and _is_compactor(variable) else gradient
+            for gradient, variable in zip(grads, variables)
+        ]
         for optimizer, part in zip(
             (self.compactor_optimizer, self.inner_optimizer),
             _split(list(zip(grads, variables)), variables),
@@ -181,7 +188,9 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         return _split(variables, variables)
 
     def forget(self, kernel, shrink):
-        """Set how much norm each column of a compactor kernel loses in every coming step.
+        """Set how much norm each column of a compactor kernel loses in every coming update.
+
+        With gradient accumulation, an update comes once in `steps_per_update` steps.
 
         Args:
             kernel: The `kernel` variable of a `Compactor` that this optimizer was built with.
@@ -198,6 +207,27 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         return (
             super().variables + self.compactor_optimizer.variables + self.inner_optimizer.variables
         )
+
+    @property
+    def rate_optimizer(self):
+        """The optimizer whose learning rate compactors go by."""
+        return _parts(self.inner_optimizer)[-1]
+
+    @property
+    def steps_per_update(self):
+        """Steps that gradients are accumulated over, 1 or more."""
+        return self.compactor_optimizer.gradient_accumulation_steps or 1
+
+    @property
+    def loss_scale_factor(self):
+        return self.compactor_optimizer.loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, factor):
+        # A LossScaleOptimizer around this one sets it to None: gradients come unscaled then.
+        for name in ("compactor_optimizer", "inner_optimizer"):
+            if hasattr(self, name):
+                getattr(self, name).loss_scale_factor = factor
 
     @property
     def learning_rate(self):
@@ -231,9 +261,18 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         return cls(inner, **config)
 
 
+def _is_compactor(variable):
+    return getattr(variable, "is_compactor_kernel", False)
+
+
+def _parts(optimizer):
+    """The optimizers of a `MultiOptimizer`, or the one that is given."""
+    return getattr(optimizer, "optimizers", None) or [optimizer]
+
+
 def _split(items, variables):
     """Items of compactor kernels, and of all other variables."""
-    marks = [getattr(variable, "is_compactor_kernel", False) for variable in variables]
+    marks = [_is_compactor(variable) for variable in variables]
     return (
         [item for item, mark in zip(items, marks) if mark],
         [item for item, mark in zip(items, marks) if not mark],
@@ -246,12 +285,29 @@ def _check_settings(inner, penalty_strength, momentum, unknown):
             f"Unknown arguments {sorted(unknown)}: clipping, weight decay, schedules and the like "
             "belong to `inner_optimizer`."
         )
-    if isinstance(inner, PenaltyOptimizer):
-        raise TypeError("Expected a plain optimizer as `inner_optimizer`; got a PenaltyOptimizer.")
-    if inner.use_ema:
-        raise ValueError(
-            f"Optimizer '{inner.name}' has use_ema=True, whose running average of the weights would "
-            "not match the compactors. Set use_ema=False while pruning; average the slim model."
-        )
+    _check_inner(inner)
     check_number("penalty_strength", penalty_strength, at_least=0)
     check_number("momentum", momentum, at_least=0, below=1)
+
+
+def _check_inner(inner):
+    if isinstance(inner, PenaltyOptimizer):
+        raise TypeError("Expected a plain optimizer as `inner_optimizer`; got a PenaltyOptimizer.")
+    if hasattr(inner, "inner_optimizer"):
+        kind = type(inner).__name__
+        raise TypeError(
+            f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an optimizer "
+            f"goes outside: {kind}(PenaltyOptimizer(optimizer))."
+        )
+    if getattr(inner, "optimizers", None) == []:
+        raise ValueError(
+            f"Optimizer '{inner.name}' chooses its optimizers by a function, so that the learning "
+            "rate of compactors is not known. Give it an OptimizerMap with a default optimizer."
+        )
+    for part in _parts(inner):
+        if part.use_ema:
+            raise ValueError(
+                f"Optimizer '{part.name}' has use_ema=True, whose running average of the weights "
+                "would not match the compactors. Set use_ema=False while pruning; average the slim "
+                "model."
+            )

@@ -1,0 +1,163 @@
+"""ResRep in several processes: MultiWorkerMirroredStrategy, a training loop, restart after a crash.
+
+    python examples/distributed/multi_worker.py --workers=2
+
+starts two workers on this machine. If one dies, all of them are started again from the last
+checkpoint. On several machines, start `--workers=0` on each, with TF_CONFIG set there and an
+`--output_dir` that all of them see; what supervises the machines then starts all of them again.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pathlib
+
+import common
+import keras
+import numpy as np
+import supervisor
+import tensorflow as tf
+from absl import app, flags
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("workers", 2, "Processes to start; 0 to be one worker, as TF_CONFIG says.")
+flags.DEFINE_integer("restarts", 3, "How many crashes to go on after.")
+flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
+flags.DEFINE_integer("batch_size", 16, "Examples in a step, for each replica.")
+flags.DEFINE_float("learning_rate", 1e-3, "Learning rate for one replica; multiplied by replicas.")
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_integer("limit", None, "Use only so many training images.")
+flags.DEFINE_string("output_dir", "output/multi_worker", "Where checkpoint and slim model go.")
+flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+
+
+def worker_rows(size, strategy, epochs):
+    """Row numbers of this worker's batches, the same whether the run was interrupted or not."""
+    resolver = strategy.cluster_resolver
+    workers = len(resolver.cluster_spec().as_dict()["worker"])
+    replicas = strategy.num_replicas_in_sync
+    steps = size // (FLAGS.batch_size * replicas)
+    rows = []
+    for epoch in epochs:
+        order = np.random.default_rng((FLAGS.seed, epoch)).permutation(size)
+        order = order[: steps * replicas * FLAGS.batch_size]
+        shares = order.reshape(steps, workers, replicas // workers, FLAGS.batch_size)
+        rows.append(shares[:, resolver.task_id].reshape(-1, FLAGS.batch_size))
+    return np.concatenate(rows), steps
+
+
+def make_batches(x, y, rows, strategy):
+    """One batch for each replica and step, from this worker's rows alone."""
+
+    def dataset(_):
+        rows_ = tf.data.Dataset.from_tensor_slices(rows)
+        return rows_.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch))).prefetch(1)
+
+    return iter(strategy.distribute_datasets_from_function(dataset))
+
+
+def make_step(model, optimizer, strategy):
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+
+    def on_replica(images, labels):
+        with tf.GradientTape() as tape:
+            losses = loss_of(labels, model(images, training=True))
+            # The optimizers sum gradients over replicas: the mean is over the global batch.
+            loss = tf.reduce_sum(losses) / (FLAGS.batch_size * strategy.num_replicas_in_sync)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    @tf.function
+    def step(images, labels):
+        losses = strategy.run(on_replica, args=(images, labels))
+        return strategy.reduce("SUM", losses, axis=None)
+
+    return step
+
+
+def say(strategy, text):
+    print(f"worker {strategy.cluster_resolver.task_id}: {text}", flush=True)
+
+
+def check_same_start(strategy, begin):
+    begins = strategy.gather(tf.constant([begin]), axis=0).numpy().tolist()
+    if len(set(begins)) > 1:
+        raise ValueError(
+            f"The workers' checkpoints are at different epochs: {begins}. Expected one "
+            "--output_dir that all of them see."
+        )
+
+
+def train(model, data, strategy, checkpoint):
+    """Train to the end, from the checkpoint where there is one."""
+    optimizer, chief = model.optimizer, strategy.cluster_resolver.task_id == 0
+    state = [*model.variables, *optimizer.variables]
+    begin = common.load_state(checkpoint, state).get("epochs", 0)
+    check_same_start(strategy, begin)
+    if begin >= FLAGS.epochs:
+        return
+    say(strategy, f"training from epoch {begin + 1}")
+    rows, steps = worker_rows(len(data[0]), strategy, range(begin, FLAGS.epochs))
+    batches = make_batches(*data, rows, strategy)
+    step = make_step(model, optimizer, strategy)
+    pruning = resrep_keras.PruningCallback()
+    callbacks = keras.callbacks.CallbackList(
+        [pruning], model=model, epochs=FLAGS.epochs, steps=steps
+    )
+    callbacks.on_train_begin()
+    for epoch in range(begin, FLAGS.epochs):
+        callbacks.on_epoch_begin(epoch)
+        for number in range(steps):
+            loss = step(*next(batches))
+            callbacks.on_train_batch_end(number)
+        callbacks.on_epoch_end(epoch)
+        if chief:
+            common.save_state(checkpoint, state, epochs=epoch + 1)
+        left = pruning.macs_left()
+        say(strategy, f"epoch {epoch + 1}, loss {float(loss):.4f}, MACs left {left:.3f}")
+    callbacks.on_train_end()
+
+
+def work(folder):
+    """What each worker does; all of them make the same selections from the same weights."""
+    tf.get_logger().setLevel("WARNING")  # else a line for each collective
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    worker = strategy.cluster_resolver.task_id
+    keras.utils.set_random_seed(FLAGS.seed)
+    data, (test_x, test_y) = common.load_digits(FLAGS.limit)
+    method = resrep_keras.ResRep(FLAGS.target_reduction)
+    rate = FLAGS.learning_rate * strategy.num_replicas_in_sync
+    with strategy.scope():
+        model = resrep_keras.wrap(common.make_dense(synchronized=True), method)
+        model.optimizer = method.optimizer(keras.optimizers.Adam(rate))
+        model.optimizer.build(model.trainable_variables)
+    train(model, data, strategy, folder / "checkpoint.npz")
+    common.save_state(
+        folder / f"worker_{worker}.npz", [*model.variables, *model.optimizer.variables]
+    )
+    if worker == 0:
+        slim = resrep_keras.finalize(model)
+        resrep_keras.export(slim, folder / "slim.keras")
+        accuracy = (keras.ops.convert_to_numpy(slim(test_x)).argmax(-1) == test_y).mean()
+        left = slim.certificate.macs_left
+        say(strategy, f"slim model with {left:.3f} of the MACs, accuracy {accuracy:.3f}")
+    strategy.gather(tf.constant([worker]), axis=0)  # nobody leaves before the chief is done
+
+
+def main(_):
+    folder = pathlib.Path(FLAGS.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if FLAGS.workers:
+        supervisor.supervise(FLAGS.workers, FLAGS.restarts)
+    elif "TF_CONFIG" in os.environ:
+        work(folder)
+    else:
+        raise SystemExit("--workers=0 expects TF_CONFIG, which names the workers; found none.")
+
+
+if __name__ == "__main__":
+    app.run(main)

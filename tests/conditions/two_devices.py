@@ -1,0 +1,160 @@
+"""Trains on one device and on two, and writes the variables of all runs to a file.
+
+    python -m tests.conditions.two_devices <scenario> <file>
+
+Run by test_devices.py in a process of its own: a backend counts its devices once, when it starts.
+"""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+import keras
+import numpy as np
+
+import resrep_keras
+
+EPOCHS = 6
+
+
+def make_dense(normalization=None):
+    """Two convolutions, with a batch normalisation behind each where one is asked for."""
+    inputs = x = keras.Input((8, 8, 1))
+    for width in (8, 12):
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=normalization is None)(x)
+        x = keras.layers.BatchNormalization(**normalization)(x) if normalization else x
+        x = keras.layers.ReLU()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def make_model(normalization=None, penalty_strength=0.01):
+    """Adam trains the plain net, SGD with all its settings the normalized one."""
+    sgd = {"momentum": 0.9, "weight_decay": 1e-3, "global_clipnorm": 1.0}
+    optimizer = keras.optimizers.SGD(0.05, **sgd) if normalization else keras.optimizers.Adam(0.01)
+    keras.utils.set_random_seed(1)
+    method = resrep_keras.ResRep(target_reduction=0.4, penalty_strength=penalty_strength)
+    model = resrep_keras.wrap(make_dense(normalization), method)
+    model.compile(optimizer, make_loss())
+    return model
+
+
+def make_loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def fit(model, **settings):
+    """Steps of 16 examples in all, whatever the number of devices."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(64, 8, 8, 1)).astype("float32")
+    y = generator.integers(0, 3, 64)
+    settings = {"epochs": EPOCHS, "shuffle": False, "verbose": 0, **settings}
+    model.fit(x, y, batch_size=16, **settings)
+    return model
+
+
+def state(model):
+    """Every variable of the model and its optimizer, by number and name."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return {f"{i} {v.path}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+
+
+def removed(model):
+    """Share of the MACs that a strict finalize removes."""
+    return np.array(1 - resrep_keras.finalize(model, strict=True).certificate.macs_left)
+
+
+def two_cpus():
+    """A strategy on two logical CPUs; a second one in a process would mix up its messages."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def mirrored():
+    """MirroredStrategy against one device."""
+    strategy = two_cpus()
+    found = {}
+
+    def run(name, scope, **settings):
+        with scope:
+            model = make_model(**settings)
+        found[name] = state(fit(model))
+        found[name]["removed"] = removed(model)
+        return model
+
+    normalized = {"normalization": {"synchronized": True}}
+    run("one", contextlib.nullcontext())
+    run("one, normalized", contextlib.nullcontext(), **normalized)
+    run("one, penalty doubled", contextlib.nullcontext(), penalty_strength=0.02)
+    run("two, normalized", strategy.scope(), **normalized)
+    two = run("two", strategy.scope())
+    variables = [*two.variables, *two.optimizer.variables]
+    for replica in range(2):
+        found[f"replica {replica}"] = {
+            f"{i} {v.path}": strategy.experimental_local_results(v.value)[replica].numpy()
+            for i, v in enumerate(variables)
+        }
+    return found
+
+
+def scopes():
+    """A strategy's model handled outside of its scope, and a run that is interrupted."""
+    strategy = two_cpus()
+    found = {"uninterrupted": {}, "resumed": {}, "outside": {}, "said": {}}
+
+    with strategy.scope():
+        model, path = make_model(), f"{os.getpid()}.keras"
+    save = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: model.save(path) if epoch == 0 else None
+    )
+    found["uninterrupted"] = state(fit(model, callbacks=[save]))
+    with strategy.scope():
+        model = keras.models.load_model(path)
+    pathlib.Path(path).unlink()
+    found["resumed"] = state(fit(model, initial_epoch=1))
+    found["resumed"]["removed"] = removed(model)
+
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        dense = make_dense()
+    model = resrep_keras.wrap(dense, resrep_keras.ResRep(target_reduction=0.4))
+    model.compile("adam", make_loss())
+    fit(model)
+    found["outside"] = {
+        "replicas": np.array(model.distribute_strategy.num_replicas_in_sync),
+        "steps": keras.ops.convert_to_numpy(model.optimizer.steps),
+        "removed": removed(model),
+    }
+    for name, refused in (("ours", model), ("Keras", dense)):
+        try:
+            with strategy.scope():
+                refused.compile(keras.optimizers.SGD(gradient_accumulation_steps=2), make_loss())
+            fit(refused, epochs=1)
+        except Exception as error:  # whatever Keras raises
+            found["said"][name] = np.array(f"{type(error).__name__}: {error}")
+    return found
+
+
+def data_parallel():
+    """Keras's DataParallel on JAX against one device; batch statistics are the whole batch's."""
+    found = {}
+    for name in ("one", "two"):
+        if name == "two":
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        model = fit(make_model(normalization={"momentum": 0.9}))
+        found[name] = state(model)
+        found[name]["devices"] = np.array(len(model.variables[0].value.sharding.device_set))
+    found["two"]["removed"] = removed(model)
+    return found
+
+
+if __name__ == "__main__":
+    scenario, path = sys.argv[1:]
+    runs = {"mirrored": mirrored, "scopes": scopes, "data_parallel": data_parallel}[scenario]()
+    np.savez(
+        path, **{f"{run}|{key}": v for run, values in runs.items() for key, v in values.items()}
+    )
