@@ -12,6 +12,7 @@ from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
 from resrep_keras.explain import explain
 from resrep_keras.export import export
+from resrep_keras.finalizing import finalize
 from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
@@ -20,6 +21,6 @@ from resrep_keras.methods.resrep import ResRep
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.report import report
 from resrep_keras.search import search
-from resrep_keras.workflow import finalize, wrap
+from resrep_keras.workflow import wrap
 
 __version__ = "0.1.0"

@@ -48,12 +48,12 @@ class PruningCallback(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs=None):
+        refuse_averages(self.others)
         if slims(self.method) and not getattr(self.model, "in_fit", False):
             raise ValueError(
                 "slim_every swaps the variables of the model, which only the fit() of a model made by "
                 "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
             )
-        refuse_averages(self.others)
         self._sync()
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
@@ -171,9 +171,8 @@ class PruningCallback(keras.callbacks.Callback):
             else:
                 optimizer.plan.assign([first, last])
         self._plan = self.method.plan(first, last, steps or 1)
-        if not self._compaction.compactors:
-            return
-        self.method.check(self._compaction, self._plan, last, optimizer)
+        if self._compaction.compactors:
+            self.method.check(self._compaction, self._plan, last, optimizer)
         wait = self._plan.end(last) - self._step
         pruned_from = epochs - 1 if not steps else epoch - 1 + -(-wait // steps)
         if epoch < pruned_from and not self.target_met():

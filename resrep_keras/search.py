@@ -7,9 +7,10 @@ import keras
 
 from resrep_keras.checks import check_number
 from resrep_keras.costs.macs import count_macs
+from resrep_keras.finalizing import finalize
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.resrep import ResRep
-from resrep_keras.workflow import compile_alike, finalize, wrap
+from resrep_keras.workflow import compile_alike, wrap
 
 
 @dataclasses.dataclass(frozen=True)

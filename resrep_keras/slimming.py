@@ -161,15 +161,11 @@ def check_slimming(model, callbacks):
             "slim_every removes channels from the model of one process on one device; this one is "
             "distributed. Set slim_every=None; finalize() removes the channels at the end."
         )
-    if getattr(model, "training_class", None) is not None:
-        raise ValueError(
-            f"slim_every makes the model anew; the training methods of {model.training_class.__name__} "
-            "may hold state that would be lost. Set slim_every=None; finalize() removes the channels "
-            "at the end."
-        )
     for callback in callbacks:
         kind = type(callback)
-        if hasattr(callback, "backup_dir"):
+        if kind is keras.callbacks.BackupAndRestore or getattr(
+            callback, "holds_weights_only", False
+        ):
             raise ValueError(
                 f"{kind.__name__} keeps weights only, which fit no model of other widths, so that a "
                 "run cannot be resumed after slim_every has removed channels. Set slim_every=None, or "

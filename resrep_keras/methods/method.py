@@ -13,9 +13,9 @@ import keras
 import numpy as np
 
 from resrep_keras.budget import Limit, choose_keep
-from resrep_keras.checks import check_number
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.methods.settings import (
+    check_at_most,
     check_count,
     check_exclude,
     check_input_shape,
@@ -23,6 +23,7 @@ from resrep_keras.methods.settings import (
     check_multiple,
     check_patterns,
     check_per_layer,
+    check_reduction,
     for_layer,
     matches,
     minimum_of,
@@ -293,40 +294,3 @@ class Method:
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({settings})"
-
-
-def check_reduction(value):
-    """Return a `target_reduction` as it is kept: a float, ``{quantity: float}`` or `None`."""
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        check_number("target_reduction", value, above=0, below=1)
-        return float(value)
-    if not value:
-        raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
-    for name, share in value.items():
-        check_quantity("target_reduction", name)
-        check_number(f"target_reduction['{name}']", share, above=0, below=1)
-    return {name: float(share) for name, share in value.items()}
-
-
-def check_at_most(value):
-    """Return `at_most` as a dict of positive numbers."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(
-            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of type "
-            f"{type(value).__name__}."
-        )
-    for name, number in value.items():
-        check_quantity("at_most", name)
-        check_number(f"at_most['{name}']", number, above=0)
-    return dict(value)
-
-
-def check_quantity(argument, name):
-    if name not in QUANTITIES:
-        raise ValueError(
-            f"Expected {argument} to name one of {', '.join(sorted(QUANTITIES))}; got {name!r}."
-        )

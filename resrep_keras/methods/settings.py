@@ -1,9 +1,10 @@
-"""Settings that may differ between layers: by name, by pattern, or by a function of the layer."""
+"""Settings of methods: targets, and what may differ between layers by name, pattern or function."""
 
 import fnmatch
 import math
 
 from resrep_keras.checks import check_number
+from resrep_keras.targets import QUANTITIES
 
 
 def check_per_layer(name, value, check):
@@ -123,3 +124,43 @@ def check_input_shape(shape):
     for size in shape:
         check_number("each size of input_shape", size, at_least=1, whole=True)
     return shape
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+def check_reduction(value):
+    """Return a `target_reduction` as it is kept: a float, ``{quantity: float}`` or `None`."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        check_number("target_reduction", value, above=0, below=1)
+        return float(value)
+    if not value:
+        raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
+    for name, share in value.items():
+        check_quantity("target_reduction", name)
+        check_number(f"target_reduction['{name}']", share, above=0, below=1)
+    return {name: float(share) for name, share in value.items()}
+
+
+def check_at_most(value):
+    """Return `at_most` as a dict of positive numbers."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of type "
+            f"{type(value).__name__}."
+        )
+    for name, number in value.items():
+        check_quantity("at_most", name)
+        check_number(f"at_most['{name}']", number, above=0)
+    return dict(value)
+
+
+def check_quantity(argument, name):
+    if name not in QUANTITIES:
+        raise ValueError(
+            f"Expected {argument} to name one of {', '.join(sorted(QUANTITIES))}; got {name!r}."
+        )

@@ -1,5 +1,6 @@
 """A run on several devices or in several processes is the run on one."""
 
+import importlib.util
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -180,3 +182,52 @@ def test_two_workers_train_as_one(tmp_path):
     np.testing.assert_array_equal(bool_values(one.state(0)), bool_values(two.state(0)))
     assert one.state(0)["variable_0"].dtype == "float64"
     assert largest_difference(one.state(0), two.state(0)) < 1e-10
+
+
+def load_example(name):
+    path = ROOT / "examples" / "distributed" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"distributed_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_state_is_read_back_whole_or_refused(tmp_path):
+    common = load_example("common")
+    path = tmp_path / "state.npz"
+    one, other = keras.Variable([1.0, 2.0]), keras.Variable([3, 4], dtype="int32")
+    assert common.load_state(path, [one, other]) == {}
+    common.save_state(path, [one, other], epochs=7)
+    one.assign([0.0, 0.0])
+    assert common.load_state(path, [one, other]) == {"epochs": 7}
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(one), [1, 2])
+    assert list(tmp_path.iterdir()) == [path]  # what was written beside it has taken its place
+    with pytest.raises(
+        ValueError, match=r"holds 2 variables; expected 1\. .* another --output_dir"
+    ):
+        common.load_state(path, [one])
+
+
+def test_the_supervisor_ends_all_workers_and_gives_up_in_words(monkeypatch, capfd):
+    supervisor = load_example("supervisor")
+    program = "import os, time; '\"index\": 1' in os.environ['TF_CONFIG'] or time.sleep(60); boom"
+    monkeypatch.setattr(sys, "argv", ["-c", program])
+    started = []
+    start = supervisor.start
+    monkeypatch.setattr(supervisor, "start", lambda n: started.extend(new := start(n)) or new)
+    with pytest.raises(SystemExit, match=r"ended with an error 2 times; .* the last checkpoint"):
+        supervisor.supervise(2, restarts=1)
+    assert [process.poll() for process in started] == [-9, 1, -9, 1]
+    assert "restart 1 of 1" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_worker_without_its_configuration_is_refused_in_words(tmp_path):
+    script = str(ROOT / "examples" / "distributed" / "multi_worker.py")
+    ended = subprocess.run(
+        [sys.executable, script, "--workers=0", f"--output_dir={tmp_path}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1 and "--workers=0 expects TF_CONFIG" in ended.stderr
