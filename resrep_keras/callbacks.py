@@ -89,13 +89,14 @@ class PruningCallback(keras.callbacks.Callback):
 
     def macs_left(self):
         """Share of the dense MACs that the keep masks leave."""
-        compaction = self._compaction
+        compaction = self._current()
         return compaction.cost()(compaction.kept()) / max(1, compaction.baseline["dense"]["macs"])
 
     def target_met(self):
         """Whether `finalize` would meet the target now, with no masked channel left above zero."""
-        dead = self._compaction.dead(self.method.threshold)
-        waiting = ~self._compaction.kept() & ~dead & (self._compaction.norms() > 0)
+        compaction = self._current()
+        dead = compaction.dead(self.method.threshold)
+        waiting = ~compaction.kept() & ~dead & (compaction.norms() > 0)
         return not waiting.any() and all(limit.met(~dead) for limit in self._limits)
 
     # ------------------------------------------------------------------------------------------
@@ -109,6 +110,13 @@ class PruningCallback(keras.callbacks.Callback):
         if self._compaction.baseline is None:  # made by hand
             self._compaction.baseline = self.method.baseline(self.model, self._compaction)
         self._limits = self.method.limits(self._compaction)
+
+    def _current(self):
+        """The compaction, read again where another callback has cut the model."""
+        baseline = getattr(self.model, "baseline", None)
+        if baseline is not None and baseline is not self._compaction.baseline:
+            self._read_model()
+        return self._compaction
 
     def _slim(self, epoch):
         """Remove the dead channels from the model, where the method has it done and it pays."""

@@ -63,9 +63,11 @@ class WrappedModel(keras.Model):
         if slims(self.method):  # what a cut builds the metrics anew with
             spec = keras.tree.map_structure(spec_of, (y, y_pred, sample_weight))
             self._loss_spec = lambda: spec
-        return super().compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
-        )
+        given = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+        compute = super().compute_loss
+        if "training" in inspect.signature(compute).parameters:  # one's own may lack it
+            given["training"] = training
+        return compute(**given)
 
     def heir(self, model, baseline):
         """A wrapped model of the graph of `model`, in which fewer channels are left."""

@@ -17,8 +17,7 @@ from tests import helpers, zoo
 
 METHODS = [ResRep(0.1, coupled=True, compactor="full"), ResRep(0.1, coupled=True)]
 EVERY_KIND = (
-    "chain residual mobilenet_block squeeze_excite shared_layer convolutions recurrent attention "
-    "time_distributed"
+    "mobilenet_block squeeze_excite shared_layer convolutions recurrent time_distributed"
 ).split()
 if keras.backend.backend() != "tensorflow":  # where each new shape is compiled anew
     METHODS, EVERY_KIND = METHODS[:1], ["residual", "recurrent", "time_distributed"]
@@ -106,8 +105,15 @@ def steps(model, number, seed):
         model.train_on_batch(x, generator.integers(0, 3, 16))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("name", ["chain", "residual"])
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("chain", "sgd"),
+        ("chain", "adam"),
+        pytest.param("residual", "sgd", marks=pytest.mark.slow),
+        pytest.param("residual", "adam", marks=pytest.mark.slow),
+    ],
+)
 def test_training_goes_on_as_without_the_cut(name, optimizer):
     """Where compactors mix nothing, channels that are gone change no step of the others."""
     make = {"sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True), "adam": "adam"}
@@ -202,11 +208,16 @@ def _slots(model, kernel):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        keras.optimizers.AdamW(1e-3, weight_decay=0.01),
-        keras.optimizers.Adafactor(1e-3),
-        keras.optimizers.Lion(1e-4, gradient_accumulation_steps=2),
         keras.optimizers.LossScaleOptimizer(keras.optimizers.RMSprop(1e-3, centered=True)),
-        keras.optimizers.Nadam(keras.optimizers.schedules.CosineDecay(1e-3, 60)),
+        *(
+            pytest.param(optimizer, marks=pytest.mark.slow)
+            for optimizer in (
+                keras.optimizers.AdamW(1e-3, weight_decay=0.01),
+                keras.optimizers.Adafactor(1e-3),
+                keras.optimizers.Lion(1e-4, gradient_accumulation_steps=2),
+                keras.optimizers.Nadam(keras.optimizers.schedules.CosineDecay(1e-3, 60)),
+            )
+        ),
     ],
     ids=lambda optimizer: optimizer.name,
 )
@@ -272,7 +283,7 @@ def test_fit_ends_at_the_same_target(compactor, tmp_path):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize("stop", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_saved_after_a_cut_and_resumed_equals_uninterrupted(stop, tmp_path):
     whole = compiled()
     train(whole, 8)
@@ -292,6 +303,50 @@ def test_saved_after_a_cut_and_resumed_equals_uninterrupted(stop, tmp_path):
         np.testing.assert_array_equal(np.array(a), np.array(b), err_msg=a.path)
     for a, b in zip(whole.optimizer.variables, revived.optimizer.variables):
         np.testing.assert_array_equal(np.array(a), np.array(b), err_msg=a.path)
+
+
+@keras.saving.register_keras_serializable("test_cut")
+class Scaled(keras.Model):
+    """A loss of its own, which takes no `training`, and its tracker."""
+
+    def __init__(self, *args, factor=1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.factor = factor
+        self.tracker = keras.metrics.Mean(name="scaled")
+
+    @property
+    def metrics(self):
+        return [*super().metrics, self.tracker]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        value = self.factor * super().compute_loss(x, y, y_pred, sample_weight)
+        self.tracker.update_state(value)
+        return value
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@pytest.mark.tensorflow_only
+def test_training_methods_of_ones_own_go_on():
+    dense = zoo.build("chain")
+    dense = Scaled(dense.input, dense.output, factor=0.5)
+    model = resrep_keras.wrap(dense, ResRep(0.4, slim_every=1))
+    model.compile(keras.optimizers.SGD(0.03, momentum=0.9), crossentropy())
+    history = train(model, 8)
+    assert not helpers.compactors(model) and model.factor == 0.5
+    assert history.history["scaled"] == pytest.approx(history.history["loss"])
+    resrep_keras.finalize(model, strict=True)
+
+
+@pytest.mark.tensorflow_only
+def test_the_best_pruned_model_is_kept_after_cuts(tmp_path):
+    model = compiled()
+    best = resrep_keras.PrunedCheckpoint(tmp_path / "best.keras", monitor="loss")
+    train(model, 10, callbacks=[best])
+    revived = keras.models.load_model(tmp_path / "best.keras")
+    slim = resrep_keras.finalize(revived, strict=True)
+    assert slim.certificate.macs_left <= 0.6
 
 
 def test_a_cut_waits_for_its_epoch_and_for_enough_to_save():
@@ -379,8 +434,9 @@ def test_slim_every_is_a_number_of_epochs(slim_every, error):
 
 
 def test_callbacks_that_keep_weights_of_wider_models_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="BackupAndRestore keeps weights only"):
-        train(compiled(), 2, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
+    for kind in (keras.callbacks.BackupAndRestore, resrep_keras.Backup):
+        with pytest.raises(ValueError, match=f"{kind.__name__} keeps weights only"):
+            train(compiled(), 2, callbacks=[kind(tmp_path)])
     stopping = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
     with pytest.raises(ValueError, match="Set restore_best_weights=False or slim_every=None"):
         train(compiled(), 2, callbacks=[stopping])
