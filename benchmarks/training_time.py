@@ -7,7 +7,7 @@
    time to compile steps anew included; an epoch of each in turn.
 3. Final accuracy with and without slimming, on a subset of Fashion-MNIST, over some seeds.
 
-Results go to benchmarks/results/training_time.json and .md.
+Results go to benchmarks/results/training_time.json and .md; what a call does not measure stays there.
 """
 
 import json
@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from common import machine
 
 import resrep_keras
@@ -34,6 +34,10 @@ from examples.nets import NETS
 
 # Input shapes of the nets.
 SHAPES = {"resnet20": (32, 32, 3), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
+# The widths of ResNet-20 are few kernels wide: streams are pruned, too, by whole kernels.
+SETTINGS = {"resnet20": {"coupled": True, "channel_multiple": 16}}
+# Steps of an epoch of the whole runs: as many as take about as long.
+STEPS = {"resnet20": 250, "vgg11": 60, "mobilenet_v2": 8}
 STEP_LIMIT, RUN_LIMIT = 1.15, 0.85
 
 FLAGS = flags.FLAGS
@@ -42,13 +46,12 @@ flags.DEFINE_list("parts", ["step", "run", "accuracy"], "What to measure.")
 flags.DEFINE_integer("batch", 64, "Batch size.")
 flags.DEFINE_integer("repeats", 15, "Timed rounds of steps of each model.")
 flags.DEFINE_integer("epochs", 12, "Epochs of the whole runs.")
-flags.DEFINE_integer("steps", 100, "Steps of an epoch of the whole runs.")
+flags.DEFINE_float("shorter", 1.0, "Share of the steps of the whole runs.")
 flags.DEFINE_float("target", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_string("data", "/usr/share/datasets/fashion-mnist", "Folder of idx files.")
 flags.DEFINE_integer("images", 10_000, "Training images of the accuracies.")
 flags.DEFINE_integer("accuracy_epochs", 12, "Epochs of the accuracies.")
 flags.DEFINE_integer("seeds", 3, "Seeds of the accuracies.")
-flags.DEFINE_bool("coupled", False, "Whether the runs prune residual streams, too.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -92,10 +95,11 @@ class StopAfterEpoch(keras.callbacks.Callback):
 
 def run_ratio(name):
     """Seconds of whole runs, plain and slimming, one epoch of each in turn."""
-    x, y = batches(name, FLAGS.steps * FLAGS.batch)
+    steps = max(1, round(FLAGS.shorter * STEPS[name]))
+    x, y = batches(name, steps * FLAGS.batch)
     keras.utils.set_random_seed(0)
     dense = NETS[name](SHAPES[name], 10)
-    method = resrep_keras.ResRep(FLAGS.target, coupled=FLAGS.coupled, slim_every=1)
+    method = resrep_keras.ResRep(FLAGS.target, slim_every=1, **SETTINGS.get(name, {}))
     models = [compiled(model) for model in (dense, resrep_keras.wrap(dense, method))]
     seconds, accuracy = [[], []], [None, None]
     for epoch in range(FLAGS.epochs):  # an epoch of each in turn, which see the same machine
@@ -117,7 +121,8 @@ def run_ratio(name):
     return {
         "net": name,
         "epochs": FLAGS.epochs,
-        "steps": FLAGS.steps,
+        "steps": steps,
+        "settings": SETTINGS.get(name, {}),
         "dense_seconds": round(dense_seconds, 2),
         "slimming_seconds": round(slimming_seconds, 2),
         "ratio": round(slimming_seconds / dense_seconds, 3),
@@ -179,7 +184,7 @@ def as_markdown(result):
     ]
     for row in result["run"]:
         lines.append(
-            f"| {row['net']} | {row['epochs']} x {row['steps']} | {row['dense_seconds']} | "
+            f"| {_named(row)} | {row['epochs']} x {row['steps']} | {row['dense_seconds']} | "
             f"{row['slimming_seconds']} | {row['ratio']} | {row['macs_left']} | {row['cuts']} | "
             f"{row['largest_difference']:.1e} |"
         )
@@ -194,6 +199,11 @@ def as_markdown(result):
     return "\n".join(lines) + "\n"
 
 
+def _named(row):
+    settings = ", ".join(f"{name}={value}" for name, value in row["settings"].items())
+    return f"{row['net']} ({settings})" if settings else row["net"]
+
+
 def _spread(values):
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.mean(values):.2f} % (standard deviation {deviation:.2f})"
@@ -206,29 +216,31 @@ def _write(path, text):
 
 
 def main(_):
+    logging.set_verbosity(logging.WARNING)
+    path = RESULTS / "training_time.json"
+    before = json.loads(path.read_text()) if path.exists() and FLAGS.write else {}
     result = {
         "command": "python benchmarks/training_time.py",
         "machine": machine(),
         "batch": FLAGS.batch,
         "target": FLAGS.target,
-        "coupled": FLAGS.coupled,
         "images": FLAGS.images,
         "accuracy_epochs": FLAGS.accuracy_epochs,
-        "step": [],
-        "run": [],
-        "accuracy": [],
+        "accuracy": before.get("accuracy", []),
     }
     for part, measure in (("step", step_ratio), ("run", run_ratio)):
+        rows = {row["net"]: row for row in before.get(part, [])}
         for name in FLAGS.nets if part in FLAGS.parts else ():
-            result[part].append(measure(name))
-            print(result[part][-1], flush=True)
+            rows[name] = measure(name)
+            print(rows[name], flush=True)
+        result[part] = [rows[name] for name in SHAPES if name in rows]
     if "accuracy" in FLAGS.parts:
         result["accuracy"] = accuracies()
     text = as_markdown(result)
     print(text)
     if FLAGS.write:
         RESULTS.mkdir(exist_ok=True)
-        _write(RESULTS / "training_time.json", json.dumps(result, indent=1) + "\n")
+        _write(path, json.dumps(result, indent=1) + "\n")
         _write(RESULTS / "training_time.md", text)
     slow = [row["net"] for row in result["step"] if row["ratio"] > STEP_LIMIT]
     long = [row["net"] for row in result["run"] if row["ratio"] > RUN_LIMIT]

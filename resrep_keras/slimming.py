@@ -16,7 +16,7 @@ from resrep_keras.surgery.slots import carry
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
 # A cut has the training step compiled anew; it waits until it saves this share of the cost.
-WORTH = 0.1
+WORTH = 0.2
 
 
 def cut_dead(model, compaction, method, selecting):
@@ -34,9 +34,8 @@ def cut_dead(model, compaction, method, selecting):
     forgetting = ~compaction.kept() & ~dead & (compaction.norms() > 0)
     last = not selecting and not forgetting.any()
     cost = MacCost(compaction.graph)
-    # On its way to a width that suits the device a layer has some that do not, which no later
-    # selection may start from.
-    early = method.channel_multiple == 1 and cost(~dead) <= (1 - WORTH) * cost()
+    # Timed widths are those of the dense layers: a narrower one could not be rounded any more.
+    early = not method.times_widths() and cost(~dead) <= (1 - WORTH) * cost()
     if not (last or early):
         return False
     difference, done = cut(model, compaction, dead, last, model.sample_inputs())

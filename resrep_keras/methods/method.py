@@ -141,7 +141,7 @@ class Method:
             and what predicts it for fewer channels.
         """
         names = {"macs", *self.reductions(), *self.at_most}
-        if self._automatic():
+        if self.times_widths():
             names.add("latency")
         measured = {
             name: QUANTITIES[name].measure(dense, compaction.folded, self.threads)
@@ -221,7 +221,7 @@ class Method:
             compaction.groups,
             minimum,
         )
-        if self._automatic() and widths and not self._gains(compaction, choose, widths):
+        if self.times_widths() and widths and not self._gains(compaction, choose, widths):
             widths = {}
         return choose(widths, allowance)
 
@@ -233,13 +233,14 @@ class Method:
         except ValueError:  # out of reach with these widths
             return False
 
-    def _automatic(self):
+    def times_widths(self):
+        """Whether `channel_multiple` has layers timed."""
         setting = self.channel_multiple
         return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
 
     def _widths(self, compaction, producers):
         """``{producer name: allowed widths}``, where not all are."""
-        tables = compaction.predicted("latency").cost.tables if self._automatic() else {}
+        tables = compaction.predicted("latency").cost.tables if self.times_widths() else {}
         found = {}
         for producer in producers:
             number = for_layer(self.channel_multiple, producer.name, 1)
