@@ -25,7 +25,7 @@ setup(
     extras_require={
         "examples": EXAMPLES,
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
-        "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis"],
+        "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis", "tensorboard"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -209,6 +209,11 @@ BAD = [
     (lambda: ResRep(exclude=lambda layer: True), TypeError, "function with a name.*got a lambda"),
     (lambda: ResRep(exclude=[3]), TypeError, "entries of exclude.*got 3 of type int"),
     (lambda: ResRep(exclude=3), TypeError, "list of layer names or patterns.*got 3"),
+    (
+        lambda: resrep_keras.wrap(zoo.build("chain"), ResRep(exclude=list)),
+        TypeError,
+        "takes a layer and returns.*of type Conv2D it raised TypeError",
+    ),
     (lambda: ResRep(input_shape="224"), TypeError, "input_shape to be a tuple"),
     (
         lambda: resrep_keras.wrap(zoo.build("chain"), ResRep(min_channels={"nope*": 2})),

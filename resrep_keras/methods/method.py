@@ -15,6 +15,7 @@ import numpy as np
 from resrep_keras.budget import Limit, choose_keep
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.methods.settings import (
+    ask_exclude,
     check_at_most,
     check_count,
     check_exclude,
@@ -163,7 +164,7 @@ class Method:
         producers = [producer for group in graph.groups for producer in group.producers]
         if callable(self.exclude):
             layers = {call.name: call.operation for call in graph.calls}
-            return [p.name for p in producers if self.exclude(layers[p.layer])]
+            return [p.name for p in producers if ask_exclude(self.exclude, layers[p.layer])]
         names = [producer.name for producer in producers]
         check_patterns("exclude", self.exclude, names)
         return [name for name in names if any(matches(name, other) for other in self.exclude)]

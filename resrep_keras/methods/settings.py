@@ -111,6 +111,22 @@ def multiples(number, channels):
     return (*range(number, channels, number), channels)
 
 
+def ask_exclude(function, layer):
+    """Whether a user's function wants all channels of a layer kept.
+
+    Raises:
+        TypeError: The function failed.
+    """
+    try:
+        return bool(function(layer))
+    except Exception as error:  # whatever a user's function raises
+        raise TypeError(
+            f"Expected exclude to be a function that takes a layer and returns whether it keeps all "
+            f"channels; for layer '{layer.name}' of type {type(layer).__name__} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def check_input_shape(shape):
     """Return the shape of one input as a tuple of sizes, or `None`."""
     if shape is None:

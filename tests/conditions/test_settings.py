@@ -77,11 +77,9 @@ def obey(method, seed):
 
 
 def ten_thousand(test):
-    """2,500 by default; `--hypothesis-profile=many` draws 10,000."""
-    number = 10_000 if hypothesis.settings.default.max_examples > 100 else 2_500
     quick = hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large
     return hypothesis.settings(
-        max_examples=number, deadline=5_000, derandomize=True, suppress_health_check=quick
+        max_examples=10_000, deadline=5_000, derandomize=True, suppress_health_check=quick
     )(test)
 
 
