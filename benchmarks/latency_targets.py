@@ -29,6 +29,7 @@ from resrep_keras.surgery.forward import example_inputs
 FLAGS = flags.FLAGS
 SHAPES = {"resnet20": (28, 28, 1), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
 flags.DEFINE_list("models", list(SHAPES), "Which nets.")
+flags.DEFINE_list("parts", ["targets", "rounding"], "What to measure; the rest stays as written.")
 flags.DEFINE_list("reductions", ["0.4", "0.6"], "Shares of the latency to remove.")
 flags.DEFINE_list("multiples", ["1", "8", "16", "auto"], "What channel_multiple to compare.")
 flags.DEFINE_integer("threads", 1, "Threads of LiteRT.")
@@ -135,17 +136,21 @@ def as_markdown(result):
 
 def main(_):
     logging.set_verbosity(logging.WARNING)
+    path = RESULTS / "latency_targets.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
     result = {
         "command": "python benchmarks/latency_targets.py",
         "machine": machine(),
         "threads": FLAGS.threads,
         "repeats": FLAGS.repeats,
-        "targets": [row for name in FLAGS.models for row in target_rows(name)],
-        "rounding": [row for name in FLAGS.models for row in rounding_rows(name)],
     }
+    for part, measure in (("targets", target_rows), ("rounding", rounding_rows)):
+        names = FLAGS.models if part in FLAGS.parts else []
+        kept = [row for row in before.get(part, []) if row["model"] not in names]
+        result[part] = kept + [row for name in names for row in measure(name)]
     print(as_markdown(result))
     if FLAGS.write:
-        (RESULTS / "latency_targets.json").write_text(json.dumps(result, indent=1) + "\n")
+        path.write_text(json.dumps(result, indent=1) + "\n")
         (RESULTS / "latency_targets.md").write_text(as_markdown(result))
 
 
