@@ -102,7 +102,7 @@ def reach(graph):
     gone = np.ones(graph.num_channels, bool)
     gone[list(free)] = False
     floor = np.ones(graph.num_channels, bool)
-    floor[removable(groups, np.zeros(graph.num_channels))] = False
+    floor[removable(groups, np.zeros(graph.num_channels))[0]] = False
     reasons = {}
     for group in graph.groups:
         if not group.prunable:
