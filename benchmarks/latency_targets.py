@@ -121,7 +121,8 @@ def as_markdown(result):
     ]
     lines += [
         "",
-        "Half of the MACs removed, with and without rounding of widths:",
+        "Half of the MACs removed, with and without rounding of widths; multiples that cannot reach the "
+        "target are left out:",
         "",
         "| net | `channel_multiple` | MACs left | latency left | latency / unrounded |",
         "|---|---|---|---|---|",

@@ -166,7 +166,9 @@ def is_first(layer):
     return layer.get_config().get("kernel_size") == (3, 3) and layer.name.endswith("first")
 
 
-@pytest.mark.parametrize("exclude", [["*first"], ["s*nd", "first"], is_first], ids=str)
+@pytest.mark.parametrize(
+    "exclude", [["*first"], ["s*nd", "first"], is_first], ids=["pattern", "patterns", "function"]
+)
 def test_exclude_by_pattern_or_function(exclude):
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(8, 3, name="first")(inputs)
