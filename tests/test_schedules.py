@@ -41,10 +41,13 @@ def test_config_round_trip(schedule):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"warmup": 0.3, "selection_end": 0.2}, "warmup < selection_end"),
+        (
+            {"warmup": 0.3, "selection_end": 0.2},
+            "selection_end to be a number above 0.3 and below 1; got 0.2",
+        ),
         ({"selection_end": 0.99}, "selection_end . forgetting <= 1"),
-        ({"forgetting": 0.0}, "forgetting > 0"),
-        ({"selections": 0}, "selections >= 1; got 0"),
+        ({"forgetting": 0.0}, "forgetting to be a number above 0 and below 1; got 0.0"),
+        ({"selections": 0}, "selections to be an int of 1 or more and below 10000; got 0"),
     ],
 )
 def test_bad_settings(settings, text):

@@ -57,11 +57,12 @@ def weight_shapes(graph, call):
         Pairs `(dense shape, label arrays)`; the size falls with the share that is kept of each.
     """
     layer = call.operation
-    vectors = channel_vectors(call) if has_rule(narrow, layer) else {}
+    has_weights = getattr(layer, "weights", ()) and has_rule(narrow, layer)
+    vectors = channel_vectors(call) if has_weights else {}
     whole = {key: np.ones(len(labels), bool) for key, labels in vectors.items()}
     shapes = _narrowed(graph, call, whole) if vectors else None
     if shapes is None:  # such a layer keeps its size
-        return [(tuple(weight.shape), ()) for weight in layer.weights]
+        return [(tuple(weight.shape), ()) for weight in getattr(layer, "weights", ())]
     factors = [[] for _ in shapes]
     for key, labels in vectors.items():
         ids = graph.channel_of[labels]

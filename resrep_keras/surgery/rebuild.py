@@ -54,7 +54,7 @@ class _Rebuilder:
         if step.name in self._drop:
             outputs = symbolic_tensors(args, kwargs)[0]
         else:
-            copy = self._copy(step, args)
+            copy = self._copy(step, symbolic_tensors(args, kwargs))
             args, kwargs = with_arguments(step, self._config.get(step.name, {}), args, kwargs)
             outputs = copy(*args, **kwargs)
             inside = () if step.inner is None else step.inner.all_steps()
@@ -63,15 +63,15 @@ class _Rebuilder:
         behind = self._behind.get(step.name)
         return outputs if behind is None else behind(outputs)
 
-    def _copy(self, step, args=()):
+    def _copy(self, step, tensors=()):
         key = id(step.operation)
         if key not in self._copies:
             make = self._repeated if step.inner is not None else self._single
-            self._copies[key] = make(step, args)
+            self._copies[key] = make(step, tensors)
         return self._copies[key]
 
-    def _single(self, step, args):
-        del args
+    def _single(self, step, tensors):
+        del tensors
         operation = self._source.get(step.name, step.operation)
         change = self._change.get(step.name)
         self._config[step.name], new_weights = ({}, None) if change is None else change()
@@ -80,10 +80,10 @@ class _Rebuilder:
         self._pending[step.name] = (operation, copy, new_weights)
         return self._around.get(step.name, lambda layer: layer)(copy)
 
-    def _repeated(self, step, args):
+    def _repeated(self, step, tensors):
         """A layer that applies another one at each entry of axis 1."""
         entry = step.inner.inputs
-        shape = symbolic_tensors(args, {})[0].shape  # with the channels that are left
+        shape = tensors[0].shape  # with the channels that are left
         alone = len(step.inner.steps) == 1 and step.inner.steps[0].inner is None
         inside = {inner.name for inner in step.inner.steps}
         if alone and not inside & (self._behind.keys() | self._drop):
