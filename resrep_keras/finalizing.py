@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.latency import to_tflite
+from resrep_keras.costs.macs import count_macs
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.resrep import ResRep
@@ -77,6 +78,11 @@ def finalize(model, strict=False, data=None):
     """
     check_model(model)
     method = getattr(model, "method", None)
+    if method is not None and not method.removes_channels:
+        slim = method.strip(model)
+        slim.certificate = certify(model, slim, data)
+        _complain(_differing(slim.certificate, _tolerance(model)), strict)
+        return slim
     exact = getattr(method, "exact", True)
     compaction = Compaction(model, getattr(method, "input_shape", None), exact)
     if compaction.baseline is None and method is not None:
@@ -86,41 +92,62 @@ def finalize(model, strict=False, data=None):
     slim = narrow_dead(fold(model, compaction.dead_columns(dead)), keep, exact)
     limits = [] if method is None else method.limits(compaction)
     values = [_value(limit, slim, ~dead) for limit in limits]
-    certificate = _certify(model, slim, compaction, dead, data)
     certificate = dataclasses.replace(
-        certificate,
+        _certify_removal(model, slim, compaction, dead, data),
         limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
     )
-    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
-    tolerance = float("inf") if certificate.inexact else tolerance
+    tolerance = float("inf") if certificate.inexact else _tolerance(model)
     complaints = [
         *_above_threshold(compaction, dead),
         *_missed(limits, values),
         *_differing(certificate, tolerance),
     ]
-    for complaint in complaints:
-        if strict:
-            raise ValueError(complaint)
-        warnings.warn(complaint, stacklevel=2)
+    _complain(complaints, strict)
     slim.certificate = certificate
     return slim
 
 
-def _certify(model, slim, compaction, dead, data):
-    shape = None if compaction.input_shape is None else tuple(compaction.input_shape)
-    absolute, relative = _differences(model, slim, example_inputs(model, input_shape=shape))
+def _complain(complaints, strict):
+    for complaint in complaints:
+        if strict:
+            raise ValueError(complaint)
+        warnings.warn(complaint, stacklevel=3)
+
+
+def _tolerance(model):
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
+    return HALF_TOLERANCE if half else TOLERANCE
+
+
+def certify(model, slim, data=None, input_shape=None, macs=None):
+    """The `Certificate` of two models that should compute the same.
+
+    Args:
+        model, slim: The models.
+        data: Inputs to compare them on, beside random ones.
+        input_shape: Shape of one random input.
+        macs: MACs `(before, after)`; counted where not given.
+    """
+    absolute, relative = _differences(model, slim, example_inputs(model, input_shape=input_shape))
     on_data = (None, None) if data is None else _differences(model, slim, data)
-    cost = compaction.cost()
-    dense = cost() if compaction.baseline is None else compaction.baseline["dense"]["macs"]
+    dense, left = (count_macs(model), count_macs(slim)) if macs is None else macs
     return Certificate(
         max_absolute=absolute,
         max_relative=relative,
         macs_dense=dense,
-        macs_slim=cost(~dead),
-        macs_left=cost(~dead) / max(1, dense),
+        macs_slim=left,
+        macs_left=left / max(1, dense),
         data_max_absolute=on_data[0],
         data_max_relative=on_data[1],
+    )
+
+
+def _certify_removal(model, slim, compaction, dead, data):
+    shape = None if compaction.input_shape is None else tuple(compaction.input_shape)
+    cost = compaction.cost()
+    dense = cost() if compaction.baseline is None else compaction.baseline["dense"]["macs"]
+    return dataclasses.replace(
+        certify(model, slim, data, shape, (dense, cost(~dead))),
         inexact=tuple(
             (group.name, group.inexact)
             for group in compaction.groups

@@ -6,14 +6,8 @@ import warnings
 import keras
 
 from resrep_keras.graph.tape import deep_models
-from resrep_keras.graph.trace import trace
-from resrep_keras.graph.unroll import Functional
-from resrep_keras.layers.compactor import Compactor
-from resrep_keras.layers.gated import Gated
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.graph.unroll import Functional, check_model
 from resrep_keras.methods.resrep import ResRep
-from resrep_keras.surgery.fold import insert_compactors
-from resrep_keras.surgery.remove import check_rules
 from resrep_keras.training import combine, own_hooks, settings_of, warn_of_lost
 from resrep_keras.wrapped import WrappedModel, replicas_of
 
@@ -48,24 +42,14 @@ def wrap(model, method=None):
     >>> slim = resrep_keras.finalize(model)
     """
     method = ResRep() if method is None else method
-    if not hasattr(method, "prepare"):
+    if not hasattr(method, "insert"):
         raise TypeError(
             f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
             f"{method!r} of type {type(method).__name__}."
         )
-    graph = trace(model, method.input_shape, method.exact)
-    if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
-        raise ValueError(
-            f"Model '{model.name}' is wrapped already: it has compactors. Train it, or finalize it "
-            "before wrapping it again."
-        )
-    sites, diagonal = method.prepare(graph)
-    check_rules(graph, method.groups(graph))
+    check_model(model)
     with replicas_of(model):
-        copy = insert_compactors(model, sites, diagonal)
-        compaction = Compaction(copy, method.input_shape, method.exact)
-        compaction.baseline = method.baseline(model, compaction)
-        method.check_target(compaction)
+        copy, baseline = method.insert(model)
         kind, settings = _kind_of_wrapped(model)
         with deep_models():
             wrapped = kind(
@@ -73,7 +57,7 @@ def wrap(model, method=None):
                 copy.output,
                 name=model.name,
                 method=method,
-                baseline=compaction.baseline,
+                baseline=baseline,
                 **settings,
             )
         wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss

@@ -5,9 +5,10 @@ import inspect
 
 import keras
 
-from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.callbacks import MethodCallback, PruningCallback
 from resrep_keras.checkpoints import Backup, seeds
 from resrep_keras.graph.tape import deep_models
+from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.slimming import (
     check_slimming,
     sample_inputs,
@@ -26,6 +27,7 @@ class WrappedModel(keras.Model):
     the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
     """
 
+    call_follows_graph = True
     training_class = None  # whose training methods it has, if not those of Keras
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
@@ -39,18 +41,19 @@ class WrappedModel(keras.Model):
 
     @property
     def baseline(self):
-        """What `wrap` noted of the dense model, JSON values; see `Method.baseline`."""
+        """What `wrap` noted of the dense model, JSON values; see `Method.insert`."""
         return self._baseline()
 
     def compile(self, optimizer="rmsprop", *args, **kwargs):
         with replicas_of(self):
             optimizer = keras.optimizers.get(optimizer)
             _check_accumulation(self, optimizer)
-            if find_penalty_optimizer(optimizer) is None:
+            if find_wrapper(optimizer) is None:
                 if hasattr(optimizer, "inner_optimizer"):  # a loss scale stays outside
-                    optimizer.inner_optimizer = self.method.optimizer(optimizer.inner_optimizer)
+                    inner = optimizer.inner_optimizer
+                    optimizer.inner_optimizer = self.method.optimizer(inner, self)
                 else:
-                    optimizer = self.method.optimizer(optimizer)
+                    optimizer = self.method.optimizer(optimizer, self)
         # In a function: Keras would track what is in an attribute.
         self._compiled_with = lambda: (args, kwargs)
         super().compile(optimizer, *args, **kwargs)
@@ -58,6 +61,10 @@ class WrappedModel(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # else loaded optimizer state is dropped
+
+    def call(self, *args, **kwargs):
+        outputs = self.method.forward(self, *args, **kwargs)
+        return super().call(*args, **kwargs) if outputs is None else outputs
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if slims(self.method):  # what a cut builds the metrics anew with
@@ -117,9 +124,10 @@ class WrappedModel(keras.Model):
             present = callbacks.callbacks
         else:
             present = keras.tree.flatten(callbacks) if callbacks else []
-        pruning = next((c for c in present if isinstance(c, PruningCallback)), None)
+        kind = PruningCallback if self.method.removes_channels else MethodCallback
+        pruning = next((c for c in present if isinstance(c, kind)), None)
         if pruning is None:
-            pruning = PruningCallback()
+            pruning = kind()
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks.append(pruning)
             else:

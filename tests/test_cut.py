@@ -10,8 +10,9 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras import ResRep
-from resrep_keras.callbacks import PruningCallback, find_penalty_optimizer
+from resrep_keras.callbacks import PruningCallback
 from resrep_keras.methods.compaction import Compaction
+from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.slimming import cut, cut_dead, sample_inputs
 from tests import helpers, zoo
 
@@ -125,7 +126,7 @@ def test_training_goes_on_as_without_the_cut(name, optimizer):
         compaction, dead = with_dead_channels(model)
         for layer in helpers.compactors(model):  # dead columns stay so, whatever their velocity
             gone = ~np.array(layer.keep_mask)
-            find_penalty_optimizer(model.optimizer).forget(layer.kernel, 1e-3 * gone)
+            find_wrapper(model.optimizer).forget(layer.kernel, 1e-3 * gone)
         if cuts:
             assert cut(model, compaction, dead, last=False)[1]
         steps(model, 6, seed=2)
@@ -201,7 +202,7 @@ def test_optimizer_slots_are_the_selected_ones(optimizer, slots):
 
 
 def _slots(model, kernel):
-    return find_penalty_optimizer(model.optimizer).compactor_optimizer.slots(kernel)
+    return find_wrapper(model.optimizer).compactor_optimizer.slots(kernel)
 
 
 @pytest.mark.tensorflow_only
@@ -226,7 +227,7 @@ def test_any_optimizer_goes_on(optimizer):
     history = train(model, 10)
     assert not helpers.compactors(model) and model.baseline["slimmed"]["channels"] > 0
     assert np.isfinite(history.history["loss"]).all()
-    assert int(find_penalty_optimizer(model.optimizer).steps) == 60
+    assert int(find_wrapper(model.optimizer).steps) == 60
     resrep_keras.finalize(model, strict=True)
 
 

@@ -19,10 +19,14 @@ Functional = type(keras.Model(*[keras.Input((1,))] * 2))
 
 
 def is_graph(layer):
-    """Whether `layer` is a Functional or Sequential model that runs its graph as Keras does."""
+    """Whether `layer` is a Functional or Sequential model that runs its graph as Keras does.
+
+    A class whose own `call` computes what its graph says, and more, has `call_follows_graph = True`.
+    """
     for kind in (keras.Sequential, Functional):
         if isinstance(layer, kind):
-            return type(layer).call is kind.call
+            own = (vars(c) for c in type(layer).__mro__ if "call" in vars(c))
+            return next(c for c in own if not c.get("call_follows_graph"))["call"] is kind.call
     return False
 
 

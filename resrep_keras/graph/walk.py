@@ -68,6 +68,8 @@ class _Recorder:
 
     def call(self, operation, args, kwargs, path):
         """Write one call, or the calls inside it; returns its outputs."""
+        if is_transparent(operation):
+            return symbolic_tensors(args, kwargs)[0]
         inner = inner_layer(operation)
         if inner is None and not self._is_known(operation):
             opened = open_operation(operation, args, kwargs)
@@ -96,6 +98,13 @@ class _Recorder:
 @functools.cache
 def _parameters(kind):
     return frozenset(inspect.signature(kind.call).parameters)
+
+
+@functools.singledispatch
+def is_transparent(operation):
+    """Whether an operation hands its input on and matters in training only: it is left out."""
+    del operation
+    return False
 
 
 @functools.singledispatch

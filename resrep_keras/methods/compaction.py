@@ -23,7 +23,7 @@ class Compaction:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
             There are none after the last cut of `slim_every`.
         groups: The groups that have a compactor wherever zeros are needed.
-        baseline: What `wrap` noted of the dense model; see `Method.baseline`.
+        baseline: What `wrap` noted of the dense model; see `ChannelMethod.baseline`.
 
     Raises:
         ValueError: The model has no compactors.
@@ -107,6 +107,12 @@ class Compaction:
         """Write a keep array into the keep masks of all compactors."""
         for layer, ids in self.compactors:
             layer.keep_mask.assign(_lookup(ids, kept))
+
+    def switch_off(self, kept):
+        """Write a keep array into the keep masks, and set the columns that it removes to zero."""
+        self.set_masks(kept)
+        for layer, _ in self.compactors:
+            layer.kernel.assign(layer.kernel * ops.cast(layer.keep_mask, layer.kernel.dtype))
 
     def dead(self, threshold):
         """Bool, one for each channel: all its columns are zero, or below `threshold` and masked."""

@@ -5,8 +5,8 @@ import numpy as np
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
+from resrep_keras.methods.channel_method import ChannelMethod
 from resrep_keras.methods.compaction import Compaction
-from resrep_keras.methods.method import Method
 from resrep_keras.schedules import Plan
 from resrep_keras.scores import kernel_norm, producing_weights
 from resrep_keras.surgery.fold import insert_compactors
@@ -14,7 +14,7 @@ from resrep_keras.surgery.remove import remove_channels
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class MagnitudePruning(Method):
+class MagnitudePruning(ChannelMethod):
     """Removes, in one go, the channels whose kernels have the smallest norm.
 
     The baseline of the field: no training is needed to prune, and fine-tuning is left to you.
@@ -113,8 +113,4 @@ class MagnitudePruning(Method):
         """Mask the channels and set their columns to zero, before the first step."""
         del optimizer, plan, step
         scores = np.where(compaction.kept(), self.scores(compaction.graph), 0.0)
-        kept = self.choose(compaction, scores)
-        compaction.set_masks(kept)
-        for layer, _ in compaction.compactors:
-            mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)
-            layer.kernel.assign(layer.kernel * mask)
+        compaction.switch_off(self.choose(compaction, scores))

@@ -1,279 +1,68 @@
-"""The questions a pruning method answers.
+"""What every pruning method is: a small serialisable value, and the questions that it answers.
 
-A method is a small serialisable value: it holds settings, no state. What changes during training
-lives in variables of the model and its optimizer.
+A method holds settings, no state. What changes during training lives in variables of the model and
+its optimizer.
 """
 
-import functools
 import inspect
-import math
-from fractions import Fraction
 
 import keras
-import numpy as np
-
-from resrep_keras.budget import Limit, choose_keep
-from resrep_keras.costs.macs import MacCost
-from resrep_keras.methods.settings import (
-    ask_exclude,
-    check_at_most,
-    check_count,
-    check_exclude,
-    check_input_shape,
-    check_min_share,
-    check_multiple,
-    check_patterns,
-    check_per_layer,
-    check_reduction,
-    for_layer,
-    matches,
-    minimum_of,
-    multiples,
-)
-from resrep_keras.targets import QUANTITIES
 
 
 class Method:
-    """Base of the methods: which channels may go, how many, and how that is found out.
+    """Base of the methods; those that remove channels go on from `ChannelMethod`.
 
-    Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
-            ``{quantity: share}``, of which all are met; or `None`, where `at_most` says it all.
-            Quantities are `"macs"`, `"params"`, `"file_bytes"` (of the float32 `.tflite` file),
-            `"activation_bytes"` (peak memory of activations, see `costs.activations`) and
-            `"latency"` (of one call with LiteRT on this machine).
-        at_most: ``{quantity: largest value}``, in parameters, bytes, or seconds.
-        min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
-            by the layers' names, such as ``{"stem*": 16}``.
-        min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
-            share of ``1 - min_share``. Also by pattern.
-        channel_multiple: Layers that lose channels keep a multiple of this number, which suits
-            devices that compute so many at a time. Also by pattern. With `"auto"`, the widths are
-            those that timing this machine has shown to be fast, and no rounding is done where the
-            rounded model would be slower.
-        exclude: Names or patterns of layers that keep all channels, or a function that takes a
-            layer and returns whether it does.
-        coupled: Whether to prune channels that several layers must give up at once, such as those
-            of a residual stream.
-        threads: Number of threads for a target of latency.
-        input_shape: Shape of one input, without batch, for a model with unknown sizes.
-        exact: Whether channels stay whose removal changes outputs, because something is computed
-            over all channels together (layer normalisation).
+    A subclass names its settings in its constructor, and keeps each as an attribute of that name.
     """
 
-    def __init__(
-        self,
-        target_reduction=0.5,
-        at_most=None,
-        min_channels=1,
-        min_share=0.0,
-        channel_multiple=1,
-        exclude=(),
-        coupled=False,
-        threads=1,
-        input_shape=None,
-        exact=True,
-    ):
-        self.target_reduction = check_reduction(target_reduction)
-        self.at_most = check_at_most(at_most)
-        if self.target_reduction is None and not self.at_most:
-            raise ValueError(
-                "Expected target_reduction or at_most to say how far to prune; got neither. Give "
-                "target_reduction=0.5, say."
-            )
-        check_per_layer("min_channels", min_channels, lambda n: check_count("min_channels", n))
-        check_per_layer("min_share", min_share, check_min_share)
-        check_per_layer("channel_multiple", channel_multiple, check_multiple)
-        check_count("threads", threads)
-        self.min_channels = min_channels
-        self.min_share = min_share
-        self.channel_multiple = channel_multiple
-        self.exclude = check_exclude(exclude)
-        self.coupled = bool(coupled)
-        self.threads = threads
-        self.input_shape = check_input_shape(input_shape)
-        self.exact = bool(exact)
+    # Whether its model has compactors, so that `finalize` removes the channels that are dead.
+    removes_channels = False
 
     # The questions ----------------------------------------------------------------------------
 
-    def prepare(self, graph):
-        """Where compactors go: ``(sites, names of diagonal ones)``.
-
-        Raises:
-            ValueError: Nothing can be pruned, or a name is unknown.
-        """
-        groups = self.groups(graph)
-        sites = {site.name: site for group in groups for site in group.sites}
-        return list(sites.values()), self.diagonal(graph, sites, MacCost(graph).by_layer())
-
-    def diagonal(self, graph, sites, layer_macs):
-        """Names of the sites where a full matrix would be wrong or too dear."""
-        del graph, layer_macs
-        return set(sites)
-
-    def optimizer(self, inner):
-        """The optimizer to train the wrapped model with."""
-        return inner
-
-    def plan(self, first, last, steps_per_epoch):
-        """The `Plan` of selections for the steps from `first` to `last`."""
-        raise NotImplementedError
-
-    def check(self, compaction, plan, last, optimizer):
-        """Raise a `ValueError` where `plan` cannot meet the target by step `last`."""
-
-    def update(self, compaction, optimizer, plan, step):
-        """Select channels after `step` steps: read norms, write keep masks."""
-        raise NotImplementedError
-
-    threshold = 1e-5
-
-    # What methods share -----------------------------------------------------------------------
-
-    def baseline(self, dense, compaction):
-        """What has to be known of the dense model while a wrapped one trains: JSON values.
+    def insert(self, model):
+        """The model to train: `(copy, baseline)`.
 
         Args:
-            dense: The model that was wrapped.
-            compaction: The `Compaction` of the wrapped model.
+            model: A built Keras model; it is left as it is.
 
         Returns:
-            `exclude`, the names of layers; and for each quantity of the target its dense value
-            and what predicts it for fewer channels.
-        """
-        names = {"macs", *self.reductions(), *self.at_most}
-        if self.times_widths():
-            names.add("latency")
-        measured = {
-            name: QUANTITIES[name].measure(dense, compaction.folded, self.threads)
-            for name in sorted(names - {"macs"})
-        }
-        return {
-            "exclude": self.excluded(compaction.graph),
-            "dense": {"macs": compaction.cost()(), **{n: m[0] for n, m in measured.items()}},
-            "facts": {name: facts for name, (_, facts) in measured.items()},
-        }
-
-    def reductions(self):
-        """``{quantity: share to remove}``."""
-        one = self.target_reduction
-        return {} if one is None else one if isinstance(one, dict) else {"macs": one}
-
-    def excluded(self, graph):
-        """Names of the producers that keep all channels."""
-        producers = [producer for group in graph.groups for producer in group.producers]
-        if callable(self.exclude):
-            layers = {call.name: call.operation for call in graph.calls}
-            return [p.name for p in producers if ask_exclude(self.exclude, layers[p.layer])]
-        names = [producer.name for producer in producers]
-        check_patterns("exclude", self.exclude, names)
-        return [name for name in names if any(matches(name, other) for other in self.exclude)]
-
-    def groups(self, graph):
-        """The groups that may lose channels."""
-        excluded = set(self.excluded(graph))
-        groups = [
-            group
-            for group in graph.groups
-            if group.prunable
-            and (self.coupled or not group.coupled)
-            and not any(producer.name in excluded for producer in group.producers)
-        ]
-        if not groups:
-            unknown = [f"{name}: {why}" for name, why in graph.pins if "has no rule" in why]
-            found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
-            reasons = "; ".join([*unknown[:3], *found[:5]])
-            raise ValueError(
-                "The model has no channels that can be pruned. Expected at least one convolution or "
-                f"dense layer that is not an output. Found: {reasons or 'no such layer'}."
-            )
-        return groups
-
-    def limits(self, compaction):
-        """The `Limit`s of the slim model, for the keep arrays of a compaction."""
-        dense, found = compaction.baseline["dense"], []
-        for name, share in self.reductions().items():
-            at_most = dense[name] * (1 - Fraction(repr(share)))
-            # Counts are exact; a latency in seconds is not.
-            at_most = math.floor(at_most) if isinstance(dense[name], int) else float(at_most)
-            found.append(Limit(name, compaction.predicted(name), at_most, dense[name]))
-        for name, at_most in self.at_most.items():
-            cost = compaction.predicted(name)
-            found.append(Limit(name, cost, at_most, dense[name], relative=False))
-        return found
-
-    def choose(self, compaction, scores, allowance=None):
-        """The keep array that meets all limits, or takes the `allowance` towards it."""
-        producers = [producer for group in compaction.groups for producer in group.producers]
-        minimum = {
-            p.name: minimum_of(
-                compaction.dense_width(p),
-                for_layer(self.min_channels, p.name, 1),
-                for_layer(self.min_share, p.name, 0.0),
-            )
-            for p in producers
-        }
-        widths = self._widths(compaction, producers)
-        choose = functools.partial(
-            choose_keep,
-            compaction.graph,
-            scores,
-            self.limits(compaction),
-            compaction.groups,
-            minimum,
-        )
-        if self.times_widths() and widths and not self._gains(compaction, choose, widths):
-            widths = {}
-        return choose(widths, allowance)
-
-    def _gains(self, compaction, choose, widths):
-        """Whether rounding to `widths` meets the target, with a model that is not slower."""
-        latency, unrounded = compaction.predicted("latency"), choose({})
-        try:
-            return latency(choose(widths)) <= latency(unrounded)
-        except ValueError:  # out of reach with these widths
-            return False
-
-    def times_widths(self):
-        """Whether `channel_multiple` has layers timed."""
-        setting = self.channel_multiple
-        return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
-
-    def _widths(self, compaction, producers):
-        """``{producer name: allowed widths}``, where not all are."""
-        tables = compaction.predicted("latency").cost.tables if self.times_widths() else {}
-        found = {}
-        for producer in producers:
-            number = for_layer(self.channel_multiple, producer.name, 1)
-            if number == "auto":
-                table = tables.get(producer.layer)
-                if table is not None and table.outputs[-1] == len(producer.channels):
-                    found[producer.name] = table.efficient()
-            elif number > 1:
-                found[producer.name] = multiples(number, len(producer.channels))
-        return found
-
-    def check_target(self, compaction):
-        """Raise where the target is out of reach, met already, or a pattern fits no layer.
+            A Functional copy that computes the same outputs, and JSON values to keep beside it.
 
         Raises:
-            ValueError: Says so, with the largest target that is in reach.
+            ValueError: The method finds nothing in the model that it could work on.
         """
-        known = [p.name for group in compaction.graph.groups for p in group.producers]
-        for name in ("min_channels", "min_share", "channel_multiple"):
-            setting = getattr(self, name)
-            if isinstance(setting, dict):
-                check_patterns(name, setting, known)
-        kept = self.choose(compaction, np.zeros(compaction.graph.num_channels))
-        if kept.all():
-            values = ", ".join(
-                f"{limit.name} {limit.dense:,} with at most {limit.at_most:,} allowed"
-                for limit in self.limits(compaction)
-            )
-            raise ValueError(
-                f"The dense model meets its target already: {values}. There is nothing to prune; "
-                "ask for less, or leave the model as it is."
-            )
+        raise NotImplementedError
+
+    def optimizer(self, inner, model=None):
+        """The optimizer to train the copy with.
+
+        Args:
+            inner: The user's own `keras.optimizers.Optimizer`.
+            model: The wrapped model, for methods that treat some of its variables in a way of their
+                own.
+        """
+        del model
+        return inner
+
+    def forward(self, model, *args, **kwargs):
+        """What a call of the wrapped model computes; `None` for what its graph says."""
+        del model, args, kwargs
+        return None
+
+    def strip(self, model):
+        """A plain copy of the trained model, without anything that this method put into it."""
+        raise NotImplementedError
+
+    def logs(self, model):
+        """What is logged at the end of each epoch: ``{name: number}``."""
+        del model
+        return {}
+
+    def target_met(self, model):
+        """Whether the model is pruned as far as it is going to be."""
+        del model
+        return True
 
     # A value ----------------------------------------------------------------------------------
 

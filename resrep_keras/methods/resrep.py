@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from resrep_keras.checks import check_number
-from resrep_keras.methods.method import Method
+from resrep_keras.methods.channel_method import ChannelMethod
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.schedules import PaperSchedule, PlannedSchedule
 from resrep_keras.scores import per_cost, relative_to_layer
@@ -29,7 +29,7 @@ NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class ResRep(Method):
+class ResRep(ChannelMethod):
     """Trains compactors whose columns forget, while the rest of the model remembers.
 
     At each selection the channels of the smallest compactor norms are masked, globally, until the
@@ -173,7 +173,8 @@ class ResRep(Method):
                 chosen.add(name)
         return chosen
 
-    def optimizer(self, inner):
+    def optimizer(self, inner, model=None):
+        del model
         return PenaltyOptimizer(inner, self.penalty_strength, self.momentum)
 
     def plan(self, first, last, steps_per_epoch):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from resrep_keras.checks import check_number
+from resrep_keras.optimizers.wrapper import OptimizerWrapper, in_norms_dtype, inverse
 
 
 class _GroupLassoSGD(keras.optimizers.Optimizer):
@@ -38,17 +39,16 @@ class _GroupLassoSGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         velocity, shrink = self.slots(variable)
-        # Squares of small float16 numbers are zero: norms need float32.
-        dtype = variable.dtype if variable.dtype == "float64" else "float32"
+        dtype = in_norms_dtype(variable)
         kernel, gradient, amount, speed, rate = (
             ops.cast(value, dtype)
             for value in (variable, gradient, shrink, velocity, learning_rate)
         )
-        gradient = gradient + self.penalty_strength * kernel * _inverse(column_norms(kernel))
+        gradient = gradient + self.penalty_strength * kernel * inverse(column_norms(kernel))
         forgetting = amount > 0
         speed = ops.where(forgetting, 0.0, self.momentum * speed + gradient)
         kernel = kernel - rate * speed
-        left = ops.maximum(1 - amount * _inverse(column_norms(kernel)), 0.0)
+        left = ops.maximum(1 - amount * inverse(column_norms(kernel)), 0.0)
         kernel = ops.where(forgetting, left, 1.0) * kernel
         self.assign(velocity, ops.cast(speed, velocity.dtype))
         self.assign(variable, ops.cast(kernel, variable.dtype))
@@ -62,14 +62,8 @@ def column_norms(kernel):
     )
 
 
-def _inverse(norm):
-    """1 / norm, and 0 where the norm is 0: a channel that is zero stays zero."""
-    positive = norm > 0
-    return ops.where(positive, 1 / ops.where(positive, norm, 1.0), 0.0)
-
-
 @keras.saving.register_keras_serializable("resrep_keras")
-class PenaltyOptimizer(keras.optimizers.Optimizer):
+class PenaltyOptimizer(OptimizerWrapper):
     """Wraps an optimizer so that compactors are trained by the ResRep update.
 
     Compactor kernels never reach the inner optimizer: under Adam a penalty, however small, becomes
@@ -116,10 +110,14 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
     """
 
     def __init__(self, inner_optimizer, penalty_strength=1e-4, momentum=0.99, name=None, **kwargs):
-        inner_optimizer = keras.optimizers.get(inner_optimizer)
-        _check_settings(inner_optimizer, penalty_strength, momentum, kwargs)
-        super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = inner_optimizer
+        if kwargs:
+            raise ValueError(
+                f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the like "
+                "belong to `inner_optimizer`."
+            )
+        check_number("penalty_strength", penalty_strength, at_least=0)
+        check_number("momentum", momentum, at_least=0, below=1)
+        super().__init__(inner_optimizer, name=name)
         self.penalty_strength = float(penalty_strength)
         self.momentum = float(momentum)
         self.compactor_optimizer = _GroupLassoSGD(
@@ -127,33 +125,15 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
             gradient_accumulation_steps=self.rate_optimizer.gradient_accumulation_steps,
-            loss_scale_factor=inner_optimizer.loss_scale_factor,
+            loss_scale_factor=self.inner_optimizer.loss_scale_factor,
         )
 
-    def build(self, variables):
-        if self.built:
-            return
-        managed = tuple(variables)
-        # In a function: Keras would take an attribute that holds variables for optimizer state.
-        self._managed = lambda: managed
-        # Where a planned run began and when it ends, in steps; see PruningCallback.
-        self.plan = self.add_variable(
-            (2,), dtype="int32", aggregation="only_first_replica", name="plan"
-        )
-        self.steps = self.add_variable(
-            (), dtype="int32", aggregation="only_first_replica", name="steps"
-        )
-        compactors, others = _split(managed, managed)
+    def build_parts(self, variables):
+        compactors, others = split_compactors(variables)
         self.compactor_optimizer.build(compactors)
         self.inner_optimizer.build(others)
-        super().build(list(managed))
 
-    def apply(self, grads, trainable_variables=None):
-        if not self.built:
-            self.build(list(trainable_variables))
-        variables = (
-            list(self._managed()) if trainable_variables is None else list(trainable_variables)
-        )
+    def apply_parts(self, grads, variables):
         # Where the objective does not reach a compactor, its penalty and its forgetting go on.
         grads = [
             ops.zeros_like(variable) if gradient is None and _is_compactor(variable) else gradient
@@ -161,31 +141,10 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
         ]
         for optimizer, part in zip(
             (self.compactor_optimizer, self.inner_optimizer),
-            _split(list(zip(grads, variables)), variables),
+            split_compactors(list(zip(grads, variables)), variables),
         ):
             if part:
                 optimizer.apply(*(list(column) for column in zip(*part)))
-        self.steps.assign_add(1)
-
-    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        if not self.built:
-            raise ValueError(
-                "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
-            )
-        mapping = [
-            *zip(self._managed(), trainable_variables),
-            *zip(self.variables, optimizer_variables),
-        ]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            self.apply(grads)
-        return tuple(
-            [scope.get_current_value(variable) for variable in variables]
-            for variables in (self._managed(), self.variables)
-        )
-
-    def split(self, variables):
-        """The kernels of compactors among `variables`, and the others."""
-        return _split(variables, variables)
 
     def forget(self, kernel, shrink):
         """Set how much norm each column of a compactor kernel loses in every coming update.
@@ -204,110 +163,26 @@ class PenaltyOptimizer(keras.optimizers.Optimizer):
 
     @property
     def variables(self):
-        return (
-            super().variables + self.compactor_optimizer.variables + self.inner_optimizer.variables
-        )
+        return super().variables + self.compactor_optimizer.variables
 
-    @property
-    def rate_optimizer(self):
-        """The optimizer whose learning rate compactors go by."""
-        return _parts(self.inner_optimizer)[-1]
-
-    @property
-    def steps_per_update(self):
-        """Steps that gradients are accumulated over, 1 or more."""
-        return self.compactor_optimizer.gradient_accumulation_steps or 1
-
-    @property
-    def loss_scale_factor(self):
-        return self.compactor_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
+    @OptimizerWrapper.loss_scale_factor.setter
     def loss_scale_factor(self, factor):
-        # A LossScaleOptimizer around this one sets it to None: gradients come unscaled then.
-        for name in ("compactor_optimizer", "inner_optimizer"):
-            if hasattr(self, name):
-                getattr(self, name).loss_scale_factor = factor
+        if hasattr(self, "compactor_optimizer"):
+            self.compactor_optimizer.loss_scale_factor = factor
+            self.inner_optimizer.loss_scale_factor = factor
 
-    @property
-    def learning_rate(self):
-        return self.inner_optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate):
-        self.inner_optimizer.learning_rate = learning_rate
-
-    @property
-    def iterations(self):
-        return self.inner_optimizer.iterations
-
-    def scale_loss(self, loss):
-        return self.inner_optimizer.scale_loss(loss)
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
-            "penalty_strength": self.penalty_strength,
-            "momentum": self.momentum,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        inner = keras.saving.deserialize_keras_object(
-            config.pop("inner_optimizer"), custom_objects=custom_objects
-        )
-        return cls(inner, **config)
+    def own_config(self):
+        return {"penalty_strength": self.penalty_strength, "momentum": self.momentum}
 
 
 def _is_compactor(variable):
     return getattr(variable, "is_compactor_kernel", False)
 
 
-def _parts(optimizer):
-    """The optimizers of a `MultiOptimizer`, or the one that is given."""
-    return getattr(optimizer, "optimizers", None) or [optimizer]
-
-
-def _split(items, variables):
-    """Items of compactor kernels, and of all other variables."""
-    marks = [_is_compactor(variable) for variable in variables]
+def split_compactors(items, variables=None):
+    """Items of compactor kernels, and of all other variables; by default the variables themselves."""
+    marks = [_is_compactor(variable) for variable in (items if variables is None else variables)]
     return (
         [item for item, mark in zip(items, marks) if mark],
         [item for item, mark in zip(items, marks) if not mark],
     )
-
-
-def _check_settings(inner, penalty_strength, momentum, unknown):
-    if unknown:
-        raise ValueError(
-            f"Unknown arguments {sorted(unknown)}: clipping, weight decay, schedules and the like "
-            "belong to `inner_optimizer`."
-        )
-    _check_inner(inner)
-    check_number("penalty_strength", penalty_strength, at_least=0)
-    check_number("momentum", momentum, at_least=0, below=1)
-
-
-def _check_inner(inner):
-    if isinstance(inner, PenaltyOptimizer):
-        raise TypeError("Expected a plain optimizer as `inner_optimizer`; got a PenaltyOptimizer.")
-    if hasattr(inner, "inner_optimizer"):
-        kind = type(inner).__name__
-        raise TypeError(
-            f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an optimizer "
-            f"goes outside: {kind}(PenaltyOptimizer(optimizer))."
-        )
-    if getattr(inner, "optimizers", None) == []:
-        raise ValueError(
-            f"Optimizer '{inner.name}' chooses its optimizers by a function, so that the learning "
-            "rate of compactors is not known. Give it an OptimizerMap with a default optimizer."
-        )
-    for part in _parts(inner):
-        if part.use_ema:
-            raise ValueError(
-                f"Optimizer '{part.name}' has use_ema=True, whose running average of the weights "
-                "would not match the compactors. Set use_ema=False while pruning; average the slim "
-                "model."
-            )

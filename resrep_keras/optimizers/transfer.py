@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.optimizers.penalty import PenaltyOptimizer, split_compactors
 
 # First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
 FIRST_SIZE = 1009
@@ -28,7 +28,7 @@ def read_slots(optimizer, variables):
         state is of another shape, such as Adafactor's factors, has none.
     """
     if isinstance(optimizer, PenaltyOptimizer):
-        compactors, others = optimizer.split(variables)
+        compactors, others = split_compactors(variables)
         own = {id(v): list(optimizer.compactor_optimizer.slots(v)) for v in compactors}
         return {**own, **read_slots(optimizer.inner_optimizer, others)}
     if hasattr(optimizer, "inner_optimizer"):

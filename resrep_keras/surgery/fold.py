@@ -14,13 +14,14 @@ from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow, weight
 from resrep_keras.surgery.rebuild import rebuild
 
 
-def insert_compactors(model, sites, diagonal):
+def insert_compactors(model, sites, diagonal, make=Compactor):
     """Copy a model with an identity compactor at each site.
 
     Args:
         model: A built Keras model.
         sites: The `Site`s of its graph.
         diagonal: Names of sites where channels are scaled instead of mixed; gates always are.
+        make: What makes a compactor from the settings of `Compactor`.
 
     Returns:
         A Functional model. The `activation` of a layer before a compactor moves into it.
@@ -35,7 +36,7 @@ def insert_compactors(model, sites, diagonal):
         activation = activation_of(layer) if site.activates else None
         if activation is not None:
             change[site.layer] = lambda: ({"activation": None}, None)
-        behind[site.layer] = Compactor(
+        behind[site.layer] = make(
             diagonal=site.gate or site.name in diagonal,
             axis=site.axis,
             activation=activation,

@@ -7,7 +7,7 @@ from keras import ops
 
 import resrep_keras
 from resrep_keras import ResRep
-from resrep_keras.callbacks import find_penalty_optimizer
+from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.schedules import PlannedSchedule
 from tests import helpers, zoo
 from tests.conditions.training import (
@@ -73,7 +73,7 @@ def test_steps_that_overflow_count_for_the_plan(policy):
         keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=2.0**40)
     )
     fit(model, epochs=1 + 8, steps_per_epoch=4)
-    optimizer = find_penalty_optimizer(model.optimizer)
+    optimizer = find_wrapper(model.optimizer)
     assert int(model.optimizer.iterations) < 36  # some of them overflowed
     assert int(optimizer.steps) == 36
     np.testing.assert_array_equal(optimizer.plan, [0, 36])
@@ -141,7 +141,7 @@ def test_the_target_is_met_with_accumulated_gradients(steps, epochs):
     inner = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=steps)
     model = wrapped(inner)
     fit(model, epochs)
-    optimizer = find_penalty_optimizer(model.optimizer)
+    optimizer = find_wrapper(model.optimizer)
     assert int(optimizer.steps) == 4 * epochs
     assert int(inner.iterations) == 4 * epochs // steps
     check_target_met(model)

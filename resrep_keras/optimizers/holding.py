@@ -1,0 +1,27 @@
+"""HoldingOptimizer: the user's optimizer for the model, while compactors stay as they are."""
+
+import keras
+
+from resrep_keras.optimizers.penalty import split_compactors
+from resrep_keras.optimizers.wrapper import OptimizerWrapper
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class HoldingOptimizer(OptimizerWrapper):
+    """Trains everything but compactors, for methods that switch channels off instead of shrinking.
+
+    A subclass may read the gradients of compactors, which are those of a factor before each
+    channel, and add terms to the gradients of other variables.
+
+    Args:
+        inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
+        name: Name of the optimizer.
+    """
+
+    def build_parts(self, variables):
+        self.inner_optimizer.build(split_compactors(variables)[1])
+
+    def apply_parts(self, grads, variables):
+        _, rest = split_compactors(list(zip(grads, variables)), variables)
+        if rest:
+            self.inner_optimizer.apply(*(list(column) for column in zip(*rest)))

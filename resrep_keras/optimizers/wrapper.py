@@ -1,0 +1,184 @@
+"""OptimizerWrapper: an optimizer that does something of its own around another one."""
+
+import keras
+from keras import ops
+
+
+class OptimizerWrapper(keras.optimizers.Optimizer):
+    """Base of the optimizers that prune: it wraps the user's own and looks like it from outside.
+
+    A subclass overrides `build_parts` to make variables of its own, and `apply_parts` to change
+    gradients before the inner optimizer, or variables and slots after it.
+
+    Args:
+        inner_optimizer: A `keras.optimizers.Optimizer` or its name.
+        name: Name of the optimizer.
+
+    Attributes:
+        steps: Int variable, the steps that were applied.
+        plan: Int variable `(2,)`, the steps between which the current run goes; see
+            `resrep_keras.PruningCallback`.
+
+    Raises:
+        TypeError: `inner_optimizer` wraps an optimizer itself: what scales the loss goes outside,
+            `LossScaleOptimizer(wrapper)`.
+        ValueError: `use_ema`, whose average would revive what is pruned.
+    """
+
+    def __init__(self, inner_optimizer, name=None):
+        inner_optimizer = keras.optimizers.get(inner_optimizer)
+        check_inner(inner_optimizer, type(self).__name__)
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = inner_optimizer
+
+    def build(self, variables):
+        if self.built:
+            return
+        managed = tuple(variables)
+        # In a function: Keras would take an attribute that holds variables for optimizer state.
+        self._managed = lambda: managed
+        self.plan = self.add_variable(
+            (2,), dtype="int32", aggregation="only_first_replica", name="plan"
+        )
+        self.steps = self.add_variable(
+            (), dtype="int32", aggregation="only_first_replica", name="steps"
+        )
+        self.build_parts(managed)
+        super().build(list(managed))
+
+    def build_parts(self, variables):
+        """Build the inner optimizer, and whatever stands beside it."""
+        self.inner_optimizer.build(list(variables))
+
+    def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(list(trainable_variables))
+        variables = (
+            list(self._managed()) if trainable_variables is None else list(trainable_variables)
+        )
+        self.apply_parts(list(grads), variables)
+        self.steps.assign_add(1)
+
+    def apply_parts(self, grads, variables):
+        """Update `variables` from their gradients, some of which may be `None`."""
+        self.inner_optimizer.apply(grads, variables)
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        if not self.built:
+            raise ValueError(
+                "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
+            )
+        mapping = [
+            *zip(self._managed(), trainable_variables),
+            *zip(self.variables, optimizer_variables),
+        ]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.apply(grads)
+        return tuple(
+            [scope.get_current_value(variable) for variable in variables]
+            for variables in (self._managed(), self.variables)
+        )
+
+    @property
+    def variables(self):
+        return super().variables + self.inner_optimizer.variables
+
+    @property
+    def rate_optimizer(self):
+        """The optimizer whose settings hold where the wrapped one is a `MultiOptimizer`."""
+        return parts_of_optimizer(self.inner_optimizer)[-1]
+
+    @property
+    def steps_per_update(self):
+        """Steps that gradients are accumulated over, 1 or more."""
+        return self.rate_optimizer.gradient_accumulation_steps or 1
+
+    @property
+    def loss_scale_factor(self):
+        return self.inner_optimizer.loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, factor):
+        # A LossScaleOptimizer around this one sets it to None: gradients come unscaled then.
+        if hasattr(self, "inner_optimizer"):
+            self.inner_optimizer.loss_scale_factor = factor
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    def scale_loss(self, loss):
+        return self.inner_optimizer.scale_loss(loss)
+
+    def own_config(self):
+        """The settings of the wrapper itself, by the names of its constructor's arguments."""
+        return {}
+
+    def get_config(self):
+        inner = keras.saving.serialize_keras_object(self.inner_optimizer)
+        return {"name": self.name, "inner_optimizer": inner, **self.own_config()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        inner = keras.saving.deserialize_keras_object(
+            config.pop("inner_optimizer"), custom_objects=custom_objects
+        )
+        return cls(inner, **config)
+
+
+def find_wrapper(optimizer):
+    """The `OptimizerWrapper` in a chain of wrappers (loss scaling, say), or `None`."""
+    while optimizer is not None and not isinstance(optimizer, OptimizerWrapper):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
+
+
+def parts_of_optimizer(optimizer):
+    """The optimizers of a `MultiOptimizer`, or the one that is given."""
+    return getattr(optimizer, "optimizers", None) or [optimizer]
+
+
+def in_norms_dtype(variable):
+    """Squares of small float16 numbers are zero: norms need float32 at least."""
+    return variable.dtype if variable.dtype == "float64" else "float32"
+
+
+def inverse(norm):
+    """1 / norm, and 0 where the norm is 0: what is zero stays zero."""
+    positive = norm > 0
+    return ops.where(positive, 1 / ops.where(positive, norm, 1.0), 0.0)
+
+
+def check_inner(inner, wrapper):
+    """Raise where an optimizer cannot be wrapped by the class called `wrapper`."""
+    if isinstance(inner, OptimizerWrapper):
+        raise TypeError(
+            f"Expected a plain optimizer as `inner_optimizer`; got a {type(inner).__name__}."
+        )
+    if hasattr(inner, "inner_optimizer"):
+        kind = type(inner).__name__
+        raise TypeError(
+            f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an optimizer "
+            f"goes outside: {kind}({wrapper}(optimizer))."
+        )
+    if getattr(inner, "optimizers", None) == []:
+        raise ValueError(
+            f"Optimizer '{inner.name}' chooses its optimizers by a function, so that the learning "
+            "rate of compactors is not known. Give it an OptimizerMap with a default optimizer."
+        )
+    for part in parts_of_optimizer(inner):
+        if part.use_ema:
+            raise ValueError(
+                f"Optimizer '{part.name}' has use_ema=True, whose running average of the weights "
+                "would not match what is pruned. Set use_ema=False while pruning; average the slim "
+                "model."
+            )
