@@ -1,5 +1,6 @@
 """The callbacks that `fit` of a wrapped model installs: they ask its method what to do, and log."""
 
+import bisect
 import dataclasses
 
 import keras
@@ -159,9 +160,10 @@ class PruningCallback(MethodCallback):
         before = self._step
         super().on_train_batch_end(batch, logs)
         if self._plan is not None:
-            due = [step for step in self._plan.steps if before < step <= self._step]
-            if due:
-                self._select_at(due[-1])
+            steps = self._plan.steps
+            due = bisect.bisect_right(steps, self._step)
+            if due > bisect.bisect_right(steps, before):
+                self._select_at(steps[due - 1])
 
     def report(self):
         kept = self._compaction.kept()

@@ -62,9 +62,11 @@ class WrappedModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # else loaded optimizer state is dropped
 
-    def call(self, *args, **kwargs):
-        outputs = self.method.forward(self, *args, **kwargs)
-        return super().call(*args, **kwargs) if outputs is None else outputs
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        outputs = None if self.method is None else self.method.forward(self, inputs, training)
+        if outputs is None:
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+        return outputs
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if slims(self.method):  # what a cut builds the metrics anew with

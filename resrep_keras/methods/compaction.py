@@ -23,6 +23,7 @@ class Compaction:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
             There are none after the last cut of `slim_every`.
         groups: The groups that have a compactor wherever zeros are needed.
+        memo: What a method has found out about this compaction.
         baseline: What `wrap` noted of the dense model; see `ChannelMethod.baseline`.
 
     Raises:
@@ -31,7 +32,7 @@ class Compaction:
 
     def __init__(self, model, input_shape=None, exact=True):
         self.input_shape, self.exact = input_shape, exact
-        self.baseline = getattr(model, "baseline", None)
+        self.baseline, self.memo = getattr(model, "baseline", None), {}
         self._model, self._folded, self._costs = model, None, {}
         self.graph = trace(model, input_shape, exact)
         self.compactors = []

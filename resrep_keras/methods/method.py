@@ -45,9 +45,9 @@ class Method:
         del model
         return inner
 
-    def forward(self, model, *args, **kwargs):
-        """What a call of the wrapped model computes; `None` for what its graph says."""
-        del model, args, kwargs
+    def forward(self, model, inputs, training):
+        """The outputs of the wrapped model, where the method does more in a call than its graph."""
+        del model, inputs, training
         return None
 
     def strip(self, model):

@@ -1,0 +1,89 @@
+"""ScoredCompactor: a compactor that also holds what AOFP knows of its channels."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.layers.compactor import Compactor
+
+# What `ScoredCompactor.begun` holds before the first half-round, and after the last.
+WAITING, DONE = -1, -2
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class ScoredCompactor(Compactor):
+    """A compactor with the state of a binary search for its least important channels.
+
+    All of it are variables, so that a saved model goes on where it was.
+
+    Attributes:
+        candidates: Bool `(channels,)`, the search set.
+        damage: `(channels,)`, the sum of the damages measured without the channel.
+        draws: `(channels,)`, how many these were.
+        scores: `(channels,)`, mean damage without the channel and half of the others, of the last
+            round that began with all channels; infinite before.
+        begun: Step at which the current half-round began, or `WAITING`, or `DONE`.
+    """
+
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels = (input_shape[self.axis],)
+
+        def state(name, shape, dtype, initializer, aggregation="only_first_replica"):
+            return self.add_weight(
+                shape=shape,
+                dtype=dtype,
+                initializer=initializer,
+                trainable=False,
+                aggregation=aggregation,
+                name=name,
+            )
+
+        self.candidates = state("candidates", channels, "bool", "ones")
+        # Each replica ablates a batch of its own.
+        self.damage = state("damage", channels, "float32", "zeros", "sum")
+        self.draws = state("draws", channels, "float32", "zeros", "sum")
+        self.scores = state("scores", channels, "float32", _infinite)
+        self.begun = state("begun", (), "int32", _waiting)
+
+    def draw(self):
+        """Half of the search set at random: 1 for the channels that are ablated, else 0."""
+        noise = keras.random.uniform(self.candidates.shape, seed=self.seed_generator)
+        noise = ops.where(self.candidates, noise, 2.0)
+        number = ops.sum(ops.cast(self.candidates, "int32")) // 2
+        return ops.cast(ops.argsort(ops.argsort(noise)) < number, "float32")
+
+    def note(self, drawn, damage):
+        """Add one damage, a scalar, to the channels that were drawn."""
+        self.damage.assign_add(drawn * damage)
+        self.draws.assign_add(drawn)
+
+    def means(self):
+        """Mean damage of each channel, float64 `(channels,)`; infinite where it was never drawn."""
+        damage, draws = (
+            np.asarray(ops.convert_to_numpy(v), np.float64) for v in (self.damage, self.draws)
+        )
+        return np.divide(damage, draws, out=np.full_like(damage, np.inf), where=draws > 0)
+
+    def begin(self, candidates, step):
+        """Begin a half-round with another search set."""
+        self.candidates.assign(candidates)
+        self.damage.assign(ops.zeros_like(self.damage))
+        self.draws.assign(ops.zeros_like(self.draws))
+        self.begun.assign(step)
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+def _infinite(shape, dtype=None):
+    return ops.full(shape, float("inf"), dtype=dtype)
+
+
+def _waiting(shape, dtype=None):
+    return ops.full(shape, WAITING, dtype=dtype)
