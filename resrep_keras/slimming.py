@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from resrep_keras.costs.macs import MacCost
@@ -15,6 +16,9 @@ from resrep_keras.surgery.slots import carry
 
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
+# Largest change of outputs in training, root mean square as a share: there batch normalisation goes
+# by its batch, which moving averages lag behind in the first steps of a run. A cut waits for them.
+TRAINING_TOLERANCE = 0.05
 # A cut has the training step compiled anew; it waits until it saves this share of the cost.
 WORTH = 0.2
 
@@ -38,8 +42,17 @@ def cut_dead(model, compaction, method, selecting):
     early = not method.times_widths() and cost(~dead) <= (1 - WORTH) * cost()
     if not (last or early):
         return False
-    difference, done = cut(model, compaction, dead, last, model.sample_inputs())
-    if not done:
+    inputs = model.sample_inputs()
+    if inputs is None and model.in_fit:
+        warnings.warn(
+            f"The dead channels of model '{model.name}' are not removed in training: slim_every looks "
+            "at a batch of the data, which a generator gives once. Give fit() arrays, a "
+            "tf.data.Dataset or a PyDataset; finalize() removes the channels at the end.",
+            stacklevel=2,
+        )
+        return False
+    difference, done = cut(model, compaction, dead, last, inputs, TRAINING_TOLERANCE)
+    if difference is not None and not done:
         warnings.warn(
             f"The dead channels of model '{model.name}' were not removed in training: outputs would "
             f"differ by {difference:.2g} of the largest. Training goes on without; finalize() "
@@ -49,7 +62,7 @@ def cut_dead(model, compaction, method, selecting):
     return done
 
 
-def cut(model, compaction, dead, last, inputs=None):
+def cut(model, compaction, dead, last, inputs=None, tolerance=float("inf")):
     """Remove channels and, with `last`, the compactors; `model` itself goes on, narrower.
 
     Optimizer state goes along: each slot through the rule that narrows its layer.
@@ -60,15 +73,19 @@ def cut(model, compaction, dead, last, inputs=None):
         dead: The channels that go, bool `(num_channels,)`.
         last: Whether the selections are over, so that compactors are folded into the other layers.
         inputs: Inputs of the data at hand, see `diagonalise`.
+        tolerance: Largest `training_difference` on them that is allowed.
 
     Returns:
-        The largest relative difference of the outputs, and whether the cut was done.
+        The largest relative difference of the outputs, `None` where training would not go on as it
+        was, and whether the cut was done.
     """
     stages = [model, diagonalise(model, compaction.dead_columns(dead), inputs)]
     parts = parts_of(stages[1], compaction.graph.keep_by_producer(~dead), compaction.exact)
     stages.append(narrow_parts(stages[1], parts))
     if last:
         stages.append(drop_compactors(stages[2]))
+    if inputs is not None and training_difference(model, stages[-1], inputs) > tolerance:
+        return None, False
     difference = output_difference(model, stages[-1], compaction.input_shape)
     if not difference <= tolerance_of(model):
         return difference, False
@@ -103,6 +120,12 @@ def output_difference(first, second, input_shape):
     inputs = example_inputs(first, input_shape=shape)
     pairs = zip(*(keras.tree.flatten(play(model, inputs)) for model in (first, second)))
     return max(float(abs(a - b).max() / max(abs(a).max(), 1e-12)) for a, b in pairs)
+
+
+def training_difference(first, second, inputs):
+    """Difference of two models' outputs under batch statistics, root mean square, as a share."""
+    pairs = zip(*(keras.tree.flatten(play(m, inputs, True)) for m in (first, second)))
+    return max(float(np.sqrt(((a - b) ** 2).mean() / max((a**2).mean(), 1e-24))) for a, b in pairs)
 
 
 def tolerance_of(model):

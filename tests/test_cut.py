@@ -370,6 +370,38 @@ def test_a_cut_waits_for_its_epoch_and_for_enough_to_save():
     assert cut_dead(model, compaction, model.method, selecting=False)  # folds the compactors
 
 
+@pytest.mark.filterwarnings("ignore:The target is not met")
+def test_a_cut_waits_until_the_moving_averages_are_those_of_the_batches():
+    """A cut keeps what inference computes; training sees batch statistics."""
+    model = resrep_keras.wrap(zoo.build("chain", 2), ResRep(0.1, compactor="full"))
+    model.compile("sgd")
+    model.optimizer.build(model.trainable_variables)
+    helpers.scramble(model, 1)
+    compaction, dead = with_dead_channels(model, 1)
+    x = helpers.example_inputs(model, 64)
+    before = [ops.convert_to_numpy(weight) for weight in model.weights]
+    assert cut(model, compaction, dead, False, x, tolerance=0.05) == (None, False)
+    for weight, value in zip(model.weights, before):
+        np.testing.assert_array_equal(weight, value)
+
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(x, training=True)
+    difference, done = cut(model, compaction, dead, False, x, tolerance=0.05)
+    assert done and difference <= 1e-5
+
+
+def test_a_generator_leaves_the_channels_to_finalize():
+    model = compiled()
+    x, y = data()
+    batches = ((x[:16], y[:16]) for _ in range(60))
+    with pytest.warns(UserWarning, match="which a generator gives once"):
+        model.fit(batches, epochs=10, steps_per_epoch=6, shuffle=False, verbose=0)
+    assert "slimmed" not in model.baseline
+    assert resrep_keras.finalize(model, strict=True).certificate.macs_left <= 0.6
+
+
 def test_a_share_is_one_of_the_dense_width():
     model = compiled("chain", target_reduction=0.3, min_share=0.5)
     train(model, 8)

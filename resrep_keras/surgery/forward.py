@@ -18,10 +18,16 @@ def run(model, inputs):
     )
 
 
-def play(model, inputs):
+def play(model, inputs, batch_statistics=False):
     """What `run` returns, call by call: each value is let go of after its last use.
 
     Keras keeps all of them to the end, gigabytes for a large model.
+
+    Args:
+        model: A built Keras model; no variable changes.
+        inputs: Its inputs.
+        batch_statistics: Whether batch normalisation goes by this batch, as in training, and not by
+            its moving averages.
     """
 
     def call(step, *args, **kwargs):
@@ -29,12 +35,14 @@ def play(model, inputs):
         if not isinstance(operation, keras.layers.Layer):
             return operation.call(*args, **kwargs)
         if "training" in inspect.signature(operation.call).parameters:
-            kwargs = {**kwargs, "training": False}
+            trains = batch_statistics and isinstance(operation, keras.layers.BatchNormalization)
+            kwargs = {**kwargs, "training": trains}
         return operation(*args, **kwargs)
 
+    with keras.StatelessScope():  # moving averages stay as they are
+        outputs = read(model).run(inputs, call)
     return keras.tree.map_structure(
-        lambda value: np.asarray(ops.convert_to_numpy(value), np.float64),
-        read(model).run(inputs, call),
+        lambda value: np.asarray(ops.convert_to_numpy(value), np.float64), outputs
     )
 
 
