@@ -16,9 +16,19 @@ from resrep_keras.finalizing import finalize
 from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.activation_gradient import ActivationGradientPruning
+from resrep_keras.methods.aofp import AOFP
+from resrep_keras.methods.composed import compose
+from resrep_keras.methods.fpgm import FPGM
+from resrep_keras.methods.granet import GraNet
+from resrep_keras.methods.group_lasso import GroupLasso
 from resrep_keras.methods.magnitude import MagnitudePruning
+from resrep_keras.methods.network_slimming import NetworkSlimming
+from resrep_keras.methods.random_pruning import RandomPruning
 from resrep_keras.methods.resrep import ResRep
+from resrep_keras.methods.taylor import TaylorPruning
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.redesign import redesign, widths_of
 from resrep_keras.report import report
 from resrep_keras.search import search
 from resrep_keras.workflow import wrap

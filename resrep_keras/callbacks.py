@@ -227,3 +227,9 @@ class PruningCallback(MethodCallback):
             if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
                 plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))
             self.method.update(self._compaction, self._optimizer(), plan, step)
+
+
+def kind_of_callback(method):
+    """The class of callback that a method's model is trained with."""
+    removes = method is None or method.removes_channels
+    return PruningCallback if removes else MethodCallback

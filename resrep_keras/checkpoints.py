@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from resrep_keras.callback_checks import unpruned_choice
-from resrep_keras.callbacks import PruningCallback
+from resrep_keras.callbacks import kind_of_callback
 
 
 class PrunedCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -49,7 +49,7 @@ class PrunedCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def set_model(self, model):
         super().set_model(model)
-        self._pruning = PruningCallback()
+        self._pruning = kind_of_callback(getattr(model, "method", None))()
         self._pruning.set_model(model)
 
     def on_train_begin(self, logs=None):

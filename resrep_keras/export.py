@@ -14,7 +14,7 @@ from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
 
 
-def export(model, path):
+def export(model, path, sparse=False):
     """Write a slim model, reload it and compare both on random inputs.
 
     The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
@@ -23,6 +23,9 @@ def export(model, path):
     Args:
         model: Functional or Sequential model without compactors.
         path: File or folder to write; what stands there is replaced.
+        sparse: Whether a `.tflite` file stores kernels that are mostly zero without their zeros,
+            for models that `GraNet` has made sparse. It is smaller on disk; few kernels run
+            faster, see `docs/sparsity.md`. Defaults to `False`.
 
     Returns:
         The largest difference of any output value between the model and the file, as a share of the
@@ -30,7 +33,8 @@ def export(model, path):
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: The model is not finalized, the ending is unknown, or the backend cannot do it.
+        ValueError: The model is not finalized, the ending is unknown or not `.tflite` where
+            `sparse` is set, or the backend cannot do it.
     """
     check_model(model)
     if compactors_by_site(model):
@@ -45,11 +49,14 @@ def export(model, path):
             f"Expected a path that ends in .keras or .tflite, or a folder without an ending for a "
             f"SavedModel; got '{path}'."
         )
+    if sparse and suffix != ".tflite":
+        raise ValueError(f"Expected a path that ends in .tflite with sparse=True; got '{path}'.")
     path.parent.mkdir(parents=True, exist_ok=True)
     write, read = FORMATS[suffix]
+    settings = {"sparse": True} if sparse else {}
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         fresh = pathlib.Path(folder) / (path.name or "model")
-        write(model, fresh)
+        write(model, fresh, **settings)
         _replace(fresh, path, pathlib.Path(folder))
     inputs = example_inputs(model, batch_size=1)
     expected, actual = keras.tree.flatten(run(model, inputs)), read(path, inputs)
@@ -91,8 +98,8 @@ def _run_saved_model(path, inputs):
     return [np.asarray(value, np.float64) for value in keras.tree.flatten(loaded.serve(inputs))]
 
 
-def _write_tflite(model, path):
-    path.write_bytes(to_tflite(model))
+def _write_tflite(model, path, sparse=False):
+    path.write_bytes(to_tflite(model, sparse=sparse))
 
 
 def _run_tflite(path, inputs):

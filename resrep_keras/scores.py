@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -87,12 +88,88 @@ def kernel_norm(kernel, order):
         Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
     """
     rows = np.abs(np.asarray(kernel, np.float64)).reshape(-1, kernel.shape[-1])
-    norms = rows.sum(axis=0) if order == 1 else np.sqrt(np.square(rows).sum(axis=0))
-    mean = norms.mean()
-    return norms / mean if mean > 0 else norms
+    return _by_mean(rows.sum(axis=0) if order == 1 else np.sqrt(np.square(rows).sum(axis=0)))
+
+
+def kernel_distance(kernel):
+    """Sum of the Euclidean distances of each output channel's weights to those of all others.
+
+    Small for a channel near the layer's geometric median, which the others can stand in for.
+    Divided by the layer's mean, as in `kernel_norm`.
+
+    Reference:
+        He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks
+        Acceleration", CVPR 2019, equation 7.
+    """
+    rows = np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1])
+    products = rows.T @ rows
+    squares = np.diag(products)
+    between = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    return _by_mean(np.sqrt(between).sum(axis=0))
+
+
+def _by_mean(scores):
+    mean = scores.mean()
+    return scores / mean if mean > 0 else scores
+
+
+def mean_over(parts, num_channels):
+    """Mean of the scores that several layers give to a channel that they share.
+
+    Args:
+        parts: Pairs of channel ids and scores, both `(channels,)`; id -1 is left out.
+        num_channels: Number of channel ids.
+
+    Returns:
+        Float64 `(num_channels,)`; infinite where no layer gives a score, so that the channel is
+        kept to the last.
+    """
+    total, number = np.zeros(num_channels), np.zeros(num_channels)
+    for ids, scores in parts:
+        known = ids >= 0
+        np.add.at(total, ids[known], scores[known])
+        np.add.at(number, ids[known], 1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.inf)
+
+
+def score_weights(graph, score):
+    """Mean over a channel's producers of the scores of their weights.
+
+    Args:
+        graph: A `ChannelGraph`.
+        score: Function of an array of `producing_weights` that returns one score a channel.
+
+    Returns:
+        Float64 `(num_channels,)`; infinite where the weights of no producer are known.
+    """
+    operations = {call.name: call.operation for call in graph.calls}
+    parts = []
+    for group in graph.groups:
+        for producer in group.producers:
+            layer = operations[producer.layer]
+            weights = rule_of(producing_weights, layer)(layer, producer.inside)
+            if weights is not None and not producer.follows:
+                parts.append((producer.channels, score(weights)))
+    return mean_over(parts, graph.num_channels)
 
 
 # --- the weights that make a channel -----------------------------------------------------------
+
+
+@functools.singledispatch
+def producing_variable(layer, inside=None):
+    """The variable that makes each channel of a layer, and its channel axis.
+
+    Args:
+        layer: A layer that makes channels. Without a rule of its own, it is `layer.kernel`.
+        inside: Name of the layer's own inner channels, `None` for its outputs.
+
+    Returns:
+        The pair, or `None` where it is not known, or not one variable.
+    """
+    kernel = getattr(layer, "kernel", None)
+    known = isinstance(kernel, keras.Variable) and inside is None
+    return (kernel, len(kernel.shape) - 1) if known else None
 
 
 @functools.singledispatch
@@ -100,35 +177,44 @@ def producing_weights(layer, inside=None):
     """The weights that make each channel of a layer: an array whose last axis is the channels.
 
     Args:
-        layer: A layer that makes channels. Without a rule of its own, `layer.kernel` is read.
+        layer: A layer that makes channels. Without a rule of its own, its `producing_variable` is
+            read, or `layer.kernel`.
         inside: Name of the layer's own inner channels, `None` for its outputs.
 
     Returns:
         The array, or `None` where it is not known.
     """
+    found = rule_of(producing_variable, layer)(layer, inside)
+    if found is not None:
+        return np.moveaxis(ops.convert_to_numpy(found[0]), found[1], -1)
     kernel = getattr(layer, "kernel", None)
     return None if kernel is None or inside is not None else ops.convert_to_numpy(kernel)
 
 
-@register_all(producing_weights, layers.Conv1DTranspose, layers.Conv2DTranspose)
-@register_all(producing_weights, layers.Conv3DTranspose)
+@register_all(producing_variable, layers.Conv1DTranspose, layers.Conv2DTranspose)
+@register_all(producing_variable, layers.Conv3DTranspose)
 def _transposed(layer, inside=None):
-    return np.swapaxes(ops.convert_to_numpy(layer.kernel), -1, -2)
+    return layer.kernel, len(layer.kernel.shape) - 2
 
 
-@register_all(producing_weights, layers.SeparableConv1D, layers.SeparableConv2D)
+@register_all(producing_variable, layers.SeparableConv1D, layers.SeparableConv2D)
 def _separable(layer, inside=None):
-    return ops.convert_to_numpy(layer.pointwise_kernel)
+    return layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1
 
 
-@producing_weights.register
+@producing_variable.register
 def _einsum_dense(layer: layers.EinsumDense, inside=None):
-    return np.moveaxis(ops.convert_to_numpy(layer.kernel), EinsumAxes(layer).kernel_out, -1)
+    return layer.kernel, EinsumAxes(layer).kernel_out
 
 
-@producing_weights.register
+@producing_variable.register
 def _embedding(layer: layers.Embedding, inside=None):
-    return ops.convert_to_numpy(layer.embeddings)
+    return layer.embeddings, 1
+
+
+@register_all(producing_variable, layers.SpectralNormalization, Gated)
+def _inner_variable(layer, inside=None):
+    return rule_of(producing_variable, layer.layer)(layer.layer, inside)
 
 
 @register_all(producing_weights, layers.SpectralNormalization, Gated)
@@ -161,8 +247,7 @@ ATTENTION = {
 }
 
 
-@register_all(producing_weights, layers.MultiHeadAttention, layers.GroupQueryAttention)
+@register_all(producing_variable, layers.MultiHeadAttention, layers.GroupQueryAttention)
 def _attention(layer, inside=None):
     name, axis = ATTENTION[inside]
-    kernel = next(weight for weight in layer.weights if part_of(weight) == name)
-    return np.moveaxis(ops.convert_to_numpy(kernel), axis, -1)
+    return next(weight for weight in layer.weights if part_of(weight) == name), axis

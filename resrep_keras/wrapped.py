@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from resrep_keras.callbacks import MethodCallback, PruningCallback
+from resrep_keras.callbacks import kind_of_callback
 from resrep_keras.checkpoints import Backup, seeds
 from resrep_keras.graph.tape import deep_models
 from resrep_keras.optimizers.wrapper import find_wrapper
@@ -23,7 +23,7 @@ from resrep_keras.training import combine, find_class
 class WrappedModel(keras.Model):
     """A Functional model with compactors that carries its pruning method.
 
-    `compile` wraps the optimizer, and `fit` adds a `PruningCallback`; all else is Keras, or
+    `compile` wraps the optimizer, and `fit` adds the method's callback; all else is Keras, or
     the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
     """
 
@@ -126,7 +126,7 @@ class WrappedModel(keras.Model):
             present = callbacks.callbacks
         else:
             present = keras.tree.flatten(callbacks) if callbacks else []
-        kind = PruningCallback if self.method.removes_channels else MethodCallback
+        kind = kind_of_callback(self.method)
         pruning = next((c for c in present if isinstance(c, kind)), None)
         if pruning is None:
             pruning = kind()

@@ -420,7 +420,7 @@ def test_laws_of_wrapping_and_removal(name, coupled):
         keras.tree.flatten(plain(inputs, training=True)),
     ):
         if not any("dropout" in layer.name for layer in dense.layers):
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-3)
     assert all(ops.convert_to_numpy(one.compactor.draws).any() for one in searches)
     assert all(np.isfinite(ops.convert_to_numpy(one.compactor.damage)).all() for one in searches)
     kept = helpers.random_keep(compaction.graph, compaction.groups, seed=1)

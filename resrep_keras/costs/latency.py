@@ -10,13 +10,15 @@ import numpy as np
 from resrep_keras.graph.unroll import check_model, inputs_of
 
 
-def to_tflite(model, batch_size=1):
+def to_tflite(model, batch_size=1, sparse=False):
     """Convert a model to a float32 TFLite flatbuffer, as bytes.
 
     Args:
         model: Functional or Sequential model on the TensorFlow backend.
         batch_size: Fixed batch size of the converted model; `None` leaves it open, which keeps
             some kernels from being used. Defaults to `1`.
+        sparse: Whether to store kernels that are mostly zero as their other entries and where these
+            are. Defaults to `False`.
 
     Raises:
         ValueError: The backend is not TensorFlow.
@@ -38,7 +40,9 @@ def to_tflite(model, batch_size=1):
     archive.add_endpoint("serve", serve, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
+        return converter.convert()
 
 
 def check_backend():

@@ -33,9 +33,12 @@ from resrep_keras.graph.tape import around
 OUTPUT = "(output)"
 
 
-def read(model, input_shape=None):
-    """The `Tape` of a model's calls, in which layers that have a rule stay closed."""
-    return walk.record(model, input_shape, lambda operation: has_rule(flow, operation))
+def read(model, input_shape=None, whole=False):
+    """The `Tape` of a model's calls, in which layers that have a rule stay closed.
+
+    What matters in training only is left out, unless the `whole` tape is wanted.
+    """
+    return walk.record(model, input_shape, lambda operation: has_rule(flow, operation), whole)
 
 
 def trace(model, input_shape=None, exact=True):

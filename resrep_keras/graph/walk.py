@@ -24,8 +24,8 @@ from resrep_keras.graph.unroll import as_functional, open_operation
 class _Recorder:
     """Writes the calls of a model on one list, opening what is nested."""
 
-    def __init__(self, is_known):
-        self._is_known = is_known
+    def __init__(self, is_known, whole):
+        self._is_known, self._whole = is_known, whole
         self.steps = []
 
     def read(self, functional, tensors, path, training=None):
@@ -68,7 +68,7 @@ class _Recorder:
 
     def call(self, operation, args, kwargs, path):
         """Write one call, or the calls inside it; returns its outputs."""
-        if is_transparent(operation):
+        if not self._whole and is_transparent(operation):
             return symbolic_tensors(args, kwargs)[0]
         inner = inner_layer(operation)
         if inner is None and not self._is_known(operation):
@@ -89,7 +89,7 @@ class _Recorder:
         return outputs
 
     def _inner_tape(self, layer, tensor, path):
-        recorder = _Recorder(self._is_known)
+        recorder = _Recorder(self._is_known, self._whole)
         entry = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
         outputs = recorder.call(layer, (entry,), {}, path)
         return Tape(layer.name, entry, outputs, recorder.steps)
@@ -120,13 +120,14 @@ def _(operation: keras.layers.TimeDistributed):
 
 
 @deep_models()
-def record(model, input_shape=None, is_known=lambda operation: False):
+def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.
 
     Args:
         model: A built Keras model.
         input_shape: Shape without batch that replaces unknown sizes of a single-input model.
         is_known: Tells which layers are written down as they are, whatever they hold.
+        whole: Whether to write down operations that matter in training only, too.
     """
     functional = as_functional(model, input_shape)
     inputs = keras.tree.map_structure(
@@ -137,7 +138,7 @@ def record(model, input_shape=None, is_known=lambda operation: False):
         ),
         functional.input,
     )
-    recorder = _Recorder(is_known)
+    recorder = _Recorder(is_known, whole)
     outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
     tape = Tape(model.name, inputs, outputs, recorder.steps)
     _name_apart(tape)

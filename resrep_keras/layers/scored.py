@@ -53,10 +53,15 @@ class ScoredCompactor(Compactor):
 
     def draw(self):
         """Half of the search set at random: 1 for the channels that are ablated, else 0."""
-        noise = keras.random.uniform(self.candidates.shape, seed=self.seed_generator)
-        noise = ops.where(self.candidates, noise, 2.0)
-        number = ops.sum(ops.cast(self.candidates, "int32")) // 2
+        candidates = ops.convert_to_tensor(self.candidates)
+        noise = keras.random.uniform(candidates.shape, seed=self.seed_generator)
+        noise = ops.where(candidates, noise, 2.0)
+        number = ops.sum(ops.cast(candidates, "int32")) // 2
         return ops.cast(ops.argsort(ops.argsort(noise)) < number, "float32")
+
+    def searching(self):
+        """Whether a half-round is under way, as a tensor."""
+        return ops.convert_to_tensor(self.begun) >= 0
 
     def note(self, drawn, damage):
         """Add one damage, a scalar, to the channels that were drawn."""
@@ -73,8 +78,8 @@ class ScoredCompactor(Compactor):
     def begin(self, candidates, step):
         """Begin a half-round with another search set."""
         self.candidates.assign(candidates)
-        self.damage.assign(ops.zeros_like(self.damage))
-        self.draws.assign(ops.zeros_like(self.draws))
+        for variable in (self.damage, self.draws):
+            variable.assign(np.zeros(variable.shape, "float32"))
         self.begun.assign(step)
 
     def get_config(self):

@@ -10,14 +10,17 @@ over the whole batch, `F` with the batch normalisation, compactor and activation
 Nothing further on sees `x'`, so that all layers are measured in one pass (Ding et al., ICML 2019).
 """
 
+import collections
 import dataclasses
 import functools
+import inspect
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
+from resrep_keras.graph.trace import read
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 
@@ -63,7 +66,7 @@ def searches_of(compaction):
 
     Left out are groups whose channels are scaled inside a layer (recurrent units, heads), or read
     where nothing can be measured: inside a layer that is applied at each entry of an axis, or by one
-    that does not compute the same thing twice (with dropout of its own, or a state).
+    that does something else in training, with dropout or a state of its own.
     """
     graph, behind = compaction.graph, {}
     for call in graph.calls:
@@ -86,23 +89,32 @@ def searches_of(compaction):
     return found
 
 
+def _takes_training(step):
+    """Whether a call is told that the model trains, and is not told otherwise by the model."""
+    known = "training" in inspect.signature(step.operation.call).parameters
+    return known and step.kwargs.get("training") is None
+
+
 def _repeatable(operation):
-    noise = ("dropout", "recurrent_dropout", "stateful")
-    return not any(getattr(operation, name, None) for name in noise)
+    # Vectors of a spectral normalisation, states, and the seeds of a dropout inside.
+    return not getattr(operation, "non_trainable_variables", ())
 
 
 def _readers(graph, behind, channels, ids):
     place = np.full(graph.num_channels + 1, -1)  # the last entry stands for id -1
     if ids is not None:
         place[ids[ids >= 0]] = np.flatnonzero(ids >= 0)
-    readers = []
+    readers, calls = {}, collections.Counter(call.name for call in graph.calls)
     for call in graph.calls:
         for position, axis in call.consumed.items():
-            read = graph.channel_of[call.inputs[position].expanded([axis]).labels.ravel()]
-            if np.isin(read, channels).any():
-                places = np.where(np.isin(read, channels), place[read], -1)
-                readers.append(Reader(call.name, position, axis, places, _chain(behind, call)))
-    return readers
+            ids_read = graph.channel_of[call.inputs[position].expanded([axis]).labels.ravel()]
+            if np.isin(ids_read, channels).any():
+                places = np.where(np.isin(ids_read, channels), place[ids_read], -1)
+                # Of a layer that is called twice, what comes behind may not come in the same order.
+                chain = _chain(behind, call) if calls[call.name] == 1 else (call.name,)
+                reader = Reader(call.name, position, axis, places, chain)
+                readers[call.name, position] = reader
+    return list(readers.values())
 
 
 def _chain(behind, call):
@@ -162,13 +174,15 @@ class Ablation:
     """Runs a wrapped model in training, and measures the damage of ablated channels.
 
     Args:
-        compaction: The `Compaction` of the model.
+        model: The model.
+        compaction: Its `Compaction`.
     """
 
-    def __init__(self, compaction):
+    def __init__(self, model, compaction):
         self.searches = searches_of(compaction)
-        self._tape = compaction.graph.tape
+        self._tape = read(model, whole=True)
         self._steps = {step.name: step for step in self._tape.steps}
+        self._modal = {name for name, step in self._steps.items() if _takes_training(step)}
         # By the call at which a reader's block ends, and by the reader itself.
         self._starts, self._ends = {}, {}
         for number, search in enumerate(self.searches):
@@ -178,28 +192,30 @@ class Ablation:
 
     def __call__(self, inputs):
         """Outputs of the model, in training; damages are noted in the compactors."""
-        read, squares = {}, [[] for _ in self.searches]
+        arguments, squares = {}, [[] for _ in self.searches]
         drawn = [search.compactor.draw() for search in self.searches]
 
         def call(step, *args, **kwargs):
+            if step.name in self._modal:
+                kwargs = {**kwargs, "training": True}
             outputs = step.operation(*args, **kwargs)
             if step.name in self._starts:
-                read[step.name] = args, kwargs
+                arguments[step.name] = args, kwargs
             for number, reader in self._ends.get(step.name, ()):
                 compactor = self.searches[number].compactor
                 measure = functools.partial(
-                    self._measure, reader, drawn[number], read[reader.name], outputs
+                    self._measure, reader, drawn[number], arguments[reader.name], outputs
                 )
                 # Once the search is over, nothing is computed twice.
                 squares[number].append(
-                    ops.cond(compactor.begun >= 0, measure, lambda: ops.zeros((2,)))
+                    ops.cond(compactor.searching(), measure, lambda: ops.zeros((2,)))
                 )
             return outputs
 
         outputs = self._tape.run(inputs, call)
         for search, drop, parts in zip(self.searches, drawn, squares):
             changed, whole = ops.unstack(sum(parts), num=2)
-            going = ops.cast(search.compactor.begun >= 0, "float32")
+            going = ops.cast(search.compactor.searching(), "float32")
             search.compactor.note(drop * going, changed / ops.maximum(whole, 1e-30))
         return outputs
 

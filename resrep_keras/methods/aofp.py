@@ -134,9 +134,9 @@ class AOFP(ChannelMethod):
 
     # The questions ----------------------------------------------------------------------------
 
-    def make_compactor(self, **settings):
+    def make_compactor(self, number, **settings):
         # Each layer draws ablations of its own.
-        seed = zlib.crc32(f"{self.seed} {settings['name']}".encode())
+        seed = zlib.crc32(f"{self.seed} {number}".encode())
         return ScoredCompactor(seed=seed, **settings)
 
     def optimizer(self, inner, model=None):
@@ -149,7 +149,7 @@ class AOFP(ChannelMethod):
             return None
         if model not in _ABLATIONS:
             compaction = Compaction(model, self.input_shape, self.exact)
-            _ABLATIONS[model] = Ablation(compaction)
+            _ABLATIONS[model] = Ablation(model, compaction)
         return _ABLATIONS[model](as_inputs(model, inputs))
 
     def plan(self, first, last, steps_per_epoch):
@@ -238,7 +238,8 @@ class AOFP(ChannelMethod):
         candidates = ops.convert_to_numpy(layer.candidates).astype(bool)
         means = layer.means()
         if (candidates == alive).all():  # with a smaller set, damages would not compare
-            layer.scores.assign(np.where(alive, means, np.inf))
+            known = np.where(np.isfinite(means), means, ops.convert_to_numpy(layer.scores))
+            layer.scores.assign(np.where(alive, known, np.inf))
         kind, chosen = next_step(means, candidates, self.max_damage)
         if kind == "move":
             chosen = chosen[: self._spare(compaction, search, kept)]

@@ -1,7 +1,10 @@
 """What the methods that remove channels share: which channels may go, and how far to prune."""
 
+import dataclasses
 import functools
+import itertools
 import math
+import typing
 from fractions import Fraction
 
 import numpy as np
@@ -34,8 +37,12 @@ from resrep_keras.surgery.remove import check_rules
 from resrep_keras.targets import QUANTITIES
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class ChannelMethod(Method):
     """Base of the methods that remove channels: which may go, and how many.
+
+    A subclass that is a dataclass, too, adds its settings as fields and checks them in
+    `__post_init__`; one with a constructor of its own hands these on.
 
     Args:
         target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
@@ -62,40 +69,36 @@ class ChannelMethod(Method):
             over all channels together (layer normalisation).
     """
 
-    def __init__(
-        self,
-        target_reduction=0.5,
-        at_most=None,
-        min_channels=1,
-        min_share=0.0,
-        channel_multiple=1,
-        exclude=(),
-        coupled=False,
-        threads=1,
-        input_shape=None,
-        exact=True,
-    ):
-        self.target_reduction = check_reduction(target_reduction)
-        self.at_most = check_at_most(at_most)
-        if self.target_reduction is None and not self.at_most:
+    target_reduction: float | dict | None = 0.5
+    at_most: dict | None = None
+    min_channels: int | dict = 1
+    min_share: float | dict = 0.0
+    channel_multiple: int | str | dict = 1
+    exclude: tuple | typing.Callable = ()
+    coupled: bool = False
+    threads: int = 1
+    input_shape: tuple | None = None
+    exact: bool = True
+
+    def __post_init__(self):
+        self.target_reduction = check_reduction(self.target_reduction)
+        self.at_most = check_at_most(self.at_most)
+        if self.needs_target and self.target_reduction is None and not self.at_most:
             raise ValueError(
                 "Expected target_reduction or at_most to say how far to prune; got neither. Give "
                 "target_reduction=0.5, say."
             )
-        check_per_layer("min_channels", min_channels, lambda n: check_count("min_channels", n))
-        check_per_layer("min_share", min_share, check_min_share)
-        check_per_layer("channel_multiple", channel_multiple, check_multiple)
-        check_count("threads", threads)
-        self.min_channels = min_channels
-        self.min_share = min_share
-        self.channel_multiple = channel_multiple
-        self.exclude = check_exclude(exclude)
-        self.coupled = bool(coupled)
-        self.threads = threads
-        self.input_shape = check_input_shape(input_shape)
-        self.exact = bool(exact)
+        check_per_layer("min_channels", self.min_channels, lambda n: check_count("min_channels", n))
+        check_per_layer("min_share", self.min_share, check_min_share)
+        check_per_layer("channel_multiple", self.channel_multiple, check_multiple)
+        check_count("threads", self.threads)
+        self.exclude = check_exclude(self.exclude)
+        self.coupled = bool(self.coupled)
+        self.input_shape = check_input_shape(self.input_shape)
+        self.exact = bool(self.exact)
 
     removes_channels = True
+    needs_target = True  # whether something must say how far to prune
     threshold = 1e-5  # below which the norm of a masked column counts as zero
 
     # The questions ----------------------------------------------------------------------------
@@ -109,14 +112,18 @@ class ChannelMethod(Method):
             )
         sites, diagonal = self.prepare(graph)
         check_rules(graph, self.groups(graph))
-        copy = insert_compactors(model, sites, diagonal, self.make_compactor)
+        numbers = itertools.count()
+        copy = insert_compactors(
+            model, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
+        )
         compaction = Compaction(copy, self.input_shape, self.exact)
         compaction.baseline = self.baseline(model, compaction)
         self.check_target(compaction)
         return copy, compaction.baseline
 
-    def make_compactor(self, **settings):
-        """The `Compactor` that is put behind a layer."""
+    def make_compactor(self, number, **settings):
+        """The `Compactor` that is put behind a layer, the `number`-th of the model."""
+        del number
         return Compactor(**settings)
 
     def prepare(self, graph):
@@ -222,14 +229,7 @@ class ChannelMethod(Method):
     def choose(self, compaction, scores, allowance=None):
         """The keep array that meets all limits, or takes the `allowance` towards it."""
         producers = [producer for group in compaction.groups for producer in group.producers]
-        minimum = {
-            p.name: minimum_of(
-                compaction.dense_width(p),
-                for_layer(self.min_channels, p.name, 1),
-                for_layer(self.min_share, p.name, 0.0),
-            )
-            for p in producers
-        }
+        minimum = {p.name: self.minimum(compaction, p) for p in producers}
         widths = self._widths(compaction, producers)
         choose = functools.partial(
             choose_keep,
@@ -242,6 +242,14 @@ class ChannelMethod(Method):
         if self.times_widths() and widths and not self._gains(compaction, choose, widths):
             widths = {}
         return choose(widths, allowance)
+
+    def minimum(self, compaction, producer):
+        """How many channels a layer keeps at least."""
+        return minimum_of(
+            compaction.dense_width(producer),
+            for_layer(self.min_channels, producer.name, 1),
+            for_layer(self.min_share, producer.name, 0.0),
+        )
 
     def _gains(self, compaction, choose, widths):
         """Whether rounding to `widths` meets the target, with a model that is not slower."""
@@ -282,7 +290,7 @@ class ChannelMethod(Method):
             if isinstance(setting, dict):
                 check_patterns(name, setting, known)
         kept = self.choose(compaction, np.zeros(compaction.graph.num_channels))
-        if kept.all():
+        if kept.all() and self.limits(compaction):
             values = ", ".join(
                 f"{limit.name} {limit.dense:,} with at most {limit.at_most:,} allowed"
                 for limit in self.limits(compaction)

@@ -18,6 +18,8 @@ class HoldingOptimizer(OptimizerWrapper):
         name: Name of the optimizer.
     """
 
+    allows_averages = True  # compactors, which hold the zeros, are in no average
+
     def build_parts(self, variables):
         self.inner_optimizer.build(split_compactors(variables)[1])
 
@@ -25,3 +27,7 @@ class HoldingOptimizer(OptimizerWrapper):
         _, rest = split_compactors(list(zip(grads, variables)), variables)
         if rest:
             self.inner_optimizer.apply(*(list(column) for column in zip(*rest)))
+
+    def finalize_variable_values(self, var_list):
+        """Where the inner optimizer has `use_ema`, let its averages take the variables' place."""
+        self.inner_optimizer.finalize_variable_values(split_compactors(var_list)[1])

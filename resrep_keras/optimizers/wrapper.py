@@ -25,9 +25,11 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         ValueError: `use_ema`, whose average would revive what is pruned.
     """
 
+    allows_averages = False  # whether what is pruned stays so where `use_ema` averages the rest
+
     def __init__(self, inner_optimizer, name=None):
         inner_optimizer = keras.optimizers.get(inner_optimizer)
-        check_inner(inner_optimizer, type(self).__name__)
+        check_inner(inner_optimizer, type(self).__name__, self.allows_averages)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
 
@@ -158,7 +160,7 @@ def inverse(norm):
     return ops.where(positive, 1 / ops.where(positive, norm, 1.0), 0.0)
 
 
-def check_inner(inner, wrapper):
+def check_inner(inner, wrapper, allows_averages=False):
     """Raise where an optimizer cannot be wrapped by the class called `wrapper`."""
     if isinstance(inner, OptimizerWrapper):
         raise TypeError(
@@ -176,7 +178,7 @@ def check_inner(inner, wrapper):
             "rate of compactors is not known. Give it an OptimizerMap with a default optimizer."
         )
     for part in parts_of_optimizer(inner):
-        if part.use_ema:
+        if part.use_ema and not allows_averages:
             raise ValueError(
                 f"Optimizer '{part.name}' has use_ema=True, whose running average of the weights "
                 "would not match what is pruned. Set use_ema=False while pruning; average the slim "

@@ -179,13 +179,17 @@ def _einsum_dense(layer: layers.EinsumDense, part):
     kernel = np.moveaxis(old["kernel"], (axes.kernel_in, axes.kernel_out), (-2, -1))
     if axes.per_position:
         part = dataclasses.replace(part, constants=None)
-    kernel, bias = _with_bias(part, kernel, old.get("bias"), -2, -1)
+    bias = old["bias"].ravel() if "bias" in old else None
+    kernel, bias = _with_bias(part, kernel, bias, -2, -1)
     kernel = np.moveaxis(kernel, (-2, -1), (axes.kernel_in, axes.kernel_out))
     shape = layer.get_config()["output_shape"]
     shape = [shape] if isinstance(shape, int) else list(shape)
     shape[axes.output] = kernel.shape[axes.kernel_out]
     config = {"output_shape": tuple(shape), "bias_axes": None if bias is None else axes.letter}
-    return config, [kernel] if bias is None else [kernel, bias]
+    if bias is None:
+        return config, [kernel]
+    # Keras stores a bias with an axis of 1 for each letter of the outputs behind it.
+    return config, [kernel, bias.reshape(-1, *[1] * (-1 - axes.output))]
 
 
 @narrow.register

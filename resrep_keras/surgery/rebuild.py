@@ -11,7 +11,7 @@ from resrep_keras.graph.unroll import is_graph
 
 
 @deep_models()
-def rebuild(model, change=None, behind=None, drop=(), source=None, around=None):
+def rebuild(model, change=None, behind=None, drop=(), source=None, around=None, before=None):
     """Copy a model with all its weights, so that the copy shares no variable with it.
 
     Args:
@@ -23,22 +23,24 @@ def rebuild(model, change=None, behind=None, drop=(), source=None, around=None):
         drop: Names of operations that hand their input through.
         source: ``{name: layer}`` to copy in the place of `name`.
         around: ``{name: function}`` that makes another layer of the copy, one that holds it.
+        before: ``{name: layer}``; each call of `name` reads the output of the layer on what it read
+            first. Other readers of that tensor are left as they are.
 
     Returns:
         An uncompiled Functional model with the names of the original.
     """
-    return _Rebuilder(change or {}, behind or {}, frozenset(drop), source or {}, around or {})(
-        model
-    )
+    given = (change or {}, behind or {}, frozenset(drop), source or {}, around or {}, before or {})
+    return _Rebuilder(*given)(model)
 
 
 class _Rebuilder:
-    def __init__(self, change, behind, drop, source, around):
+    def __init__(self, change, behind, drop, source, around, before):
         self._change = change
         self._behind = behind
         self._drop = drop
         self._source = source
         self._around = around
+        self._before = before
         self._copies = {}
         self._pending = {}  # weights to be set once the copy is built
         self._config = {}
@@ -54,6 +56,8 @@ class _Rebuilder:
         if step.name in self._drop:
             outputs = symbolic_tensors(args, kwargs)[0]
         else:
+            if step.name in self._before:
+                args, kwargs = _read_behind(self._before[step.name], args, kwargs)
             copy = self._copy(step, symbolic_tensors(args, kwargs))
             args, kwargs = with_arguments(step, self._config.get(step.name, {}), args, kwargs)
             outputs = copy(*args, **kwargs)
@@ -86,7 +90,7 @@ class _Rebuilder:
         shape = tensors[0].shape  # with the channels that are left
         alone = len(step.inner.steps) == 1 and step.inner.steps[0].inner is None
         inside = {inner.name for inner in step.inner.steps}
-        if alone and not inside & (self._behind.keys() | self._drop):
+        if alone and not inside & (self._behind.keys() | self._before.keys() | self._drop):
             layer = self._copy(step.inner.steps[0])
         else:
             inputs = keras.Input(batch_shape=(shape[0], *shape[2:]), dtype=entry.dtype)
@@ -95,6 +99,13 @@ class _Rebuilder:
         config = step.operation.get_config()
         config.pop("layer")
         return type(step.operation)(layer, **{**config, **_renamed(step.operation, step.name)})
+
+
+def _read_behind(layer, args, kwargs):
+    """Arguments of a call that reads the output of `layer` in the place of its first tensor."""
+    first = symbolic_tensors(args, kwargs)[0]
+    output = layer(first)
+    return keras.tree.map_structure(lambda x: output if x is first else x, (args, kwargs))
 
 
 def _renamed(operation, name):

@@ -1,0 +1,77 @@
+"""TaylorOptimizer: reads from the gradients of compactors what a channel is worth to the loss."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.optimizers.holding import HoldingOptimizer
+from resrep_keras.optimizers.penalty import split_compactors
+from resrep_keras.optimizers.wrapper import OptimizerWrapper
+
+
+class _SquaredChanges(keras.optimizers.Optimizer):
+    """Sums up, for each column of a kernel, the squared first-order change that its removal makes.
+
+    It is an optimizer of Keras in its own right, which changes no variable, so that loss scaling
+    and replicas are handled by Keras. Accumulated gradients are not its business: the batch of each
+    step counts by itself.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(learning_rate=0.0, name="squared_changes", **kwargs)
+
+    def build(self, variables):
+        super().build(variables)
+        self._sums = [self.add_variable_from_reference(v, name="squared") for v in variables]
+
+    def sums(self, variable):
+        """The sums of a kernel; see `Optimizer` of Keras for the look-up."""
+        return self._sums[self._get_variable_index(variable)]
+
+    def update_step(self, gradient, variable, learning_rate):
+        del learning_rate
+        sums = self.sums(variable)
+        change = ops.cast(gradient, sums.dtype) * ops.cast(variable, sums.dtype)
+        self.assign_add(sums, ops.square(change))
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class TaylorOptimizer(HoldingOptimizer):
+    """Holds compactors, and sums up `(gradient * value) ** 2` of each over the steps.
+
+    Args:
+        inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
+        name: Name of the optimizer.
+
+    Reference:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8.
+    """
+
+    def __init__(self, inner_optimizer, name=None):
+        super().__init__(inner_optimizer, name=name)
+        self.observer = _SquaredChanges(loss_scale_factor=self.inner_optimizer.loss_scale_factor)
+
+    def build_parts(self, variables):
+        super().build_parts(variables)
+        self.observer.build(split_compactors(variables)[0])
+
+    def apply_parts(self, grads, variables):
+        compactors, _ = split_compactors(list(zip(grads, variables)), variables)
+        seen = [(gradient, variable) for gradient, variable in compactors if gradient is not None]
+        if seen:
+            self.observer.apply(*(list(column) for column in zip(*seen)))
+        super().apply_parts(grads, variables)
+
+    def squared_changes(self, kernel):
+        """The sums of a diagonal compactor, float64 `(channels,)`."""
+        return np.asarray(ops.convert_to_numpy(self.observer.sums(kernel)), np.float64)
+
+    @property
+    def variables(self):
+        return super().variables + self.observer.variables
+
+    @OptimizerWrapper.loss_scale_factor.setter
+    def loss_scale_factor(self, factor):
+        if hasattr(self, "observer"):
+            self.observer.loss_scale_factor = factor
+            self.inner_optimizer.loss_scale_factor = factor
