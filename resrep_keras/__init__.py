@@ -13,6 +13,7 @@ from resrep_keras.costs.params import count_params
 from resrep_keras.explain import explain
 from resrep_keras.export import export
 from resrep_keras.finalizing import finalize
+from resrep_keras.gradient_report import backward_macs, gradient_sparsity
 from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
@@ -28,6 +29,8 @@ from resrep_keras.methods.random_pruning import RandomPruning
 from resrep_keras.methods.resrep import ResRep
 from resrep_keras.methods.taylor import TaylorPruning
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.optimizers.sparse import SparseOptimizer
+from resrep_keras.plasticity import pruning_plasticity
 from resrep_keras.redesign import redesign, widths_of
 from resrep_keras.report import report
 from resrep_keras.search import search

@@ -66,6 +66,16 @@ def test_mirrored_replicas_train_as_one_device(tmp_path):
     assert largest_difference(first, second) == 0
 
 
+def test_baselines_measure_and_press_on_replicas_as_on_one_device(tmp_path):
+    """Sums and penalties that each replica would add up are seen in all variables."""
+    runs = run_two_devices("baselines", tmp_path)
+    for name in ("NetworkSlimming", "GroupLasso", "TaylorPruning"):
+        one, two = runs[f"{name} one"], runs[f"{name} two"]
+        np.testing.assert_array_equal(masks(one), masks(two))
+        assert largest_difference(one, two) < CLOSE
+        assert one["removed"] == two["removed"] > 0.4
+
+
 def test_a_strategy_is_kept_outside_of_its_scope_and_over_an_interruption(tmp_path):
     runs = run_two_devices("scopes", tmp_path)
     assert runs["outside"]["replicas"] == 2 and runs["outside"]["steps"] == 24

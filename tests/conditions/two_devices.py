@@ -14,6 +14,9 @@ import keras
 import numpy as np
 
 import resrep_keras
+from resrep_keras.methods.group_lasso import GroupLasso
+from resrep_keras.methods.network_slimming import NetworkSlimming
+from resrep_keras.methods.taylor import TaylorPruning
 
 EPOCHS = 6
 
@@ -29,12 +32,12 @@ def make_dense(normalization=None):
     return keras.Model(inputs, keras.layers.Dense(3)(x))
 
 
-def make_model(normalization=None, penalty_strength=0.01):
+def make_model(normalization=None, penalty_strength=0.01, method=None):
     """Adam trains the plain net, SGD with all its settings the normalized one."""
     sgd = {"momentum": 0.9, "weight_decay": 1e-3, "global_clipnorm": 1.0}
     optimizer = keras.optimizers.SGD(0.05, **sgd) if normalization else keras.optimizers.Adam(0.01)
     keras.utils.set_random_seed(1)
-    method = resrep_keras.ResRep(target_reduction=0.4, penalty_strength=penalty_strength)
+    method = method or resrep_keras.ResRep(0.4, penalty_strength=penalty_strength)
     model = resrep_keras.wrap(make_dense(normalization), method)
     model.compile(optimizer, make_loss())
     return model
@@ -101,6 +104,24 @@ def mirrored():
     return found
 
 
+def baselines():
+    """What is measured or pressed in training on two devices is that of one."""
+    strategy = two_cpus()
+    found = {}
+    synchronized = {"synchronized": True}
+    for method, normalization in (
+        (NetworkSlimming(0.4, strength=0.05), synchronized),
+        (GroupLasso(0.4, strength=0.002), synchronized),
+        (TaylorPruning(0.4, at=0.5), None),  # Keras clips on each replica, which would show
+    ):
+        for name, scope in (("one", contextlib.nullcontext()), ("two", strategy.scope())):
+            with scope:
+                model = make_model(normalization, method=method)
+            run = found[f"{type(method).__name__} {name}"] = state(fit(model))
+            run["removed"] = removed(model)
+    return found
+
+
 def scopes():
     """A strategy's model handled outside of its scope, and a run that is interrupted."""
     strategy = two_cpus()
@@ -154,7 +175,8 @@ def data_parallel():
 
 if __name__ == "__main__":
     scenario, path = sys.argv[1:]
-    runs = {"mirrored": mirrored, "scopes": scopes, "data_parallel": data_parallel}[scenario]()
+    scenarios = (mirrored, baselines, scopes, data_parallel)
+    runs = {function.__name__: function for function in scenarios}[scenario]()
     np.savez(
         path, **{f"{run}|{key}": v for run, values in runs.items() for key, v in values.items()}
     )
