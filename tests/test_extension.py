@@ -229,3 +229,25 @@ def test_the_guide_names_each_word_of_a_rule():
     inner = {"begin", "detach"}
     words = {n for n, v in vars(Call).items() if inspect.isfunction(v) and n[0] != "_"} - inner
     assert not {word for word in words if f"call.{word}(" not in GUIDE}
+
+
+def test_a_method_of_ones_own_needs_scores_alone(tmp_path):
+    """The method in docs/methods.md, from wrapping to the slim model."""
+    page = (paths.ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    (block,) = re.findall(
+        r"^```python\n(import dataclasses.*?)^```$", page, re.DOTALL | re.MULTILINE
+    )
+    namespace = {"__name__": "test_extension"}
+    exec(compile(block, "docs/methods.md", "exec"), namespace)
+    method = namespace["LastChannels"](target_reduction=0.4)
+    model = resrep_keras.wrap(zoo.build("chain"), method)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
+    model.fit(x, np.arange(32) % 3, epochs=1, verbose=0)
+    for layer in helpers.compactors(model):
+        mask = np.asarray(layer.keep_mask)
+        assert mask[: mask.sum()].all()  # the first ones stay
+    slim = resrep_keras.finalize(model, strict=True)
+    assert slim.certificate.macs_left <= 0.6
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").method == method
