@@ -238,7 +238,7 @@ def main(_):
     pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
     (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
     x, y = x[: FLAGS.limit], y[: FLAGS.limit]
-    # Mean 0 and deviation 1, as in the source's pipelines: sparse nets need it more than dense ones.
+    # Mean 0 and deviation 1: sparse nets need it more than dense ones, see docs/sparsity.md.
     mean, deviation = x.mean(), x.std()
     x, test_x = (((part - mean) / deviation).reshape(-1, 784) for part in (x, test_x))
     data = (x, y), (test_x, test_y)

@@ -81,7 +81,8 @@ def finalize(model, strict=False, data=None):
     if method is not None and not method.removes_channels:
         slim = method.strip(model)
         slim.certificate = certify(model, slim, data)
-        _complain(_differing(slim.certificate, _tolerance(model)), strict)
+        differing = _differing(slim.certificate, _tolerance(model))
+        _complain([*method.complaints(model), *differing], strict)
         return slim
     exact = getattr(method, "exact", True)
     compaction = Compaction(model, getattr(method, "input_shape", None), exact)

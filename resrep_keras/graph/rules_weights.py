@@ -127,7 +127,9 @@ def _einsum_dense(layer: layers.EinsumDense, call):
     axes = EinsumAxes(layer)
     if not axes.simple:
         return call.pin_all("an EinsumDense that reads or makes channels along several axes")
-    folds = State.ZERO if axes.per_position else State.CONSTANT
+    # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too: a
+    # constant becomes no bias of another axis.
+    folds = State.CONSTANT if axes.output == -1 and not axes.per_position else State.ZERO
     call.consume(call.input, len(call.input.shape) + axes.input, folds=folds)
     axis = len(call.output_shape) + axes.output
     out = call.produce(axis, call.output_shape[axis])

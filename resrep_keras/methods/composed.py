@@ -56,6 +56,9 @@ class Composed(Method):
         # Only methods that leave the graph alone have no channels removed: one strips for all.
         return self.methods[0].strip(model)
 
+    def complaints(self, model):
+        return [text for method in self.methods for text in method.complaints(model)]
+
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}
 

@@ -54,6 +54,11 @@ class Method:
         """A plain copy of the trained model, without anything that this method put into it."""
         raise NotImplementedError
 
+    def complaints(self, model):
+        """What `finalize` warns of, or raises with `strict`, beside outputs that differ: texts."""
+        del model
+        return ()
+
     def logs(self, model):
         """What is logged at the end of each epoch: ``{name: number}``."""
         del model
