@@ -1,5 +1,9 @@
 """What pruning at one point of training does, and how it is told."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -96,13 +100,19 @@ def test_bad_settings(settings, text):
 
 
 @pytest.mark.tensorflow_only
-def test_the_example_falls_with_the_learning_rate():
-    example = paths.examples("pruning_plasticity")
+def test_the_example_falls_with_the_learning_rate(tmp_path):
+    """In a process of its own: the flags of examples are global."""
+    script = paths.ROOT / "examples" / "pruning_plasticity.py"
     arguments = ["--units=40", "--epochs=12", "--points=5,11", "--more=2", "--regrow_rates=0"]
-    example.FLAGS(["example", *arguments])
-    (x, y), test = example.datasets.load("digits")
-    early, late = example.points_of((x, y), test, seed=0)
+    done = subprocess.run(
+        [sys.executable, script, *arguments, f"--write={tmp_path / 'found'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    early, late = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert (early["learning_rate"], late["learning_rate"]) == (0.1, 0.001)
     assert early["pruned"] < early["before"] - 5 and late["pruned"] < late["before"] - 5
     assert early["value"] > late["value"] + 1
-    assert "| 5 | 0.1 | 0 |" in example.as_markdown([early, late])
+    assert "| 5 | 0.1 | 0 |" in (tmp_path / "found.md").read_text()
