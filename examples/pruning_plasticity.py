@@ -33,6 +33,7 @@ flags.DEFINE_integer("more", 4, "Epochs of training after pruning, k.")
 flags.DEFINE_float("sparsity", 0.9, "Share of the weights to prune, of all layers together.")
 flags.DEFINE_list("regrow_rates", ["0", "0.5"], "Rates of regrowth to compare.")
 flags.DEFINE_integer("interval", 10, "Steps between updates of the masks where weights regrow.")
+flags.DEFINE_float("regrow_end", 1.0, "Share of the training in which they do; 0 is once.")
 flags.DEFINE_float("rate", 0.1, "Learning rate before the drops.")
 flags.DEFINE_integer("batch_size", 64, "Examples in a step.")
 flags.DEFINE_list("seeds", ["0"], "Seeds of weights and data order.")
@@ -91,6 +92,7 @@ def points_of(data, test, seed):
                 accuracy(test),
                 FLAGS.sparsity,
                 regrow_rate=regrow_rate,
+                regrow_end=FLAGS.regrow_end,
                 interval=FLAGS.interval if regrow_rate else None,
             )
             row = {
@@ -134,7 +136,8 @@ def main(_):
     if FLAGS.write:
         path = pathlib.Path(FLAGS.write)
         settings = {k: getattr(FLAGS, k) for k in ("dataset", "limit", "units", "epochs", "more")}
-        settings |= {k: getattr(FLAGS, k) for k in ("sparsity", "interval", "batch_size", "seeds")}
+        settings |= {k: getattr(FLAGS, k) for k in ("sparsity", "interval", "regrow_end")}
+        settings |= {k: getattr(FLAGS, k) for k in ("batch_size", "seeds")}
         path.with_suffix(".json").write_text(
             json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n"
         )

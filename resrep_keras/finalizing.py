@@ -12,7 +12,7 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.compaction import Compaction
 from resrep_keras.methods.resrep import ResRep
 from resrep_keras.surgery.fold import fold
-from resrep_keras.surgery.forward import example_inputs, play
+from resrep_keras.surgery.forward import example_inputs, explain_difference, play
 from resrep_keras.surgery.remove import narrow_dead
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
@@ -204,4 +204,7 @@ def _missed(limits, values):
 def _differing(certificate, tolerance):
     for difference in (certificate.max_relative, certificate.data_max_relative or 0.0):
         if not difference <= tolerance:  # NaN fails, too
-            yield f"Slim and wrapped model differ by {difference:.2g} of the largest output."
+            yield (
+                f"Slim and wrapped model differ by {difference:.2g} of the largest output."
+                f"{explain_difference(difference)}"
+            )

@@ -43,6 +43,7 @@ def pruning_plasticity(
     sparsity=0.5,
     regrow_rate=0.0,
     interval=None,
+    regrow_end=1.0,
     scope="global",
     exclude=(),
 ):
@@ -66,6 +67,8 @@ def pruning_plasticity(
             each update of the masks while `train` runs; it falls to 0.005, see `SparseOptimizer`.
             Defaults to `0.0`, fixed masks.
         interval: Steps between these updates. Defaults to a hundredth of the training.
+        regrow_end: Share of the training after which nothing grows any more; with `0` weights grow
+            once, at the first update. Defaults to `1.0`.
         scope: `"global"`, the smallest weights of all layers together, or `"layer"`, the same share
             of each. Defaults to `"global"`.
         exclude: See `SparseOptimizer`. Defaults to none.
@@ -81,14 +84,20 @@ def pruning_plasticity(
         NeurIPS 2021, section 3.
 
     Note:
-        The paper grows weights once, right after pruning; here regrowth goes on while `train` runs,
-        as it does in GraNet, so that the gradients are those of the training itself.
+        The paper grows weights once, right after pruning: that is `interval=1, regrow_end=0`, by the
+        gradient of the first batch. By default regrowth goes on while `train` runs, as in GraNet.
     """
     check_model(model)
     check_number("sparsity", sparsity, above=0, below=1)
     spread = {"distribution": "magnitude", "scope": scope}
     method = GraNet(
-        sparsity, sparsity, regrow_rate=regrow_rate, interval=interval, exclude=exclude, **spread
+        sparsity,
+        sparsity,
+        interval=interval,
+        regrow_rate=regrow_rate,
+        regrow_end=regrow_end,
+        exclude=exclude,
+        **spread,
     )
     before = float(evaluate(model))
     pruned = wrap(model, method)

@@ -10,7 +10,7 @@ from keras import ops
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
 from resrep_keras.surgery.cut import diagonalise, drop_compactors
-from resrep_keras.surgery.forward import example_inputs, play
+from resrep_keras.surgery.forward import example_inputs, explain_difference, play
 from resrep_keras.surgery.remove import narrow_parts, parts_of
 from resrep_keras.surgery.slots import carry
 
@@ -56,7 +56,7 @@ def cut_dead(model, compaction, method, selecting):
         warnings.warn(
             f"The dead channels of model '{model.name}' were not removed in training: outputs would "
             f"differ by {difference:.2g} of the largest. Training goes on without; finalize() "
-            "removes them at the end.",
+            f"removes them at the end.{explain_difference(difference)}",
             stacklevel=2,
         )
     return done

@@ -1,3 +1,4 @@
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -10,11 +11,21 @@ hypothesis.settings.register_profile("default", max_examples=25)
 hypothesis.settings.register_profile("many", max_examples=300)
 
 
+# What was imported stays: looking through it takes most of the time of a garbage collection.
+gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_memory():
+    yield
+    gc.collect()
 
 
 def pytest_collection_modifyitems(items):

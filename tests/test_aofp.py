@@ -205,6 +205,8 @@ def test_each_layer_draws_halves_of_its_own():
 @tensorflow_only
 def test_the_score_is_that_of_all_halves():
     """Against the exhaustive mean over all 70 halves of 8 channels (a Banzhaf value)."""
+    import tensorflow as tf
+
     inputs = x = keras.Input((6, 6, 2))
     x = layers.Conv2D(8, 3, activation="relu")(x)
     x = layers.Conv2D(6, 3, name="reader")(x)
@@ -213,8 +215,9 @@ def test_the_score_is_that_of_all_halves():
     wrapped = resrep_keras.wrap(model, AOFP(0.2))
     _, searches = begun(wrapped)
     x = np.random.default_rng(0).normal(size=(64, 6, 6, 2)).astype("float32")
-    for _ in range(400):
-        wrapped(x, training=True)
+    step = tf.function(lambda: wrapped(x, training=True))
+    for _ in range(2000):
+        step()
     read = ops.convert_to_numpy(keras.Model(model.input, model.get_layer("reader").input)(x))
     kernel = ops.convert_to_numpy(model.get_layer("reader").kernel)
 
@@ -231,7 +234,7 @@ def test_the_score_is_that_of_all_halves():
         number[list(half)] += 1
     assert number.tolist() == [35] * 8
     ranks = [np.argsort(np.argsort(v)) for v in (oracle / number, searches[0].compactor.means())]
-    assert np.corrcoef(*ranks)[0, 1] > 0.9
+    assert np.corrcoef(*ranks)[0, 1] > 0.95
 
 
 # --- whole runs -----------------------------------------------------------------------------------
@@ -406,23 +409,46 @@ if keras.backend.backend() != "tensorflow":  # where each new shape is compiled 
     MEMBERS = MEMBERS[1:3]
 
 
+@pytest.fixture
+def _float64():
+    """Batch statistics of a few pictures would make rounding in 32 bits large."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def draw_alike(first, second):
+    """Let layers of the same name in two models draw the same random numbers."""
+    for layer in first.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None and not isinstance(layer, ScoredCompactor):
+            second.get_layer(layer.name).seed_generator.state.assign(generator.state)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("name", [name for name in MEMBERS if name in zoo.ZOO])
+def test_measuring_changes_nothing_that_training_computes(name):
+    dense = zoo.build(name, 1)
+    wrapped = resrep_keras.wrap(dense, AOFP(0.1))
+    plain = resrep_keras.wrap(dense, resrep_keras.MagnitudePruning(0.1))
+    _, searches = begun(wrapped)
+    draw_alike(wrapped, plain)
+    inputs = helpers.example_inputs(wrapped, 4)
+    outputs = [keras.tree.flatten(model(inputs, training=True)) for model in (wrapped, plain)]
+    for one, other in zip(*outputs):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+    assert all(ops.convert_to_numpy(one.compactor.draws).any() for one in searches)
+    assert all(np.isfinite(ops.convert_to_numpy(one.compactor.damage)).all() for one in searches)
+
+
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("name", [name for name in MEMBERS if name in zoo.ZOO])
 def test_laws_of_wrapping_and_removal(name, coupled):
     dense = zoo.build(name, 1)
     wrapped = resrep_keras.wrap(dense, AOFP(0.1, coupled=coupled))
     assert helpers.difference(dense, wrapped) <= 1e-6
-    compaction, searches = begun(wrapped)
-    inputs = helpers.example_inputs(wrapped, 4)
-    plain = resrep_keras.wrap(dense, resrep_keras.MagnitudePruning(0.1, coupled=coupled))
-    for one, other in zip(
-        keras.tree.flatten(wrapped(inputs, training=True)),
-        keras.tree.flatten(plain(inputs, training=True)),
-    ):
-        if not any("dropout" in layer.name for layer in dense.layers):
-            np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-3)
-    assert all(ops.convert_to_numpy(one.compactor.draws).any() for one in searches)
-    assert all(np.isfinite(ops.convert_to_numpy(one.compactor.damage)).all() for one in searches)
+    compaction, _ = begun(wrapped)
     kept = helpers.random_keep(compaction.graph, compaction.groups, seed=1)
     compaction.switch_off(kept)
     with pytest.MonkeyPatch.context() as patch:

@@ -179,6 +179,7 @@ class Ablation:
     """
 
     def __init__(self, model, compaction):
+        self.compaction = compaction
         self.searches = searches_of(compaction)
         self._tape = read(model, whole=True)
         self._steps = {step.name: step for step in self._tape.steps}

@@ -145,12 +145,13 @@ class AOFP(ChannelMethod):
 
     def forward(self, model, inputs, training):
         """In training, the outputs with damages measured on the way."""
-        if not training:
-            return None
+        return self._ablation(model)(as_inputs(model, inputs)) if training else None
+
+    def _ablation(self, model):
         if model not in _ABLATIONS:
             compaction = Compaction(model, self.input_shape, self.exact)
             _ABLATIONS[model] = Ablation(model, compaction)
-        return _ABLATIONS[model](as_inputs(model, inputs))
+        return _ABLATIONS[model]
 
     def plan(self, first, last, steps_per_epoch):
         del steps_per_epoch
@@ -219,7 +220,7 @@ class AOFP(ChannelMethod):
 
     def logs(self, model):
         """`channels`: how many of the channels that are searched for are left."""
-        compaction = Compaction(model, self.input_shape, self.exact)
+        compaction = self._ablation(model).compaction
         kept = compaction.kept()
         return {"channels": sum(int(kept[g.channels].sum()) for g in compaction.groups)}
 

@@ -1,11 +1,14 @@
 """GraNet: gradual pruning of single weights, with neuroregeneration."""
 
+import dataclasses
+
 import keras
 
 from resrep_keras.checks import check_number
 from resrep_keras.methods.method import Method
 from resrep_keras.optimizers.masks import numbers_at
-from resrep_keras.optimizers.sparse import SparseOptimizer, check_sparse_settings
+from resrep_keras.optimizers.sparse import SparseOptimizer
+from resrep_keras.optimizers.sparse_settings import SparseSettings
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.sparsity import density_of, sparse_kernels
 from resrep_keras.surgery.rebuild import rebuild
@@ -13,30 +16,20 @@ from resrep_keras.surgery.zero_channels import remove_zero_channels
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class GraNet(Method):
+@dataclasses.dataclass(eq=False, repr=False)
+class GraNet(SparseSettings, Method):
     """Makes single weights zero while the model trains: sparse kernels of the same shapes.
 
-    The settings are those of `SparseOptimizer`. From a dense model to a sparse one they are GraNet;
-    from a sparse one to a sparser one, GraNet-ST (`GraNet.sparse_to_sparse`); other values make
-    gradual magnitude pruning, RigL, SET and static sparse training.
+    From a dense model to a sparse one this is GraNet; from a sparse one to a sparser one, GraNet-ST
+    (`GraNet.sparse_to_sparse`); other settings make gradual magnitude pruning, RigL, SET and static
+    sparse training.
 
     `finalize` leaves exact zeros in a plain model. A channel whose weights are all zero is removed
     where that changes no output; nothing else becomes smaller in memory or faster by itself.
 
     Args:
-        initial_sparsity: Share of the weights that is zero from the beginning of the run on, in
-            [0, 1). Masks hold behind the first step, so that wrapping changes no output. Defaults
-            to `0.0`.
-        final_sparsity: Share that is zero in the end, in [0, 1). Defaults to `0.9`.
-        begin, end: Shares of the run between which it grows. Default to `0.0` and `0.5`.
-        interval: Steps between updates of the masks. Defaults to a hundredth of the run.
-        regrow_rate: Share of a layer's weights that each update drops and grows elsewhere, at the
-            beginning. Defaults to `0.5`.
-        distribution: `"erk"`, `"uniform"` or `"magnitude"`. Defaults to `"erk"`.
-        growth: `"gradient"` or `"random"`. Defaults to `"gradient"`.
-        scope: `"global"` or `"layer"`. Defaults to `"global"`.
-        exclude: Layers, paths of kernels or patterns of either that stay dense. Defaults to none.
-        seed: Of initial masks and random growth. Defaults to `0`.
+        initial_sparsity, final_sparsity, begin, end, interval, regrow_rate, regrow_end, distribution,
+            growth, scope, exclude, seed: As in `SparseSettings`.
         total_steps: Steps of the run, for data whose length Keras cannot tell. Defaults to what
             `fit` says.
 
@@ -55,27 +48,12 @@ class GraNet(Method):
         NeurIPS 2021.
     """
 
-    def __init__(
-        self,
-        initial_sparsity=0.0,
-        final_sparsity=0.9,
-        begin=0.0,
-        end=0.5,
-        interval=None,
-        regrow_rate=0.5,
-        distribution="erk",
-        growth="gradient",
-        scope="global",
-        exclude=(),
-        seed=0,
-        total_steps=None,
-    ):
-        settings = {k: v for k, v in locals().items() if k not in ("self", "total_steps")}
-        if total_steps is not None:
-            check_number("total_steps", total_steps, at_least=1, whole=True)
-        for name, value in check_sparse_settings(**settings).items():
-            setattr(self, name, value)
-        self.total_steps = total_steps
+    total_steps: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.total_steps is not None:
+            check_number("total_steps", self.total_steps, at_least=1, whole=True)
 
     # Settings by the names of other methods ---------------------------------------------------------
 
@@ -112,9 +90,8 @@ class GraNet(Method):
 
     def optimizer(self, inner, model=None):
         del model
-        config = self.get_config()
-        config.pop("total_steps")
-        return SparseOptimizer(inner, **{name: getattr(self, name) for name in config})
+        names = [field.name for field in dataclasses.fields(SparseSettings)]
+        return SparseOptimizer(inner, **{name: getattr(self, name) for name in names})
 
     def logs(self, model):
         kept, total = self._kept(model)

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 from keras import ops
 
-from resrep_keras.checks import check_number
 from resrep_keras.optimizers import masks as rules
+from resrep_keras.optimizers.sparse_settings import SparseSettings
 from resrep_keras.optimizers.transfer import read_slots
 from resrep_keras.optimizers.wrapper import OptimizerWrapper
 from resrep_keras.sparsity import MOST_ROUNDS, kept_at, regrow_rate_at, sparse_kernels
@@ -44,31 +44,16 @@ class SparseOptimizer(OptimizerWrapper):
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer` or its name.
-        initial_sparsity: Share of the weights that is zero from the first step on, in [0, 1). Such
-            masks hold behind the first update, whose gradient is that of the dense weights;
-            `apply_masks` sets the zeros at once. Defaults to `0.0`.
-        final_sparsity: Share that is zero at last, in [0, 1). Defaults to `0.9`.
-        begin, end: Shares of the run at which gradual pruning begins and ends. Defaults to `0.0`
-            and `0.5`.
-        interval: Steps between updates of the masks. Defaults to a hundredth of the run.
-        regrow_rate: Share of a layer's weights that is dropped and grown again at the beginning of
-            the run, in [0, 1); it falls like a cosine to 0.005 at the end. `0` grows nothing.
-            Defaults to `0.5`.
-        distribution: How an initial sparsity is spread: `"erk"` (see `resrep_keras.sparsity.erk`)
-            or `"uniform"`, at random positions, or `"magnitude"`, the largest weights. Defaults to
-            `"erk"`.
-        growth: `"gradient"` or `"random"`. Defaults to `"gradient"`.
-        scope: Whether gradual pruning compares weights of all layers, `"global"`, or gives each
-            layer its own sparsity by `distribution`, `"layer"`. Defaults to `"global"`.
-        exclude: Layers, paths of kernels or patterns of either that stay dense. Defaults to none.
-        seed: Of initial masks and random growth. Defaults to `0`.
         name: Name of the optimizer.
+        **settings: Those of `SparseSettings`. With an initial sparsity, `apply_masks` sets the
+            zeros before the first step.
 
     Attributes:
         plan: The steps between which the run goes, which `fit` of a wrapped model sets; in a loop
             of one's own, `optimizer.plan.assign([0, steps])`. Outside of it masks do not change.
 
     Raises:
+        TypeError: An unknown setting, or one of another kind.
         ValueError: A setting out of range.
 
     Example:
@@ -85,34 +70,19 @@ class SparseOptimizer(OptimizerWrapper):
         are accumulated, growth reads their sum.
     """
 
-    def __init__(
-        self,
-        inner_optimizer,
-        initial_sparsity=0.0,
-        final_sparsity=0.9,
-        begin=0.0,
-        end=0.5,
-        interval=None,
-        regrow_rate=0.5,
-        distribution="erk",
-        growth="gradient",
-        scope="global",
-        exclude=(),
-        seed=0,
-        name=None,
-    ):
-        settings = {k: v for k, v in locals().items() if k in SETTINGS}
-        settings = check_sparse_settings(**settings)
+    def __init__(self, inner_optimizer, name=None, **settings):
+        checked = SparseSettings(**settings)
         super().__init__(inner_optimizer, name=name)
-        self._own = lambda: settings
+        self.settings = checked
 
     def build_parts(self, variables):
         super().build_parts(variables)
-        own = self._own()
-        kernels = sparse_kernels(variables, own["exclude"])
+        own = self.settings
+        kernels = sparse_kernels(variables, own.exclude)
         shapes = [tuple(kernel.shape) for kernel in kernels]
-        start = [own[key] for key in ("initial_sparsity", "distribution", "scope", "seed")]
-        values = rules.first_masks(kernels, *start)
+        values = rules.first_masks(
+            kernels, own.initial_sparsity, own.distribution, own.scope, own.seed
+        )
         slots = read_slots(self.inner_optimizer, variables)
         parts = [self._part(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)]
         self._parts = lambda: parts
@@ -120,8 +90,8 @@ class SparseOptimizer(OptimizerWrapper):
             (), dtype="int32", aggregation="only_first_replica", name="updated"
         )
         goals = [
-            rules.numbers_at(shapes, own[key], own["distribution"], own["scope"])
-            for key in ("initial_sparsity", "final_sparsity")
+            rules.numbers_at(shapes, share, own.distribution, own.scope)
+            for share in (own.initial_sparsity, own.final_sparsity)
         ]
         self._goals = lambda: list(zip(*goals))
 
@@ -138,9 +108,9 @@ class SparseOptimizer(OptimizerWrapper):
         return _Part(kernel, mask, tuple(slot for slot in slots if slot is not sums), sums)
 
     def apply_parts(self, grads, variables):
-        own, parts = self._own(), self._parts()
+        own, parts = self.settings, self._parts()
         old = [ops.copy(part.mask.value) for part in parts]
-        changes = own["regrow_rate"] > 0 or own["initial_sparsity"] < own["final_sparsity"]
+        changes = own.regrow_rate > 0 or own.initial_sparsity < own.final_sparsity
         scores = self._gradients(parts, dict(zip(map(id, variables), grads))) if changes else None
         before = self.rate_optimizer.iterations + 0  # a value, where the variable goes on
         self.inner_optimizer.apply(grads, variables)
@@ -158,7 +128,7 @@ class SparseOptimizer(OptimizerWrapper):
 
     def _gradients(self, parts, given):
         """Gradients that this update is made of, `None` where weights grow at random."""
-        if self._own()["growth"] == "random" or not self._own()["regrow_rate"]:
+        if self.settings.growth == "random" or not self.settings.regrow_rate:
             return None
         found = []
         for part in parts:
@@ -170,19 +140,19 @@ class SparseOptimizer(OptimizerWrapper):
         return found
 
     def _clock(self):
-        """Where the run is, int32 scalars: `k` of `n` prunings, `step` of `steps`, and `due`."""
-        own = self._own()
+        """Where the run is: an update is `due`, `k` of `n` prunings, `grows` at a `rate`; scalars."""
+        own = self.settings
         first, steps = self.plan[0], self.plan[1] - self.plan[0]
         step = self.steps + 1 - first
-        begin, end = (
-            ops.cast(ops.round(own[key] * ops.cast(steps, "float32")), "int32")
-            for key in ("begin", "end")
+        begin, end, last = (
+            ops.cast(ops.round(share * ops.cast(steps, "float32")), "int32")
+            for share in (own.begin, own.end, own.regrow_end)
         )
         begin = ops.clip(begin, 0, ops.maximum(steps - 1, 0))
         # The last update of accumulated gradients may come some steps before the end.
         end = ops.maximum(ops.minimum(end, steps + 1 - self.steps_per_update), begin + 1)
         length = end - begin
-        interval = own["interval"] or ops.maximum(steps // PLANNED_UPDATES, 1)
+        interval = own.interval or ops.maximum(steps // PLANNED_UPDATES, 1)
         least = (length + MOST_ROUNDS - 1) // MOST_ROUNDS
         interval = ops.maximum(ops.minimum(interval, length), least)
         k = (step - begin) // interval
@@ -190,26 +160,33 @@ class SparseOptimizer(OptimizerWrapper):
         # Steps that a loss scale leaves out must not skip an update: it comes with the next one.
         due = due & (first + begin + k * interval > self.updated)
         n = length // interval
-        return {"due": due, "k": ops.minimum(k, n), "n": n, "step": step, "steps": steps}
+        grows = (step <= last) | (k == 1)
+        return {
+            "due": due,
+            "k": ops.minimum(k, n),
+            "n": n,
+            "grows": grows,
+            "rate": regrow_rate_at(step, ops.maximum(steps, 1), own.regrow_rate),
+        }
 
-    def _renew(self, old, gradients, k, n, step, steps):
+    def _renew(self, old, gradients, k, n, grows, rate):
         """The masks after an update, from those before it."""
-        own, parts = self._own(), self._parts()
+        own, parts = self.settings, self._parts()
         masks = [ops.reshape(mask, (-1,)) for mask in old]
         sizes = [rules.size_of(part.kernel.value) for part in parts]
-        if own["initial_sparsity"] < own["final_sparsity"]:
+        if own.initial_sparsity < own.final_sparsity:
             numbers = [kept_at(k, n, first, last) for first, last in self._goals()]
             masks = rules.prune(masks, sizes, numbers)
-        if own["regrow_rate"] > 0:
-            rate = regrow_rate_at(step, ops.maximum(steps, 1), own["regrow_rate"])
+        if own.regrow_rate > 0:
             scores = (
                 [
-                    rules.random_scores(each.shape[0], self.steps, own["seed"] + 7919 * layer)
+                    rules.random_scores(each.shape[0], self.steps, own.seed + 7919 * layer)
                     for layer, each in enumerate(sizes)
                 ]
                 if gradients is None
                 else [rules.size_of(gradient) for gradient in gradients]
             )
+            rate = ops.where(grows, rate, 0.0)
             masks = [rules.regenerate(*each, rate) for each in zip(masks, sizes, scores)]
         return [ops.reshape(mask, was.shape) for mask, was in zip(masks, old)]
 
@@ -223,62 +200,9 @@ class SparseOptimizer(OptimizerWrapper):
         return {part.kernel.path: ops.convert_to_numpy(part.mask) for part in self._parts()}
 
     def own_config(self):
-        return {**self._own(), "exclude": list(self._own()["exclude"])}
+        return {**dataclasses.asdict(self.settings), "exclude": list(self.settings.exclude)}
 
 
 def _keep(part, mask):
     for variable in (part.kernel, *part.slots):
         variable.assign(ops.where(mask, variable.value, ops.zeros_like(variable.value)))
-
-
-# --- settings ----------------------------------------------------------------------------------
-
-CHOICES = {
-    "distribution": rules.STARTS,
-    "growth": ("gradient", "random"),
-    "scope": ("global", "layer"),
-}
-SETTINGS = (
-    "initial_sparsity",
-    "final_sparsity",
-    "begin",
-    "end",
-    "interval",
-    "regrow_rate",
-    "exclude",
-    "seed",
-    *CHOICES,
-)
-
-
-def check_sparse_settings(**settings):
-    """Return the settings of a `SparseOptimizer` as they are kept.
-
-    Raises:
-        TypeError: A setting of another kind.
-        ValueError: A setting out of range.
-    """
-    given = settings.get
-    check_number("initial_sparsity", given("initial_sparsity"), at_least=0, below=1)
-    check_number(
-        "final_sparsity", given("final_sparsity"), at_least=given("initial_sparsity"), below=1
-    )
-    check_number("begin", given("begin"), at_least=0, below=1)
-    check_number("end", given("end"), above=given("begin"))
-    if given("end") > 1:
-        raise ValueError(f"Expected end to be a share of the run, at most 1; got {given('end')!r}.")
-    if given("interval") is not None:
-        check_number("interval", given("interval"), at_least=1, whole=True)
-    check_number("regrow_rate", given("regrow_rate"), at_least=0, below=1)
-    check_number("seed", given("seed"), at_least=0, whole=True)
-    for name, known in CHOICES.items():
-        if given(name) not in known:
-            raise ValueError(
-                f"Expected {name} to be one of {', '.join(known)}; got {given(name)!r}."
-            )
-    exclude = given("exclude")
-    if isinstance(exclude, str) or not all(isinstance(each, str) for each in exclude):
-        raise TypeError(
-            f"Expected exclude to be a list of layers, paths of kernels or patterns; got {exclude!r}."
-        )
-    return {**settings, "exclude": tuple(exclude)}

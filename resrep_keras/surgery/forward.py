@@ -10,6 +10,15 @@ from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import inputs_of
 
 
+def explain_difference(difference):
+    """What to add to a message that tells a difference of outputs."""
+    return (
+        ""
+        if np.isfinite(difference)
+        else " The outputs are not finite: training has diverged. Lower the learning rate."
+    )
+
+
 def run(model, inputs):
     """Outputs in inference, in the model's structure, as float64 arrays."""
     return keras.tree.map_structure(

@@ -18,7 +18,7 @@ from tests.conditions.training import (
     run,
     wrapped,
 )
-from tests.test_penalty import RATE, Oracle, make, numpy_gradient, train_step
+from tests.updates import RATE, Oracle, make, numpy_gradient, train_step
 
 # --- number formats ----------------------------------------------------------------------------------
 

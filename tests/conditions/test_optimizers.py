@@ -12,7 +12,17 @@ from keras import ops
 import resrep_keras
 from resrep_keras import PenaltyOptimizer
 from tests import zoo
-from tests.test_penalty import INNER, MOMENTUM, RATE, STRENGTH, Oracle, make, train_step
+from tests.updates import (
+    INNER,
+    MOMENTUM,
+    RATE,
+    STRENGTH,
+    Oracle,
+    apply,
+    gradients_like,
+    make,
+    train_step,
+)
 
 OUTSIDE = {"Optimizer", "LossScaleOptimizer"}  # the base, and what goes around
 
@@ -52,25 +62,6 @@ has_multi = pytest.mark.skipif("MultiOptimizer" not in KINDS, reason="not in thi
 def test_the_well_known_optimizers_are_found():
     assert {"SGD", "RMSprop", "Adam", "AdamW", "Adafactor", "Nadam", "Lamb"} <= set(KINDS)
     assert len(KINDS) >= 13
-
-
-def apply(optimizer, gradients, variables):
-    """One update on any backend, the way its `fit` makes it."""
-    if keras.backend.backend() != "jax":
-        optimizer.apply(gradients, variables)
-        return
-    states = [variable.value for variable in optimizer.variables]
-    values = [variable.value for variable in variables]
-    gradients = [g if g is None else ops.convert_to_tensor(g) for g in gradients]
-    values, states = optimizer.stateless_apply(states, gradients, values)
-    for variable, value in [*zip(variables, values), *zip(optimizer.variables, states)]:
-        variable.assign(value)
-
-
-def gradients_like(variables, seed):
-    generator = np.random.default_rng(seed)
-    drawn = [generator.normal(size=variable.shape).astype("float32") for variable in variables]
-    return [ops.convert_to_tensor(gradient) for gradient in drawn]
 
 
 def two_updates(inner, scaled=False):

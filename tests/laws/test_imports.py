@@ -44,10 +44,17 @@ FLOORS = {
     "optimizers.penalty": (1, ("optimizers.wrapper",)),
     "optimizers.holding": (1, ("optimizers.penalty", "optimizers.wrapper")),
     "optimizers.transfer": (1, ("optimizers.penalty",)),
+    "optimizers.sparse_settings": (1, ("optimizers.masks",)),
     "optimizers.taylor": (1, ("optimizers.holding", "optimizers.penalty", "optimizers.wrapper")),
     "optimizers.sparse": (
         1,
-        ("optimizers.masks", "optimizers.transfer", "optimizers.wrapper", "sparsity"),
+        (
+            "optimizers.masks",
+            "optimizers.sparse_settings",
+            "optimizers.transfer",
+            "optimizers.wrapper",
+            "sparsity",
+        ),
     ),
     "optimizers.masks": (1, ("sparsity",)),
     "optimizers.lasso": (1, ("optimizers.holding", "optimizers.wrapper")),
@@ -205,3 +212,16 @@ def test_build_names_each_test_file():
     files = {target["srcs"][0] for target in targets}
     found = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("test_*.py")}
     assert files == found
+
+
+def test_build_hands_what_tests_share_to_all_of_them():
+    (zoo,) = (target for target in _targets("py_library") if target["name"] == "zoo")
+    shared = {str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py")}
+    shared = {path for path in shared if not path.split("/")[-1].startswith(("test_", "run.py"))}
+    assert set(zoo["srcs"]) == shared
+
+
+def test_no_test_imports_another():
+    for path in (ROOT / "tests").rglob("*.py"):
+        imported = imports(ast.parse(path.read_text()))
+        assert not [n for n in imported if n.startswith("tests.") and ".test_" in n], path
