@@ -9,41 +9,29 @@ are timed. Writes `benchmarks/results/activation_gradients.json` and `.md`, and 
 at a rate of 0.9 is more than 0.5 points from the dense one, or fewer than half of a gradient are zeros.
 """
 
-import json
-import os
-import pathlib
 import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
-
-import datasets
 import keras
 import numpy as np
 import tensorflow as tf
+import trials
 from absl import app, flags
-from common import machine
 from keras import layers
+from trials import BATCH, mean_and_spread
 
 import resrep_keras
 from resrep_keras.gradient_report import backward_macs, gradient_sparsity
 from resrep_keras.methods.activation_gradient import ActivationGradientPruning
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
-flags.DEFINE_string("work_dir", "/tmp/resrep_activation_gradients", "Where runs are kept.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
-flags.DEFINE_integer("images", 20_000, "Training images.")
-flags.DEFINE_integer("epochs", 6, "Epochs of each run.")
+FLAGS.set_default("images", 20_000)
+FLAGS.set_default("epochs", 6)
+FLAGS.set_default("threads", 1)
 flags.DEFINE_integer("draws", 500, "Backward passes whose mean is compared.")
 flags.DEFINE_integer("rounds", 30, "Rounds of ten timed steps of each model.")
-flags.DEFINE_integer("threads", 1, "Threads of TensorFlow; 0 lets it choose.")
-flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
-BATCH = 128
 ACCURACY_BAR, ZEROS_BAR = 0.5, 0.5
-RESULTS = pathlib.Path(__file__).parent / "results"
 VARIANTS = {
     "dense": None,
     "rate 0.9": {"rate": 0.9},
@@ -78,26 +66,28 @@ def compile_model(model, steps):
     )
 
 
-def run(data, variant, seed):
+def name_of(variant, seed):
+    return f"{variant.replace(' ', '_')}_{seed}"
+
+
+def run(variant, data, seed):
     """Train a net; its record, and its weights in a file beside."""
-    path = pathlib.Path(FLAGS.work_dir) / f"{variant.replace(' ', '_')}_{seed}.json"
-    if not path.exists():
-        (x, y), (test_x, test_y) = data
+
+    def train(path):
+        x, y = data[0]
         model = make(variant, seed)
         compile_model(model, FLAGS.epochs * -(-len(x) // BATCH))
         keras.utils.set_random_seed(1000 + seed)
         model.fit(x, y, batch_size=BATCH, epochs=FLAGS.epochs, verbose=0)
-        predicted = model.predict(test_x, batch_size=1000, verbose=0).argmax(-1)
-        record = {"accuracy": round(100 * float((predicted == test_y).mean()), 2)}
+        told = {"accuracy": trials.accuracy(model, data)}
         if VARIANTS[variant] is not None:
-            record["zeros"] = {k: round(v, 4) for k, v in gradient_sparsity(model).items()}
-            record["backward_macs"] = backward_macs(model)
+            told["zeros"] = {k: round(v, 4) for k, v in gradient_sparsity(model).items()}
+            told["backward_macs"] = backward_macs(model)
             model = resrep_keras.finalize(model, strict=True)
         model.save_weights(path.with_suffix(".weights.h5"))
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps(record))
-        os.replace(beside, path)
-    return json.loads(path.read_text())
+        return told
+
+    return trials.record(name_of(variant, seed), train)
 
 
 # --- the mean of the gradients -------------------------------------------------------------------
@@ -125,7 +115,7 @@ def compare_gradients(data, seed):
     """Cosine and length of mean pruned gradients against the dense ones, after training."""
     (x, y), _ = data
     batch = tf.constant(x[:BATCH]), tf.constant(y[:BATCH])
-    saved = pathlib.Path(FLAGS.work_dir) / f"dense_{seed}.weights.h5"
+    saved = trials.work_dir() / f"{name_of('dense', seed)}.weights.h5"
     found, dense = {}, None
     for variant, settings in VARIANTS.items():
         model = make("dense", seed)
@@ -193,14 +183,13 @@ def as_markdown(result):
     ]
     for variant, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
-        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
         zeros, macs = "none", "1"
         if "zeros" in runs[0]:
             means = [np.mean([run["zeros"][name] for run in runs]) for name in runs[0]["zeros"]]
             zeros = ", ".join(f"{mean:.2f}" for mean in means)
             macs = f"{np.mean([pruned / dense for dense, pruned in (r['backward_macs'] for r in runs)]):.3f}"
         lines.append(
-            f"| {variant} | {np.mean(values):.2f} ± {spread:.2f} | {zeros} | {macs} | "
+            f"| {variant} | {mean_and_spread(values)} | {zeros} | {macs} | "
             f"{result['steps'][variant]['ratio']:.2f} |"
         )
     lines += [
@@ -235,33 +224,18 @@ def complaints(runs):
 
 
 def main(_):
-    if FLAGS.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
-    pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
-    (x, y), test = datasets.load("fashion_mnist", FLAGS.data_dir)
-    data = (x[: FLAGS.images], y[: FLAGS.images]), test
-    runs = {variant: [] for variant in VARIANTS}
-    for seed in map(int, FLAGS.seeds):
-        for variant in VARIANTS:
-            runs[variant].append(run(data, variant, seed))
-            print(f"seed {seed}: {variant}: {runs[variant][-1]}", flush=True)
+    data = trials.begin()
+    runs = trials.records(VARIANTS, lambda variant, seed: run(variant, data, seed))
     result = {
-        "command": "python benchmarks/activation_gradients.py",
-        "machine": machine(),
+        **trials.origin(),
         "threads": FLAGS.threads,
-        "seeds": FLAGS.seeds,
-        "images": FLAGS.images,
         "epochs": FLAGS.epochs,
         "draws": FLAGS.draws,
         "runs": runs,
         "gradients": compare_gradients(data, int(FLAGS.seeds[0])),
         "steps": time_steps(data),
     }
-    print(as_markdown(result))
-    if FLAGS.write:
-        (RESULTS / "activation_gradients.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "activation_gradients.md").write_text(as_markdown(result))
+    trials.publish(result, as_markdown)
     found = list(complaints(runs))
     if found:
         sys.exit("Not met: " + "; ".join(found) + ".")

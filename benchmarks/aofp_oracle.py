@@ -15,20 +15,13 @@ Exits with an error where a bar is missed: 0.4, 0.95, and the best 15 %. Writes
 """
 
 import itertools
-import json
-import os
-import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
-
-import datasets
 import keras
 import nets
 import numpy as np
+import trials
 from absl import app, flags
-from common import machine
 from keras import layers, ops
 
 import resrep_keras
@@ -36,16 +29,11 @@ from resrep_keras.methods.ablation import searches_of
 from resrep_keras.methods.compaction import Compaction
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
-flags.DEFINE_integer("images", 20_000, "Training images.")
-flags.DEFINE_integer("epochs", 3, "Epochs of the net.")
+FLAGS.set_default("images", 20_000)
+FLAGS.set_default("epochs", 3)
 flags.DEFINE_integer("batches", 1_000, "Batches of 64 that a score is the mean of.")
 flags.DEFINE_integer("oracle_images", 512, "Images on which oracles are computed.")
-flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
-flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 BARS = {"leave_one_out": 0.4, "halves": 0.95, "best_share": 0.15}
 
 
@@ -182,28 +170,18 @@ def as_markdown(result):
 
 
 def main(_):
-    if FLAGS.threads:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    (x, y), test = datasets.load("fashion_mnist", FLAGS.data_dir)
-    data = (x[: FLAGS.images], y[: FLAGS.images]), test
+    data = trials.begin()
     rows = []
     for seed in map(int, FLAGS.seeds):
         rows.append(measure(data, seed))
         print(rows[-1], flush=True)
     result = {
-        "command": "python benchmarks/aofp_oracle.py",
-        "machine": machine(),
-        "images": FLAGS.images,
+        **trials.origin(),
         "epochs": FLAGS.epochs,
         "batches": FLAGS.batches,
         "rows": rows,
     }
-    print(as_markdown(result))
-    if FLAGS.write:
-        (RESULTS / "aofp_oracle.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "aofp_oracle.md").write_text(as_markdown(result))
+    trials.publish(result, as_markdown)
     complaints = list(missed(rows))
     if complaints:
         sys.exit("Below its bar: " + "; ".join(complaints))

@@ -8,81 +8,45 @@ L1. Phases are kept in --work_dir, so that a run that was stopped goes on. Resul
 benchmarks/results/fashion_mnist.json, .md and .png.
 """
 
-import json
-import os
-import pathlib
-import platform
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
-
-import datasets
 import keras
 import nets
 import numpy as np
+import trials
 from absl import app, flags
+from trials import RESULTS
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
-flags.DEFINE_string("work_dir", "/tmp/resrep_fashion_mnist", "Where finished phases are kept.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
+FLAGS.set_default("images", 60_000)
+FLAGS.set_default("epochs", 15)
 flags.DEFINE_integer("dense_epochs", 10, "Epochs of the first, dense phase.")
-flags.DEFINE_integer("epochs", 15, "Epochs of each second phase.")
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_enum("normalization", "none", ["none", "layer"], "What ResRep compares; see there.")
-flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
 flags.DEFINE_list("phases", [], "Train only these phases; all where empty.")
-flags.DEFINE_bool("summarise", True, "Whether to write the result files.")
-
-BATCH = 128
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
-def compile_model(model, steps):
-    """SGD with momentum 0.9, weight decay 5e-3 and a cosine rate from 0.05 to 0."""
-    rate = keras.optimizers.schedules.CosineDecay(0.05, steps)
-    model.compile(
-        optimizer=keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=True,
-    )
+def load(phase, seed):
+    """The model of a finished phase."""
+    return keras.models.load_model(trials.work_dir() / f"{phase}_{seed}.keras", compile=False)
 
 
-class Phase:
-    """A trained model and its record, kept as files once finished."""
+def record(phase, data, seed):
+    """What is told of a phase; its model is in a file beside."""
 
-    def __init__(self, name, seed):
-        self.model_path = pathlib.Path(FLAGS.work_dir) / f"{name}_{seed}.keras"
-        self.record_path = self.model_path.with_suffix(".json")
+    def make(path):
+        model, told = PHASES[phase](data, seed)
+        model.save(path.with_suffix(".keras"))
+        return told
 
-    @property
-    def done(self):
-        return self.model_path.exists() and self.record_path.exists()
-
-    def load(self):
-        return keras.models.load_model(self.model_path, compile=False)
-
-    def record(self):
-        return json.loads(self.record_path.read_text())
-
-    def save(self, model, record):
-        model.save(self.model_path)
-        beside = self.record_path.with_suffix(".tmp")
-        beside.write_text(json.dumps(record))
-        os.replace(beside, self.record_path)
+    return trials.record(f"{phase}_{seed}", make)
 
 
 def fit(model, data, epochs, seed):
-    (x, y), test = data
-    keras.utils.set_random_seed(1000 + seed)
-    compile_model(model, epochs * -(-len(x) // BATCH))
     begin = time.time()
-    history = model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=2, validation_data=test)
+    history = trials.fit(model, data, epochs, seed, verbose=2, validation_data=data[1])
     curve = [round(100 * value, 2) for value in history.history["val_accuracy"]]
     return {"accuracy": curve[-1], "curve": curve, "seconds": round(time.time() - begin, 1)}
 
@@ -94,12 +58,12 @@ def train_dense(data, seed):
 
 
 def train_longer(data, seed):
-    model = Phase("dense", seed).load()
+    model = load("dense", seed)
     return model, fit(model, data, FLAGS.epochs, seed)
 
 
 def train_resrep(data, seed):
-    dense = Phase("dense", seed).load()
+    dense = load("dense", seed)
     method = resrep_keras.ResRep(
         target_reduction=FLAGS.target_reduction, normalization=FLAGS.normalization
     )
@@ -114,7 +78,7 @@ def train_resrep(data, seed):
 
 
 def train_l1(data, seed):
-    dense = Phase("dense", seed).load()
+    dense = load("dense", seed)
     slim = resrep_keras.MagnitudePruning(target_reduction=FLAGS.target_reduction).prune(dense)
     record = fit(slim, data, FLAGS.epochs, seed)
     return slim, {**record, **measure(dense, slim, data)}
@@ -122,28 +86,23 @@ def train_l1(data, seed):
 
 def measure(dense, slim, data):
     """Accuracy of the slim model, MACs, latency ratio and widths."""
-    x, y = data[1]
-    accuracy = 100 * float((slim.predict(x, batch_size=1000, verbose=0).argmax(-1) == y).mean())
     table = resrep_keras.report(dense, slim, threads=1, repeats=500)
     ratios = {row.name: round(row.ratio, 4) for row in table.rows}
-    return {"accuracy": round(accuracy, 2), "ratios": ratios, "widths": table.widths}
+    return {"accuracy": trials.accuracy(slim, data), "ratios": ratios, "widths": table.widths}
 
 
 PHASES = {"dense": train_dense, "resrep": train_resrep, "l1": train_l1, "longer": train_longer}
 
 
-def summarise(seeds):
-    """Write means, spreads and the figure."""
-    records = {name: [Phase(name, s).record() for s in seeds] for name in PHASES}
+def summary(records):
+    """Means and spreads."""
     accuracy = {name: [r["accuracy"] for r in rs] for name, rs in records.items()}
-    result = {
-        "command": "python benchmarks/fashion_mnist.py --data_dir=<folder of idx files>",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}",
-        "seeds": [int(seed) for seed in seeds],
+    return {
+        **trials.origin(),
         "dense_macs": resrep_keras.count_macs(nets.small_resnet((28, 28, 1), 10)),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "accuracy_mean": {k: round(float(np.mean(v)), 3) for k, v in accuracy.items()},
-        "accuracy_std": {k: round(float(np.std(v, ddof=1)), 3) for k, v in accuracy.items()},
+        "accuracy_std": {k: round(trials.spread(v), 3) for k, v in accuracy.items()},
         "accuracy": accuracy,
         "macs_left": {k: [r["ratios"]["MACs"] for r in records[k]] for k in ("resrep", "l1")},
         "tflite_latency_ratio": {
@@ -156,11 +115,6 @@ def summarise(seeds):
         "seconds": {k: [r["seconds"] for r in rs] for k, rs in records.items()},
         "widths": {k: [r["widths"] for r in records[k]] for k in ("resrep", "l1")},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "fashion_mnist.json").write_text(json.dumps(result, indent=1) + "\n")
-    plot(records, result).savefig(RESULTS / "fashion_mnist.png", dpi=120)
-    (RESULTS / "fashion_mnist.md").write_text(as_markdown(result))
-    print(as_markdown(result))
 
 
 def as_markdown(result):
@@ -223,23 +177,14 @@ def plot(records, result):
 
 
 def main(_):
-    if FLAGS.threads:
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
-    data = datasets.load("fashion_mnist", FLAGS.data_dir)
-    for seed in FLAGS.seeds:
-        for name, train in PHASES.items():
-            phase = Phase(name, seed)
-            if FLAGS.phases and name not in FLAGS.phases:
-                continue
-            if not phase.done:
-                print(f"seed {seed}: {name}", flush=True)
-                phase.save(*train(data, int(seed)))
-            print(f"seed {seed}: {name}: accuracy {phase.record()['accuracy']}", flush=True)
-    if FLAGS.summarise:
-        summarise(FLAGS.seeds)
+    data = trials.begin()
+    phases = [name for name in PHASES if name in FLAGS.phases or not FLAGS.phases]
+    records = trials.records(phases, lambda name, seed: record(name, data, seed))
+    if len(phases) == len(PHASES):
+        result = summary(records)
+        trials.publish(result, as_markdown)
+        if FLAGS.write:
+            plot(records, result).savefig(RESULTS / "fashion_mnist.png", dpi=120)
 
 
 if __name__ == "__main__":

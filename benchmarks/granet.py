@@ -7,22 +7,14 @@ rate divided by ten at 1/2 and 3/4 of 20 epochs. Finished runs are kept in the w
 where a bar is missed. Writes `benchmarks/results/granet.json` and `.md`.
 """
 
-import json
-import os
-import pathlib
-import sys
-import time
 import zlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
-
-import datasets
 import keras
 import numpy as np
+import trials
 from absl import app, flags, logging
-from common import machine
 from keras import layers
+from trials import BATCH, mean_and_spread
 
 import resrep_keras
 from resrep_keras.costs.latency import tflite_latency, to_tflite
@@ -30,19 +22,19 @@ from resrep_keras.methods.granet import GraNet
 from resrep_keras.sparsity import density_of
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
-flags.DEFINE_string("work_dir", "/tmp/resrep_granet", "Where finished runs are kept.")
-flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds to train.")
+FLAGS.set_default("seeds", ["0", "1", "2", "3", "4"])
+FLAGS.set_default("images", 60_000)
+FLAGS.set_default("epochs", 20)
+FLAGS.set_default("threads", 1)
 flags.DEFINE_float("sparsity", 0.98, "Share of the weights that is zero in the end.")
-flags.DEFINE_integer("epochs", 20, "Epochs of each run.")
 flags.DEFINE_integer("interval", 100, "Steps between updates of the masks.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
-flags.DEFINE_integer("threads", 1, "Threads of TensorFlow and of LiteRT.")
+flags.DEFINE_bool(
+    "standardise", True, "Whether pixels have mean 0, deviation 1, or go from 0 to 1."
+)
+flags.DEFINE_bool("files", True, "Whether to measure files, too.")
 flags.DEFINE_integer("repeats", 300, "Timed calls of each file.")
-flags.DEFINE_bool("write", True, "Whether to write the result files and to check the bars.")
 
-BATCH, RATE, DECAY = 128, 0.1, 5e-4
-RESULTS = pathlib.Path(__file__).parent / "results"
+RATE, DECAY = 0.1, 5e-4
 
 
 def methods():
@@ -71,7 +63,7 @@ def mlp():
 
 def train(data, make_method, seed):
     """A trained model, plain again, and what is told of the run."""
-    (x, y), (test_x, test_y) = data
+    x, y = data[0]
     keras.utils.set_random_seed(seed)
     steps = FLAGS.epochs * -(-len(x) // BATCH)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay(
@@ -85,11 +77,8 @@ def train(data, make_method, seed):
         steps_per_execution=min(50, steps // FLAGS.epochs),
         jit_compile=True,
     )
-    begin = time.perf_counter()
     model.fit(x, y, batch_size=BATCH, epochs=FLAGS.epochs, verbose=0)
-    seconds = time.perf_counter() - begin
-    accuracy = 100 * float((model.predict(test_x, 1000, verbose=0).argmax(-1) == test_y).mean())
-    told = {"accuracy": round(accuracy, 2), "seconds": round(seconds, 1)}
+    told = {"accuracy": trials.accuracy(model, data)}
     if method is not None:
         masks = model.optimizer.masks()
         total = sum(mask.size for mask in masks.values())
@@ -103,16 +92,20 @@ def train(data, make_method, seed):
     return model, told
 
 
-def run(data, name, seed):
-    stem = "".join(c if c.isalnum() else "_" for c in name)
-    path = pathlib.Path(FLAGS.work_dir) / f"{stem}_{seed}.json"
-    if not path.exists():
-        model, told = train(data, methods()[name], seed)
+def name_of(method, seed):
+    stem = "".join(c if c.isalnum() else "_" for c in method)
+    return f"{stem}_{seed}" if FLAGS.standardise else f"{stem}_{seed}_raw"
+
+
+def run(method, data, seed):
+    """The record of a run, and its model in a file beside."""
+
+    def make(path):
+        model, told = train(data, methods()[method], seed)
         model.save(path.with_suffix(".keras"))
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps(told))
-        os.replace(beside, path)
-    return json.loads(path.read_text()), path.with_suffix(".keras")
+        return told
+
+    return trials.record(name_of(method, seed), make)
 
 
 # --- what zeros are worth in a file -------------------------------------------------------------------
@@ -132,9 +125,14 @@ def convolutional(sparsity, size=65):
         x = layers.Conv2D(filters, 1, activation="relu")(x)
     outputs = layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, outputs, name="separable")
+    return with_zeros(model, sparsity, lambda kernel: tuple(kernel.shape[:2]) == (1, 1))
+
+
+def with_zeros(model, sparsity, chosen=lambda kernel: True):
+    """The model, a share of the weights of each chosen kernel zero at random."""
     generator = np.random.default_rng(0)
     for kernel in model.weights:
-        if kernel.path.endswith("kernel") and tuple(kernel.shape[:2]) == (1, 1):
+        if kernel.path.endswith("kernel") and chosen(kernel):
             values = keras.ops.convert_to_numpy(kernel).copy()
             zero = generator.permutation(values.size) < sparsity * values.size
             kernel.assign(np.where(zero.reshape(values.shape), 0, values))
@@ -160,14 +158,21 @@ def file_row(name, dense, sparse, inputs):
     return row
 
 
-def file_rows(paths):
+def file_rows(seed):
+    """Files of trained models, and of models with zeros at random, where no unit is all zero."""
+
+    def load(method):
+        path = trials.work_dir() / f"{name_of(method, seed)}.keras"
+        return keras.models.load_model(path, compile=False)
+
     generator = np.random.default_rng(0)
     image = [generator.normal(size=(1, 784)).astype("float32")]
-    dense = keras.models.load_model(paths["dense"], compile=False)
-    for name in ("GMP", "GraNet-ST"):
-        yield file_row(
-            f"mlp, {name}", dense, keras.models.load_model(paths[name], compile=False), image
-        )
+    dense = load("dense")
+    for method in ("GMP", "GraNet-ST"):
+        yield file_row(f"mlp, {method}", dense, load(method), image)
+    for sparsity in (0.7, 0.9, 0.98):
+        sparse = with_zeros(load("dense"), sparsity)
+        yield file_row(f"mlp, at random {sparsity}", dense, sparse, image)
     image = [generator.normal(size=(1, 65, 65, 3)).astype("float32")]
     for sparsity in (0.8, 0.9, 0.98):
         yield file_row(
@@ -192,26 +197,28 @@ def bars(means):
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean and "
-        f"sample standard deviation; MLP 784-300-100-10 on standardised Fashion-MNIST, {result['epochs']} epochs, "
-        f"sparsity {result['sparsity']} but for the dense one.",
+        f"sample standard deviation; MLP 784-300-100-10 on Fashion-MNIST, {result['pixels']}, "
+        f"{result['epochs']} epochs, sparsity {result['sparsity']} but for the dense one.",
         "",
-        "| method | test accuracy (%) | by seed | seconds of a run | units left |",
-        "|---|---|---|---|---|",
+        "| method | test accuracy (%) | by seed | units left |",
+        "|---|---|---|---|",
     ]
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
-        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
         units = {"-".join(map(str, run.get("units", [300, 100, 10]))) for run in runs}
         lines.append(
-            f"| {name} | {np.mean(values):.2f} ± {spread:.2f} | "
-            f"{', '.join(f'{v:.2f}' for v in values)} | "
-            f"{np.median([run['seconds'] for run in runs]):.0f} | {', '.join(sorted(units))} |"
+            f"| {name} | {mean_and_spread(values)} | {trials.by_seed(values)} | "
+            f"{', '.join(sorted(units))} |"
         )
     lines += [
         "",
         *(f"- {'met' if met else 'MISSED'}: {bar}" for bar, met in result["bars"].items()),
     ]
-    lines += [
+    return "\n".join(lines + (_file_lines(result) if result["files"] else [])) + "\n"
+
+
+def _file_lines(result):
+    lines = [
         "",
         f"float32 TFLite files, `{result['threads']}` thread(s), medians of {result['repeats']} calls in "
         "turn. *Zeros* is the sparse model as a plain file, *sparse* the one of "
@@ -226,48 +233,32 @@ def as_markdown(result):
             for key in ("bytes", "zipped", "microseconds")
         ]
         lines.append(f"| {row['model']} | {row['density']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main(_):
     logging.set_verbosity(logging.WARNING)
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
-    pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
-    (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
-    x, y = x[: FLAGS.limit], y[: FLAGS.limit]
+    (x, y), (test_x, test_y) = trials.begin()
     # Mean 0 and deviation 1: sparse nets need it more than dense ones, see docs/sparsity.md.
-    mean, deviation = x.mean(), x.std()
+    mean, deviation = (x.mean(), x.std()) if FLAGS.standardise else (0, 1)
     x, test_x = (((part - mean) / deviation).reshape(-1, 784) for part in (x, test_x))
     data = (x, y), (test_x, test_y)
-    runs, paths = {name: [] for name in methods()}, {}
-    for seed in map(int, FLAGS.seeds):
-        for name in methods():
-            told, path = run(data, name, seed)
-            runs[name].append(told)
-            paths.setdefault(name, path)
-            print(f"seed {seed}: {name}: {told}", flush=True)
+    runs = trials.records(methods(), lambda method, seed: run(method, data, seed))
     means = {name: float(np.mean([run["accuracy"] for run in runs[name]])) for name in runs}
     result = {
-        "command": "python benchmarks/granet.py",
-        "machine": machine(),
-        "seeds": FLAGS.seeds,
+        **trials.origin(),
+        "pixels": "standardised" if FLAGS.standardise else "pixels from 0 to 1",
         "epochs": FLAGS.epochs,
         "sparsity": FLAGS.sparsity,
         "threads": FLAGS.threads,
         "repeats": FLAGS.repeats,
         "runs": runs,
         "bars": bars(means),
-        "files": list(file_rows(paths)),
+        "files": list(file_rows(int(FLAGS.seeds[0]))) if FLAGS.files else [],
     }
-    print(as_markdown(result))
-    if FLAGS.write:
-        (RESULTS / "granet.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "granet.md").write_text(as_markdown(result))
-        if not all(result["bars"].values()):
-            raise SystemExit("A bar is missed; see above.")
+    trials.publish(result, as_markdown)
+    if FLAGS.write and not all(result["bars"].values()):
+        raise SystemExit("A bar is missed; see above.")
 
 
 if __name__ == "__main__":

@@ -7,78 +7,34 @@ same recipe and removes the same share of the MACs. Finished runs are kept in th
 `benchmarks/results/normalization.json` and `.md`.
 """
 
-import json
-import os
-import pathlib
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
-
-import datasets
-import keras
-import nets
-import numpy as np
+import trials
 from absl import app, flags
-from common import machine
+from trials import mean_and_spread
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
-flags.DEFINE_string("work_dir", "/tmp/resrep_normalization", "Where finished runs are kept.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
 flags.DEFINE_list("normalizations", ["none", "layer", "cost"], "What to compare.")
-flags.DEFINE_integer("images", 10_000, "Training images.")
-flags.DEFINE_integer("dense_epochs", 6, "Epochs of the dense net.")
-flags.DEFINE_integer("epochs", 10, "Epochs of each pruning run.")
+flags.DEFINE_integer("dense_epochs", 6, "Epochs of the dense net, which each run goes on from.")
 flags.DEFINE_float("target_reduction", 0.6, "Share of the MACs to remove.")
-flags.DEFINE_bool("write", True, "Whether to write the result files.")
-
-BATCH = 128
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
-def fit(model, data, epochs, seed):
-    """SGD with momentum 0.9, weight decay 5e-3 and a cosine rate from 0.05; the test accuracy."""
-    (x, y), (test_x, test_y) = data
-    keras.utils.set_random_seed(1000 + seed)
-    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(x) // BATCH))
-    model.compile(
-        keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-3),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=True,
-    )
-    model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0)
-    predicted = model.predict(test_x, batch_size=1000, verbose=0).argmax(-1)
-    return round(100 * float((predicted == test_y).mean()), 2)
+def run(normalization, data, seed):
+    """The record of a pruning run."""
 
-
-def dense_run(data, seed):
-    path = pathlib.Path(FLAGS.work_dir) / f"dense_{seed}.keras"
-    if not path.exists():
-        keras.utils.set_random_seed(seed)
-        model = nets.small_resnet((28, 28, 1), 10)
-        fit(model, data, FLAGS.dense_epochs, seed)
-        beside = path.with_name(f"fresh_{path.name}")
-        model.save(beside)
-        os.replace(beside, path)
-    return keras.models.load_model(path, compile=False)
-
-
-def pruning_run(data, seed, normalization):
-    path = pathlib.Path(FLAGS.work_dir) / f"{normalization}_{seed}.json"
-    if not path.exists():
+    def train(_):
         method = resrep_keras.ResRep(FLAGS.target_reduction, normalization=normalization)
-        model = resrep_keras.wrap(dense_run(data, seed), method)
-        accuracy = fit(model, data, FLAGS.epochs, seed)
+        model = resrep_keras.wrap(trials.dense_net(data, seed, FLAGS.dense_epochs), method)
+        trials.fit(model, data, FLAGS.epochs, seed)
+        accuracy = trials.accuracy(model, data)
         slim = resrep_keras.finalize(model, strict=True)
-        widths = [w.shape[-1] for w in slim.weights if w.path.endswith("kernel")]
-        left = round(slim.certificate.macs_left, 4)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"accuracy": accuracy, "macs_left": left, "widths": widths}))
-        os.replace(beside, path)
-    return json.loads(path.read_text())
+        return {
+            "accuracy": accuracy,
+            "macs_left": round(slim.certificate.macs_left, 4),
+            "widths": [w.shape[-1] for w in slim.weights if w.path.endswith("kernel")],
+        }
+
+    return trials.record(f"{normalization}_{seed}", train)
 
 
 def as_markdown(result):
@@ -92,37 +48,22 @@ def as_markdown(result):
     ]
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
-        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
         lines.append(
-            f"| `{name}` | {np.mean(values):.2f} ± {spread:.2f} | "
-            f"{', '.join(f'{v:.2f}' for v in values)} | "
+            f"| `{name}` | {mean_and_spread(values)} | {trials.by_seed(values)} | "
             f"{', '.join(str(min(run['widths'])) for run in runs)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def main(_):
-    pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
-    (x, y), test = datasets.load("fashion_mnist", FLAGS.data_dir)
-    data = (x[: FLAGS.images], y[: FLAGS.images]), test
-    runs = {name: [] for name in FLAGS.normalizations}
-    for seed in map(int, FLAGS.seeds):
-        for name in FLAGS.normalizations:
-            runs[name].append(pruning_run(data, seed, name))
-            print(f"seed {seed}: {name}: {runs[name][-1]}", flush=True)
+    data = trials.begin()
     result = {
-        "command": "python benchmarks/normalization.py",
-        "machine": machine(),
-        "seeds": FLAGS.seeds,
-        "images": FLAGS.images,
+        **trials.origin(),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "target_reduction": FLAGS.target_reduction,
-        "runs": runs,
+        "runs": trials.records(FLAGS.normalizations, lambda name, seed: run(name, data, seed)),
     }
-    print(as_markdown(result))
-    if FLAGS.write:
-        (RESULTS / "normalization.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "normalization.md").write_text(as_markdown(result))
+    trials.publish(result, as_markdown)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,12 @@ the selected channels are removed. Writes `benchmarks/results/resrep_ablation.js
 """
 
 import dataclasses
-import json
-import pathlib
 
-import compare_methods
 import numpy as np
+import trials
 from absl import app, flags
-from common import machine
-from compare_methods import FLAGS, RESULTS, mean_and_spread
 from keras import ops
+from trials import mean_and_spread
 
 import resrep_keras
 from resrep_keras.methods.channel_method import ChannelMethod
@@ -33,9 +30,12 @@ PLACES = {
     "kernel": "kernels",
     "direct": "kernels, scales, offsets",
 }
+FLAGS = flags.FLAGS
 CELLS = [place + reset for place in PLACES for reset in ("", "_free")]
 
 flags.DEFINE_list("cells", CELLS, "What to run.")
+flags.DEFINE_integer("dense_epochs", 6, "Epochs of the dense net, which each run goes on from.")
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_float("strength", 0.01, "Strength of the penalty, for norms of 1 at the start.")
 flags.DEFINE_integer("interval", 5, "Steps between selections.")
 
@@ -175,17 +175,18 @@ def norms_of(model, compaction):
 def run(cell, data, seed):
     """The record of a run."""
 
-    def train(path):
-        model = resrep_keras.wrap(compare_methods.dense_net(data, seed), method_of(cell))
-        compare_methods.fit(model, data, FLAGS.epochs, seed)
+    def train(_):
+        dense = trials.dense_net(data, seed, FLAGS.dense_epochs)
+        model = resrep_keras.wrap(dense, method_of(cell))
+        trials.fit(model, data, FLAGS.epochs, seed)
         compaction = Compaction(model)
         kept, norms = compaction.kept(), norms_of(model, compaction)
-        accuracy = compare_methods.accuracy(model, data)
+        accuracy = trials.accuracy(model, data)
         compaction.switch_off(kept)
         slim = resrep_keras.finalize(model, strict=True)
-        record = {
+        return {
             "with_all": accuracy,
-            "accuracy": compare_methods.accuracy(slim, data),
+            "accuracy": trials.accuracy(slim, data),
             "macs_left": round(slim.certificate.macs_left, 4),
             "removed": int((~kept).sum()),
             "at_zero": int((norms[~kept] < ZERO).sum()),
@@ -193,10 +194,8 @@ def run(cell, data, seed):
             "median_norm": float(np.median(norms[~kept])),
             "median_norm_kept": float(np.median(norms[kept & np.isfinite(norms)])),
         }
-        path.write_text(json.dumps(record))
 
-    name = f"ablation_{cell}_{FLAGS.strength:g}_{seed}.json"
-    return json.loads(compare_methods.kept(pathlib.Path(FLAGS.work_dir) / name, train).read_text())
+    return trials.record(f"ablation_{cell}_{FLAGS.strength:g}_{seed}", train)
 
 
 def as_markdown(result):
@@ -216,8 +215,9 @@ def as_markdown(result):
         removed, zero = (sum(run[key] for run in runs) for key in ("removed", "at_zero"))
         medians = [np.mean([r[key] for r in runs]) for key in ("median_norm", "median_norm_kept")]
         lines.append(
-            f"| {PLACES[cell.removesuffix('_free')]} | {'off' if 'free' in cell else 'on'} | {mean_and_spread(runs, 'with_all')} | "
-            f"{mean_and_spread(runs, 'accuracy')} | {zero} of {removed} | "
+            f"| {PLACES[cell.removesuffix('_free')]} | {'off' if 'free' in cell else 'on'} | "
+            f"{mean_and_spread([run['with_all'] for run in runs])} | "
+            f"{mean_and_spread([run['accuracy'] for run in runs])} | {zero} of {removed} | "
             f"{max(run['largest_norm'] for run in runs):.2g} | {medians[0]:.2g} / {medians[1]:.2g} | "
             f"{100 * np.mean([run['macs_left'] for run in runs]):.1f} |"
         )
@@ -225,29 +225,16 @@ def as_markdown(result):
 
 
 def main(_):
-    compare_methods.limit_threads()
-    pathlib.Path(FLAGS.work_dir).mkdir(parents=True, exist_ok=True)
-    data = compare_methods.load_data()
-    runs = {cell: [] for cell in FLAGS.cells}
-    for seed in map(int, FLAGS.seeds):
-        for cell in FLAGS.cells:
-            runs[cell].append(run(cell, data, seed))
-            print(f"seed {seed}: {cell}: {runs[cell][-1]}", flush=True)
+    data = trials.begin()
     result = {
-        "command": "python benchmarks/resrep_ablation.py",
-        "machine": machine(),
-        "seeds": FLAGS.seeds,
-        "images": FLAGS.images,
+        **trials.origin(),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "target_reduction": FLAGS.target_reduction,
         "strength": FLAGS.strength,
         "interval": FLAGS.interval,
-        "runs": runs,
+        "runs": trials.records(FLAGS.cells, lambda cell, seed: run(cell, data, seed)),
     }
-    print(as_markdown(result))
-    if FLAGS.write:
-        (RESULTS / "resrep_ablation.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "resrep_ablation.md").write_text(as_markdown(result))
+    trials.publish(result, as_markdown)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,151 @@
+"""What the benchmarks share that train on Fashion-MNIST: flags, data, recipe, kept runs, result files."""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))
+
+import datasets
+import keras
+import nets
+import numpy as np
+from absl import flags
+from common import machine
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
+flags.DEFINE_string(
+    "work_dir", None, "Where finished runs are kept. Defaults to a temporary folder of that name."
+)
+flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
+flags.DEFINE_integer("images", 10_000, "Training images.")
+flags.DEFINE_integer("test_images", 10_000, "Test images.")
+flags.DEFINE_integer("epochs", 10, "Epochs of each run.")
+flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
+flags.DEFINE_bool("write", True, "Whether to write the result files.")
+
+BATCH = 128
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def begin():
+    """Set the threads; the images that the flags ask for, `((x, y), (x, y))`."""
+    if FLAGS.threads:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
+    work_dir().mkdir(parents=True, exist_ok=True)
+    (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
+    test = test_x[: FLAGS.test_images], test_y[: FLAGS.test_images]
+    return (x[: FLAGS.images], y[: FLAGS.images]), test
+
+
+def work_dir():
+    name = f"resrep_{pathlib.Path(sys.argv[0]).stem}"
+    return pathlib.Path(FLAGS.work_dir or pathlib.Path(tempfile.gettempdir()) / name)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def kept(path, make):
+    """What `make` wrote to a path, once: a run that is stopped leaves nothing behind."""
+    if not path.exists():
+        beside = path.with_name(f"unfinished_{path.name}")
+        make(beside)
+        os.replace(beside, path)
+    return path
+
+
+def record(name, make):
+    """The JSON values that `make` returned for a path, read from that path where it was run before."""
+    path = work_dir() / f"{name}.json"
+    return json.loads(kept(path, lambda p: p.write_text(json.dumps(make(path)))).read_text())
+
+
+def records(names, run):
+    """``{name: [run(name, seed) of each seed]}``."""
+    found = {name: [] for name in names}
+    for seed in map(int, FLAGS.seeds):
+        for name in names:
+            found[name].append(run(name, seed))
+            print(f"seed {seed}: {name}: {found[name][-1]}", flush=True)
+    return found
+
+
+def fit(model, data, epochs, seed, **settings):
+    """SGD with momentum 0.9, weight decay 5e-3 and a cosine rate from 0.05 to 0; the history."""
+    x, y = data[0]
+    keras.utils.set_random_seed(1000 + seed)
+    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(x) // BATCH))
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=True,
+    )
+    return model.fit(x, y, **{"batch_size": BATCH, "epochs": epochs, "verbose": 0, **settings})
+
+
+def accuracy(model, data):
+    """Test accuracy in percent."""
+    x, y = data[1]
+    predicted = model.predict(x, batch_size=min(1000, len(x)), verbose=0).argmax(-1)
+    return round(100 * float((predicted == y).mean()), 2)
+
+
+def dense_net(data, seed, epochs):
+    """The residual net of a seed, trained once."""
+
+    def train(path):
+        keras.utils.set_random_seed(seed)
+        model = nets.small_resnet((28, 28, 1), 10)
+        fit(model, data, epochs, seed)
+        model.save(path)
+
+    path = kept(work_dir() / f"dense_{seed}.keras", train)
+    return keras.models.load_model(path, compile=False)
+
+
+# --- result files --------------------------------------------------------------------------------
+
+
+def spread(values):
+    """Sample standard deviation, 0 of a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def mean_and_spread(values):
+    return f"{np.mean(values):.2f} ± {spread(values):.2f}"
+
+
+def by_seed(values):
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def origin():
+    """Where a result comes from: the beginning of its JSON."""
+    return {
+        "command": f"python benchmarks/{pathlib.Path(sys.argv[0]).name}",
+        "machine": machine(),
+        "seeds": FLAGS.seeds,
+        "images": FLAGS.images,
+    }
+
+
+def publish(result, as_markdown):
+    """Print the page, and write it and the JSON to files named after the benchmark."""
+    page = as_markdown(result)
+    print(page)
+    if FLAGS.write:
+        RESULTS.mkdir(exist_ok=True)
+        stem = pathlib.Path(sys.argv[0]).stem
+        for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", page)):
+            beside = RESULTS / f"unfinished_{stem}{suffix}"
+            beside.write_text(text)
+            os.replace(beside, RESULTS / f"{stem}{suffix}")
