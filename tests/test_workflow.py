@@ -227,6 +227,19 @@ def test_paper_settings_in_a_short_run_are_refused_before_the_first_step():
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_diverged_training_is_called_that():
+    model = wrapped()
+    kernel = next(layer for layer in model.layers if isinstance(layer, layers.Conv2D)).kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with (
+        pytest.warns(UserWarning, match="target is not met"),
+        pytest.warns(
+            UserWarning, match="nan of the largest output. The outputs are not finite: tra"
+        ),
+    ):
+        resrep_keras.finalize(model)
+
+
 def test_paper_settings_work_where_the_budget_allows():
     schedule = PaperSchedule(warmup_epochs=1, interval=4, channels_per_selection=2)
     method = ResRep.paper(schedule=schedule, penalty_strength=0.1, momentum=0.9)
