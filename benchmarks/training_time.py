@@ -40,11 +40,11 @@ SETTINGS = {
     "resnet20": {
         "coupled": True,
         "channel_multiple": 16,
-        "schedule": PlannedSchedule(selection_end=0.15),
+        "schedule": PlannedSchedule(selection_end=0.1, forgetting=0.05),
     }
 }
 # Steps of an epoch of the whole runs: as many as take about as long.
-STEPS = {"resnet20": 300, "vgg11": 60, "mobilenet_v2": 8}
+STEPS = {"resnet20": 200, "vgg11": 60, "mobilenet_v2": 8}
 TRAINED_EPOCHS = 2  # before both runs
 # Moving averages of batch normalisation must follow in runs of a hundred steps; cuts wait for them.
 NORM_MOMENTUM = 0.9
