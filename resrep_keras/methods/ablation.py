@@ -90,9 +90,11 @@ def searches_of(compaction):
 
 
 def _takes_training(step):
-    """Whether a call is told that the model trains, and is not told otherwise by the model."""
-    known = "training" in inspect.signature(step.operation.call).parameters
-    return known and step.kwargs.get("training") is None
+    """Whether a call is told that the model trains.
+
+    As in Keras, the call of the model overrules what its graph says, be it a default of the layer.
+    """
+    return "training" in inspect.signature(step.operation.call).parameters
 
 
 def _repeatable(operation):
