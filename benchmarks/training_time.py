@@ -56,6 +56,7 @@ flags.DEFINE_list("parts", ["step", "run", "accuracy"], "What to measure.")
 flags.DEFINE_integer("batch", 64, "Batch size.")
 flags.DEFINE_integer("repeats", 15, "Timed rounds of steps of each model.")
 flags.DEFINE_integer("epochs", 12, "Epochs of the whole runs.")
+flags.DEFINE_integer("slim_every", 1, "Epochs between cuts in the whole runs; 0 for none.")
 flags.DEFINE_float("shorter", 1.0, "Share of the steps of the whole runs.")
 flags.DEFINE_float("target", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_string("data", "/usr/share/datasets/fashion-mnist", "Folder of idx files.")
@@ -169,7 +170,8 @@ def run_ratio(name):
         )
 
     dense = trained(name, fit)
-    method = resrep_keras.ResRep(FLAGS.target, slim_every=1, **SETTINGS.get(name, {}))
+    every = FLAGS.slim_every or None
+    method = resrep_keras.ResRep(FLAGS.target, slim_every=every, **SETTINGS.get(name, {}))
     model = compiled(resrep_keras.wrap(dense, method))
     timer = DenseInTurn(compiled(dense), fit)
     history = fit(model, [timer]).history
