@@ -426,6 +426,7 @@ def draw_alike(first, second):
             second.get_layer(layer.name).seed_generator.state.assign(generator.state)
 
 
+@tensorflow_only  # JAX has no float64 unless it is told to
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("name", [name for name in MEMBERS if name in zoo.ZOO])
 def test_measuring_changes_nothing_that_training_computes(name):
