@@ -18,7 +18,6 @@ import itertools
 import sys
 
 import keras
-import nets
 import numpy as np
 import trials
 from absl import app, flags
@@ -41,7 +40,7 @@ def train(data, seed):
     keras.utils.set_random_seed(seed)
     inputs = x = keras.Input((28, 28, 1))
     for filters, strides in ((8, 2), (16, 2), (32, 1)):
-        x = nets.conv_bn(x, filters, strides=strides)
+        x = trials.nets.conv_bn(x, filters, strides=strides)
     model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
     (x, y), test = data
     rate = keras.optimizers.schedules.CosineDecay(0.1, FLAGS.epochs * -(-len(x) // 128))

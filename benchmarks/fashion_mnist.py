@@ -11,7 +11,6 @@ benchmarks/results/fashion_mnist.json, .md and .png.
 import time
 
 import keras
-import nets
 import numpy as np
 import trials
 from absl import app, flags
@@ -53,7 +52,7 @@ def fit(model, data, epochs, seed):
 
 def train_dense(data, seed):
     keras.utils.set_random_seed(seed)
-    model = nets.small_resnet((28, 28, 1), 10)
+    model = trials.nets.small_resnet((28, 28, 1), 10)
     return model, fit(model, data, FLAGS.dense_epochs, seed)
 
 
@@ -99,7 +98,7 @@ def summary(records):
     accuracy = {name: [r["accuracy"] for r in rs] for name, rs in records.items()}
     return {
         **trials.origin(),
-        "dense_macs": resrep_keras.count_macs(nets.small_resnet((28, 28, 1), 10)),
+        "dense_macs": resrep_keras.count_macs(trials.nets.small_resnet((28, 28, 1), 10)),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "accuracy_mean": {k: round(float(np.mean(v)), 3) for k, v in accuracy.items()},
         "accuracy_std": {k: round(trials.spread(v), 3) for k, v in accuracy.items()},
