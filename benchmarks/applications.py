@@ -6,9 +6,7 @@ Weights and batch statistics are random; random masks remove about 30 % of the c
 default method may prune. Results go to benchmarks/results/applications.json and .md.
 """
 
-import json
 import os
-import pathlib
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags
-from common import machine, mask_at_random
+from common import machine, mask_at_random, write_result
 
 import resrep_keras
 from resrep_keras.budget import Limit, choose_keep
@@ -30,8 +28,6 @@ flags.DEFINE_integer("step_size", 96, "Image size of the step times.")
 flags.DEFINE_integer("step_batch", 16, "Batch size of the step times.")
 flags.DEFINE_integer("step_repeats", 7, "Timed steps of each model.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
-
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def randomise(model):
@@ -150,9 +146,7 @@ def main(_):
     text = as_markdown(result)
     print(text)
     if FLAGS.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "applications.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "applications.md").write_text(text)
+        write_result(result, text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What the benchmarks share."""
 
+import json
 import os
 import pathlib
 import platform
+import sys
 import threading
 import time
 
@@ -11,10 +13,27 @@ import numpy as np
 
 from resrep_keras.methods.compaction import Compaction
 
+RESULTS = pathlib.Path(__file__).parent / "results"
+
 
 def machine():
     """Where a result comes from."""
     return f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}"
+
+
+def write(path, text):
+    """Write a file beside its place, and rename it: a run that is stopped leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"unfinished_{path.name}")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def write_result(result, page):
+    """Write JSON and page to the result files that are named after the benchmark."""
+    stem = RESULTS / pathlib.Path(sys.argv[0]).stem
+    write(stem.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
+    write(stem.with_suffix(".md"), page)
 
 
 def mask_at_random(model, seed=0, share=0.3):

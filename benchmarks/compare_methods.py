@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import trials
 from absl import app, flags
-from trials import RESULTS, mean_and_spread
+from common import RESULTS
+from trials import mean_and_spread
 
 import resrep_keras
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import trials
 from absl import app, flags
-from trials import RESULTS
+from common import RESULTS
 
 import resrep_keras
 

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags
-from common import PeakMemory, machine, mask_at_random
+from common import PeakMemory, machine, mask_at_random, write
 
 import resrep_keras
 from resrep_keras.budget import removable
@@ -214,13 +214,6 @@ def as_page(result):
     return "\n".join(lines) + "\n"
 
 
-def write(result):
-    for path, text in ((JSON, json.dumps(result, indent=1) + "\n"), (PAGE, as_page(result))):
-        beside = path.with_name(f"{path.name}.tmp")
-        beside.write_text(text)
-        os.replace(beside, path)
-
-
 def measure_apart(name):
     """A row from a process of its own, so that memory is measured from the start."""
     command = [sys.executable, __file__, f"--one={name}", f"--seed={FLAGS.seed}"]
@@ -246,13 +239,13 @@ def main(_):
         if not is_exact(row):
             failed.append(name)
         if FLAGS.write:
-            write(
-                {
-                    "command": "python benchmarks/keras_applications.py",
-                    "machine": machine(),
-                    "rows": [rows[name] for name in ALL if name in rows],
-                }
-            )
+            result = {
+                "command": "python benchmarks/keras_applications.py",
+                "machine": machine(),
+                "rows": [rows[name] for name in ALL if name in rows],
+            }
+            write(JSON, json.dumps(result, indent=1) + "\n")
+            write(PAGE, as_page(result))
     if failed:
         raise SystemExit(f"Not within the tolerance: {', '.join(failed)}.")
 

@@ -20,7 +20,7 @@ import keras
 import nets
 import numpy as np
 from absl import app, flags, logging
-from common import machine
+from common import RESULTS, machine, write_result
 
 import resrep_keras
 from resrep_keras.costs.latency import tflite_latency, to_tflite
@@ -37,8 +37,6 @@ flags.DEFINE_integer("images", 256, "Random images to train on.")
 flags.DEFINE_integer("repeats", 300, "Timed calls of each model.")
 flags.DEFINE_integer("seed", 0, "Seed of weights and images.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
-
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def prune(name, method):
@@ -149,10 +147,10 @@ def main(_):
         names = FLAGS.models if part in FLAGS.parts else []
         kept = [row for row in before.get(part, []) if row["model"] not in names]
         result[part] = kept + [row for name in names for row in measure(name)]
-    print(as_markdown(result))
+    page = as_markdown(result)
+    print(page)
     if FLAGS.write:
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "latency_targets.md").write_text(as_markdown(result))
+        write_result(result, page)
 
 
 if __name__ == "__main__":

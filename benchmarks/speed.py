@@ -8,7 +8,6 @@ and 2,000 layers shows how the work grows. Results go to benchmarks/results/spee
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 from absl import app, flags
-from common import PeakMemory, machine, mask_at_random
+from common import PeakMemory, machine, mask_at_random, write_result
 from keras import layers
 
 import resrep_keras
@@ -26,7 +25,6 @@ from resrep_keras.costs.latency import median_seconds
 FLAGS = flags.FLAGS
 flags.DEFINE_string("measure", None, "Measure this model in this process and print JSON.")
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 # Largest seconds of trace; None where the row only shows how the work grows.
 LIMITS = {
     "ResNet152": 5,
@@ -105,8 +103,7 @@ def main(_):
         "machine": machine(),
         "rows": rows,
     }
-    (RESULTS / "speed.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "speed.md").write_text(as_markdown(result))
+    write_result(result, as_markdown(result))
     late = [r["model"] for r in rows if r["trace_seconds"] > (r["limit_seconds"] or float("inf"))]
     large = [r["model"] for r in rows if r["finalize_bytes"] > r["limit_bytes"]]
     if late or large:

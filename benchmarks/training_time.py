@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags, logging
-from common import machine
+from common import RESULTS, machine, write_result
 
 import resrep_keras
 from resrep_keras.costs.latency import median_seconds
@@ -64,8 +64,6 @@ flags.DEFINE_integer("images", 6_000, "Training images of the accuracies.")
 flags.DEFINE_integer("accuracy_epochs", 8, "Epochs of the accuracies.")
 flags.DEFINE_integer("seeds", 3, "Seeds of the accuracies.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
-
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def compiled(model):
@@ -277,12 +275,6 @@ def _spread(values):
     return f"{statistics.mean(values):.2f} % (standard deviation {deviation:.2f})"
 
 
-def _write(path, text):
-    beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(text)
-    beside.replace(path)
-
-
 def main(_):
     logging.set_verbosity(logging.WARNING)
     path = RESULTS / "training_time.json"
@@ -307,9 +299,7 @@ def main(_):
     text = as_markdown(result)
     print(text)
     if FLAGS.write:
-        RESULTS.mkdir(exist_ok=True)
-        _write(path, json.dumps(result, indent=1) + "\n")
-        _write(RESULTS / "training_time.md", text)
+        write_result(result, text)
     slow = [row["net"] for row in result["step"] if row["ratio"] > STEP_LIMIT]
     long = [row["net"] for row in result["run"] if row["ratio"] > RUN_LIMIT]
     if slow or long:

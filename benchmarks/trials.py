@@ -14,12 +14,14 @@ import keras
 import nets
 import numpy as np
 from absl import flags
-from common import machine
+from common import machine, write_result
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
 flags.DEFINE_string(
-    "work_dir", None, "Where finished runs are kept. Defaults to a temporary folder of that name."
+    "work_dir",
+    None,
+    "Where finished runs are kept; by default a temporary folder of the benchmark.",
 )
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
 flags.DEFINE_integer("images", 10_000, "Training images.")
@@ -29,7 +31,6 @@ flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 BATCH = 128
-RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def begin():
@@ -143,9 +144,4 @@ def publish(result, as_markdown):
     page = as_markdown(result)
     print(page)
     if FLAGS.write:
-        RESULTS.mkdir(exist_ok=True)
-        stem = pathlib.Path(sys.argv[0]).stem
-        for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", page)):
-            beside = RESULTS / f"unfinished_{stem}{suffix}"
-            beside.write_text(text)
-            os.replace(beside, RESULTS / f"{stem}{suffix}")
+        write_result(result, page)

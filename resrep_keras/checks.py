@@ -4,7 +4,7 @@ import math
 import numbers
 
 
-def check_number(name, value, at_least=None, above=None, below=None, whole=False):
+def check_number(name, value, at_least=None, above=None, below=None, at_most=None, whole=False):
     """Raise unless `value` is a finite number, or a whole one, within the bounds that are given.
 
     Raises:
@@ -15,6 +15,7 @@ def check_number(name, value, at_least=None, above=None, below=None, whole=False
         f"of {at_least} or more" * (at_least is not None),
         f"above {above}" * (above is not None),
         f"below {below}" * (below is not None),
+        f"of at most {at_most}" * (at_most is not None),
     ]
     words = f"{'an int' if whole else 'a number'} {' and '.join(filter(None, bounds))}".strip()
     real = isinstance(value, numbers.Integral if whole else numbers.Real)
@@ -27,5 +28,6 @@ def check_number(name, value, at_least=None, above=None, below=None, whole=False
         or (at_least is not None and value < at_least)
         or (above is not None and value <= above)
         or (below is not None and value >= below)
+        or (at_most is not None and value > at_most)
     ):
         raise ValueError(f"Expected {name} to be {words}; got {value!r}.")

@@ -64,14 +64,14 @@ def pruning_plasticity(
         evaluate: A function of a model that returns its score, a number; larger is better.
         sparsity: Share of the weights that is set to zero, above 0 and below 1. Defaults to `0.5`.
         regrow_rate: Share of a layer's weights that is dropped and grown elsewhere, by gradient, at
-            each update of the masks while `train` runs; it falls to 0.005, see `SparseOptimizer`.
+            each update of the masks while `train` runs; it falls to 0.005, see `SparseSettings`.
             Defaults to `0.0`, fixed masks.
         interval: Steps between these updates. Defaults to a hundredth of the training.
         regrow_end: Share of the training after which nothing grows any more; with `0` weights grow
             once, at the first update. Defaults to `1.0`.
         scope: `"global"`, the smallest weights of all layers together, or `"layer"`, the same share
             of each. Defaults to `"global"`.
-        exclude: See `SparseOptimizer`. Defaults to none.
+        exclude: See `SparseSettings`. Defaults to none.
 
     Returns:
         A `Plasticity`.

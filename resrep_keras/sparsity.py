@@ -72,9 +72,7 @@ DISTRIBUTIONS = {"erk": erk, "uniform": uniform}
 
 
 def _sizes(shapes, density):
-    check_number("density", density, above=0)
-    if density > 1:
-        raise ValueError(f"Expected density to be a number of at most 1; got {density!r}.")
+    check_number("density", density, above=0, at_most=1)
     return np.array([math.prod(shape) for shape in shapes], np.int64)
 
 

@@ -30,6 +30,15 @@ def _free_memory():
     gc.collect()
 
 
+@pytest.fixture
+def policy(request):
+    """A dtype policy for one test."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
 def pytest_collection_modifyitems(items):
     """Tests of what needs TensorFlow are skipped on other backends."""
     if keras.backend.backend() != "tensorflow":

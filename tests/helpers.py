@@ -55,13 +55,11 @@ def kill(model, kept, compaction=None):
 
 
 def methods(**settings):
-    """Settings that differ in the compactor; one where each new shape is compiled anew.
-
-    What the other methods put into a model is a diagonal compactor, too; see their own tests.
-    """
+    """Settings that differ in the compactor; one where each new shape is compiled anew."""
     found = [
         resrep_keras.ResRep(target_reduction=0.2, **settings),
         resrep_keras.ResRep(target_reduction=0.2, compactor="diagonal", **settings),
+        resrep_keras.MagnitudePruning(target_reduction=0.2, **settings),
     ]
     return found if keras.backend.backend() == "tensorflow" else found[:1]
 

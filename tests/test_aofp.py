@@ -401,21 +401,13 @@ def test_widths_that_do_not_fit_are_refused(widths, text):
 
 # --- the laws -------------------------------------------------------------------------------------
 
-MEMBERS = (
-    "chain residual mobilenet_block squeeze_excite concatenate shared_layer convolutions nested "
-    "constant_at_the_border multi_input_output"
-).split()
+# All their channels are inside recurrent layers, or applied at each entry of an axis.
+REFUSED = ("recurrent", "bidirectional", "time_distributed")
+MEMBERS = [name for name in zoo.ZOO if name not in REFUSED]
+# TensorFlow has no 64-bit kernel for one of their layers.
+ONLY_32_BITS = ("three_dimensions", "applications_layers", "channels_first")
 if keras.backend.backend() != "tensorflow":  # where each new shape is compiled anew
-    MEMBERS = MEMBERS[1:3]
-
-
-@pytest.fixture
-def _float64():
-    """Batch statistics of a few pictures would make rounding in 32 bits large."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+    MEMBERS = ["residual", "mobilenet_block"]
 
 
 def draw_alike(first, second):
@@ -426,28 +418,41 @@ def draw_alike(first, second):
             second.get_layer(layer.name).seed_generator.state.assign(generator.state)
 
 
-@tensorflow_only  # JAX has no float64 unless it is told to
-@pytest.mark.usefixtures("_float64")
-@pytest.mark.parametrize("name", [name for name in MEMBERS if name in zoo.ZOO])
-def test_measuring_changes_nothing_that_training_computes(name):
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_measured_is_refused(name):
+    with pytest.raises(ValueError, match=r"AOFP finds no .* are for ResRep"):
+        resrep_keras.wrap(zoo.build(name), AOFP(0.05))
+
+
+# Batch statistics of a few pictures make rounding in 32 bits large; JAX has no float64 by default.
+@tensorflow_only
+@pytest.mark.parametrize(
+    ("name", "policy", "tolerance"),
+    [(n, "float32", 2e-3) if n in ONLY_32_BITS else (n, "float64", 1e-6) for n in MEMBERS],
+    indirect=["policy"],
+)
+def test_measuring_changes_nothing_that_training_computes(name, policy, tolerance):
     dense = zoo.build(name, 1)
-    wrapped = resrep_keras.wrap(dense, AOFP(0.1))
-    plain = resrep_keras.wrap(dense, resrep_keras.MagnitudePruning(0.1))
+    wrapped = resrep_keras.wrap(dense, AOFP(0.05))
+    plain = resrep_keras.wrap(dense, resrep_keras.MagnitudePruning(0.05))
     _, searches = begun(wrapped)
     draw_alike(wrapped, plain)
     inputs = helpers.example_inputs(wrapped, 4)
-    outputs = [keras.tree.flatten(model(inputs, training=True)) for model in (wrapped, plain)]
+    outputs = []
+    for model in (wrapped, plain):
+        keras.utils.set_random_seed(0)  # for layers that draw from Keras's own generator
+        outputs.append(keras.tree.flatten(model(inputs, training=True)))
     for one, other in zip(*outputs):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     assert all(ops.convert_to_numpy(one.compactor.draws).any() for one in searches)
     assert all(np.isfinite(ops.convert_to_numpy(one.compactor.damage)).all() for one in searches)
 
 
 @pytest.mark.parametrize("coupled", [False, True])
-@pytest.mark.parametrize("name", [name for name in MEMBERS if name in zoo.ZOO])
+@pytest.mark.parametrize("name", MEMBERS)
 def test_laws_of_wrapping_and_removal(name, coupled):
     dense = zoo.build(name, 1)
-    wrapped = resrep_keras.wrap(dense, AOFP(0.1, coupled=coupled))
+    wrapped = resrep_keras.wrap(dense, AOFP(0.05, coupled=coupled))
     assert helpers.difference(dense, wrapped) <= 1e-6
     compaction, _ = begun(wrapped)
     kept = helpers.random_keep(compaction.graph, compaction.groups, seed=1)

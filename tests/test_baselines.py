@@ -211,9 +211,10 @@ def test_averages_of_weights_take_their_place_and_leave_zeros():
 # --- laws ------------------------------------------------------------------------------------------
 
 NAMES = ["residual", "squeeze_excite", "convolutions", "recurrent", "attention", "operations"]
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in zoo.SAMPLE if name not in NAMES]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in zoo.SAMPLE])
+@pytest.mark.parametrize("name", [name for name in NAMES if name in zoo.SAMPLE] + REST)
 @each_method
 def test_laws(kind, name):
     """`wrap` changes nothing, what is selected meets the target, and `finalize` equals it."""

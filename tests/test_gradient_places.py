@@ -79,12 +79,25 @@ def test_pruners_stand_there_and_the_outputs_stay(build):
     ]
 
 
-@pytest.mark.parametrize("name", ["residual", "mobilenet_block", "subclassed", "channels_first"])
+# Without a convolution in front of a normalisation, or of an activation that is not the first.
+WITHOUT_PLACES = (
+    "mlp spatial grouped_constants einsum_dense recurrent encoder_decoder bidirectional embedding "
+    "convolutional_lstm attention time_distributed operations"
+).split()
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.SAMPLE if name not in WITHOUT_PLACES])
 def test_models_of_the_zoo(name):
     model = zoo.build(name)
     wrapped = resrep_keras.wrap(model, ActivationGradientPruning(0.5))
     assert pruners_of(wrapped) and difference(model, wrapped) == 0
     assert difference(model, resrep_keras.finalize(wrapped, strict=True)) == 0
+
+
+@pytest.mark.parametrize("name", WITHOUT_PLACES)
+def test_the_rest_of_the_zoo_is_refused(name):
+    with pytest.raises(ValueError, match="Nothing to prune in model"):
+        resrep_keras.wrap(zoo.build(name), ActivationGradientPruning(0.5))
 
 
 # --- settings and reports -----------------------------------------------------------------------

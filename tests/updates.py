@@ -83,11 +83,7 @@ def train_step(model, optimizer, x, target):
 
     values = [v.value for v in variables]
     gradients = jax.grad(loss_of)(values, [v.value for v in model.non_trainable_variables])
-    values, states = optimizer.stateless_apply(
-        [v.value for v in optimizer.variables], gradients, values
-    )
-    for variable, value in [*zip(variables, values), *zip(optimizer.variables, states)]:
-        variable.assign(value)
+    apply(optimizer, gradients, variables)
 
 
 INNER = {

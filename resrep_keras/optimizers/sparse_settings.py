@@ -60,15 +60,9 @@ class SparseSettings:
         check_number("initial_sparsity", self.initial_sparsity, at_least=0, below=1)
         check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity, below=1)
         check_number("begin", self.begin, at_least=0, below=1)
-        check_number("end", self.end, above=self.begin)
+        check_number("end", self.end, above=self.begin, at_most=1)
         check_number("regrow_rate", self.regrow_rate, at_least=0, below=1)
-        check_number("regrow_end", self.regrow_end, at_least=0)
-        for name in ("end", "regrow_end"):
-            if getattr(self, name) > 1:
-                raise ValueError(
-                    f"Expected {name} to be a share of the run, at most 1; got "
-                    f"{getattr(self, name)!r}."
-                )
+        check_number("regrow_end", self.regrow_end, at_least=0, at_most=1)
         if self.interval is not None:
             check_number("interval", self.interval, at_least=1, whole=True)
         check_number("seed", self.seed, at_least=0, whole=True)
