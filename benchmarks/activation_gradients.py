@@ -21,8 +21,8 @@ from keras import layers
 from trials import BATCH, mean_and_spread
 
 import resrep_keras
-from resrep_keras.gradient_report import backward_macs, gradient_sparsity
-from resrep_keras.methods.activation_gradient import ActivationGradientPruning
+from resrep_keras.methods.gradients.method import ActivationGradientPruning
+from resrep_keras.methods.gradients.report import backward_macs, gradient_sparsity
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("images", 20_000)
@@ -100,9 +100,9 @@ def kernel_gradients(model, x, y, draws):
 
     @tf.function
     def gradients():
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as recording:
             value = loss(y, model(x, training=True))
-        return tape.gradient(value, [kernel.value for kernel in kernels])
+        return recording.gradient(value, [kernel.value for kernel in kernels])
 
     sums = [np.zeros(kernel.shape) for kernel in kernels]
     for _ in range(draws):
@@ -210,7 +210,7 @@ def as_markdown(result):
     return "\n".join(lines) + "\n"
 
 
-def complaints(runs):
+def problems(runs):
     """What does not hold, in words."""
     dense, pruned = (
         np.mean([run["accuracy"] for run in runs[name]]) for name in ("dense", "rate 0.9")
@@ -236,7 +236,7 @@ def main(_):
         "steps": time_steps(data),
     }
     trials.publish(result, as_markdown)
-    found = list(complaints(runs))
+    found = list(problems(runs))
     if found:
         sys.exit("Not met: " + "; ".join(found) + ".")
 

@@ -24,8 +24,8 @@ from absl import app, flags
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.methods.ablation import searches_of
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.channels.ablation import searches_of
+from resrep_keras.methods.channels.channel_state import ChannelState
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("images", 20_000)
@@ -117,7 +117,7 @@ def measure(data, seed):
     for layer in wrapped.layers:  # frozen: the same statistics in every pass
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     x = data[0][0]
-    searched = [Layer(wrapped, s, x) for s in searches_of(Compaction(wrapped))[:2]]
+    searched = [Layer(wrapped, s, x) for s in searches_of(ChannelState(wrapped))[:2]]
     step = keras.backend.backend() == "tensorflow" and _compiled(wrapped)
     row = {"seed": seed, "accuracy": round(100 * accuracy, 2), "leave_one_out": []}
     for layer in searched:
@@ -181,9 +181,9 @@ def main(_):
         "rows": rows,
     }
     trials.publish(result, as_markdown)
-    complaints = list(missed(rows))
-    if complaints:
-        sys.exit("Below its bar: " + "; ".join(complaints))
+    problems = list(missed(rows))
+    if problems:
+        sys.exit("Below its bar: " + "; ".join(problems))
 
 
 if __name__ == "__main__":

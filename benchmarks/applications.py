@@ -17,7 +17,7 @@ from absl import app, flags
 from common import machine, mask_at_random, write_result
 
 import resrep_keras
-from resrep_keras.budget import Limit, choose_keep
+from resrep_keras.costs.budget import Limit, choose_keep
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.costs.macs import MacCost
 

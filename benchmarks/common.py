@@ -11,7 +11,7 @@ import time
 import keras
 import numpy as np
 
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.channels.channel_state import ChannelState
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -39,13 +39,13 @@ def write_result(result, page):
 def mask_at_random(model, seed=0, share=0.3):
     """Move compactors away from the identity and kill channels; returns how many of how many."""
     generator = np.random.default_rng(seed)
-    compaction = Compaction(model)
-    kept = np.ones(compaction.graph.num_channels, bool)
-    for group in compaction.groups:
+    channel_state = ChannelState(model)
+    kept = np.ones(channel_state.graph.num_channels, bool)
+    for group in channel_state.groups:
         free = group.channels[~group.pinned]
         kept[free[1:]] = generator.uniform(size=len(free) - 1) > share
-    compaction.set_masks(kept)
-    for layer, _ in compaction.compactors:
+    channel_state.set_masks(kept)
+    for layer, _ in channel_state.compactors:
         noise = generator.normal(0, 0.02, layer.kernel.shape)
         mask = keras.ops.convert_to_numpy(layer.keep_mask)
         layer.kernel.assign((keras.ops.convert_to_numpy(layer.kernel) + noise) * mask)

@@ -17,9 +17,10 @@ from keras import layers
 from trials import BATCH, mean_and_spread
 
 import resrep_keras
-from resrep_keras.costs.latency import tflite_latency, to_tflite
-from resrep_keras.methods.granet import GraNet
-from resrep_keras.sparsity import density_of
+from resrep_keras.costs.latency import tflite_latency
+from resrep_keras.methods.sparse.densities import density_of
+from resrep_keras.methods.sparse.granet import GraNet
+from resrep_keras.tflite.convert import to_tflite
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("seeds", ["0", "1", "2", "3", "4"])

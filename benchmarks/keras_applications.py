@@ -25,7 +25,7 @@ from absl import app, flags
 from common import PeakMemory, machine, mask_at_random, write
 
 import resrep_keras
-from resrep_keras.budget import removable
+from resrep_keras.costs.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.forward import example_inputs, run
 

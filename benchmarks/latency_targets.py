@@ -23,8 +23,9 @@ from absl import app, flags, logging
 from common import RESULTS, machine, write_result
 
 import resrep_keras
-from resrep_keras.costs.latency import tflite_latency, to_tflite
+from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.surgery.forward import example_inputs
+from resrep_keras.tflite.convert import to_tflite
 
 FLAGS = flags.FLAGS
 SHAPES = {"resnet20": (28, 28, 1), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}

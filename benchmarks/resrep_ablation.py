@@ -19,10 +19,10 @@ from keras import ops
 from trials import mean_and_spread
 
 import resrep_keras
-from resrep_keras.methods.channel_method import ChannelMethod
-from resrep_keras.methods.compaction import Compaction
-from resrep_keras.optimizers.holding import HoldingOptimizer
-from resrep_keras.schedules import PaperSchedule
+from resrep_keras.methods.channels.channel_method import ChannelMethod
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.schedules import PaperSchedule
+from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
 # Where the penalty acts. `_free`: without the gradient reset.
 PLACES = {
@@ -57,7 +57,7 @@ class FreeResRep(resrep_keras.ResRep):
         return FreeCompactor(**settings)
 
 
-class ChannelLasso(HoldingOptimizer):
+class ChannelLasso(FrozenCompactorsOptimizer):
     """A group lasso on all variables that make a channel, with the gradient reset or without.
 
     Args:
@@ -117,11 +117,11 @@ class DirectPenalty(ChannelMethod):
     schedule: PaperSchedule = dataclasses.field(default_factory=PaperSchedule)
 
     def optimizer(self, inner, model=None):
-        compaction = Compaction(model)
-        maker_of = {t: call for call in compaction.graph.calls for t in call.output_ids}
-        by_layer = {id(call.operation): call for call in compaction.graph.calls}
+        channel_state = ChannelState(model)
+        maker_of = {t: call for call in channel_state.graph.calls for t in call.output_ids}
+        by_layer = {id(call.operation): call for call in channel_state.graph.calls}
         makers = []
-        for layer, _ in compaction.compactors:
+        for layer, _ in channel_state.compactors:
             norm = maker_of[by_layer[id(layer)].input_ids[0]]
             kernel = maker_of[norm.input_ids[0]].operation.kernel
             rest = () if self.kernels_only else (norm.operation.gamma, norm.operation.beta)
@@ -131,19 +131,19 @@ class DirectPenalty(ChannelMethod):
     def plan(self, first, last, steps_per_epoch):
         return self.schedule.plan(first, last, steps_per_epoch)
 
-    def norms(self, compaction, optimizer):
+    def norms(self, channel_state, optimizer):
         """The norm of each channel, 1 being that of its layer at the start."""
-        found = np.full(compaction.graph.num_channels, np.inf)
-        for (_, ids), norms in zip(compaction.compactors, optimizer.relative_norms()):
+        found = np.full(channel_state.graph.num_channels, np.inf)
+        for (_, ids), norms in zip(channel_state.compactors, optimizer.relative_norms()):
             found[ids] = norms
         return found
 
-    def update(self, compaction, optimizer, plan, step):
-        norms = self.norms(compaction, optimizer)
-        needed = int((~self.choose(compaction, norms)).sum())
-        kept = self.choose(compaction, norms, plan.allowance(step, needed))
-        compaction.set_masks(kept)
-        for (_, ids), mask in zip(compaction.compactors, optimizer.masks):
+    def update(self, channel_state, optimizer, plan, step):
+        norms = self.norms(channel_state, optimizer)
+        needed = int((~self.choose(channel_state, norms)).sum())
+        kept = self.choose(channel_state, norms, plan.allowance(step, needed))
+        channel_state.set_masks(kept)
+        for (_, ids), mask in zip(channel_state.compactors, optimizer.masks):
             mask.assign(kept[ids].astype("float32"))
 
 
@@ -166,10 +166,10 @@ def method_of(cell):
     )
 
 
-def norms_of(model, compaction):
+def norms_of(model, channel_state):
     method = model.method
     direct = isinstance(method, DirectPenalty)
-    return method.norms(compaction, model.optimizer) if direct else compaction.norms()
+    return method.norms(channel_state, model.optimizer) if direct else channel_state.norms()
 
 
 def run(cell, data, seed):
@@ -179,10 +179,10 @@ def run(cell, data, seed):
         dense = trials.dense_net(data, seed, FLAGS.dense_epochs)
         model = resrep_keras.wrap(dense, method_of(cell))
         trials.fit(model, data, FLAGS.epochs, seed)
-        compaction = Compaction(model)
-        kept, norms = compaction.kept(), norms_of(model, compaction)
+        channel_state = ChannelState(model)
+        kept, norms = channel_state.kept(), norms_of(model, channel_state)
         accuracy = trials.accuracy(model, data)
-        compaction.switch_off(kept)
+        channel_state.switch_off(kept)
         slim = resrep_keras.finalize(model, strict=True)
         return {
             "with_all": accuracy,

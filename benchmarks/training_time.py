@@ -26,7 +26,7 @@ from common import RESULTS, machine, write_result
 
 import resrep_keras
 from resrep_keras.costs.latency import median_seconds
-from resrep_keras.schedules import PlannedSchedule
+from resrep_keras.methods.channels.schedules import PlannedSchedule
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 

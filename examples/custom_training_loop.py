@@ -38,9 +38,9 @@ def main(_):
 
     @tf.function
     def step(images, labels):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as recording:
             loss = loss_of(labels, model(images, training=True))
-        gradients = tape.gradient(loss, model.trainable_variables)
+        gradients = recording.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss
 

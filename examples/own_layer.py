@@ -20,8 +20,8 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.costs.macs import Term, macs
-from resrep_keras.graph.channels import State
 from resrep_keras.graph.flow import activate, flow
+from resrep_keras.graph.labels import State
 from resrep_keras.surgery.narrow import narrow, take, weights_of
 
 FLAGS = flags.FLAGS

@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 from keras import layers
 
-from resrep_keras.plasticity import pruning_plasticity
+from resrep_keras.workflow.plasticity import pruning_plasticity
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "digits", "'digits', or a name with --data_dir.")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import resrep_keras
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
 
@@ -45,10 +45,10 @@ def random_keep(graph, groups, seed, share=0.4):
     return kept
 
 
-def kill(model, kept, compaction=None):
+def kill(model, kept, channel_state=None):
     """Mask channels and set their columns to zero."""
-    compaction = compaction or Compaction(model)
-    compaction.set_masks(kept)
+    channel_state = channel_state or ChannelState(model)
+    channel_state.set_masks(kept)
     for layer in compactors(model):
         mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)
         layer.kernel.assign(layer.kernel * mask)

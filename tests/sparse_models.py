@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from resrep_keras.optimizers.sparse import SparseOptimizer
+from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from tests import updates
 
 RATE, MOMENTUM = 0.05, 0.9

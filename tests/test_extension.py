@@ -10,7 +10,7 @@ from keras import layers
 
 import resrep_keras
 from resrep_keras.graph.flow import flow
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, paths, zoo
@@ -141,22 +141,22 @@ def test_slim_equals_masked_and_costs_what_was_predicted(compactor, seed):
         net(seed=seed), resrep_keras.ResRep(target_reduction=0.01, compactor=compactor)
     )
     helpers.scramble(wrapped, seed)
-    compaction = Compaction(wrapped)
-    kept = helpers.random_keep(compaction.graph, compaction.groups, seed)
-    helpers.kill(wrapped, kept, compaction)
+    channel_state = ChannelState(wrapped)
+    kept = helpers.random_keep(channel_state.graph, channel_state.groups, seed)
+    helpers.kill(wrapped, kept, channel_state)
     slim = resrep_keras.finalize(wrapped, strict=True)
 
     first, second = helpers.outputs_of(slim)[0]
     assert np.abs(first - second).max() > 1e-2, "outputs that ignore the input prove nothing"
     assert helpers.difference(wrapped, slim, seed) <= 1e-4
     assert slim.certificate.max_relative <= 1e-4
-    assert compaction.cost()(kept) == resrep_keras.count_macs(slim) == slim.certificate.macs_slim
+    assert channel_state.cost()(kept) == resrep_keras.count_macs(slim) == slim.certificate.macs_slim
     for name in OWN:
-        assert slim.get_layer(name).filters == kept[_channels(compaction, name)].sum()
+        assert slim.get_layer(name).filters == kept[_channels(channel_state, name)].sum()
 
 
-def _channels(compaction, name):
-    return next(p.channels for p in compaction.graph.group(name).producers if p.name == name)
+def _channels(channel_state, name):
+    return next(p.channels for p in channel_state.graph.group(name).producers if p.name == name)
 
 
 def test_constants_reach_the_bias():

@@ -63,9 +63,9 @@ def train_step(model, optimizer, x, target):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as recording:
             loss = ops.sum(ops.square(model(x) - target)) / 2
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        optimizer.apply(recording.gradient(loss, variables), variables)
         return
     if keras.backend.backend() == "torch":
         import torch

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.graph import rules_weights
+from resrep_keras.rules import weights as rules_weights
 
 ZOO = {}
 

@@ -63,11 +63,11 @@ def make_step(model, optimizer, strategy):
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
 
     def on_replica(images, labels):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as recording:
             losses = loss_of(labels, model(images, training=True))
             # The optimizers sum gradients over replicas: the mean is over the global batch.
             loss = tf.reduce_sum(losses) / (FLAGS.batch_size * strategy.num_replicas_in_sync)
-        gradients = tape.gradient(loss, model.trainable_variables)
+        gradients = recording.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss
 

@@ -45,8 +45,8 @@ class ActivationCost(TermSum):
 
     def __init__(self, graph):
         ends = len(graph.calls)
-        inputs = keras.tree.flatten(graph.tape.inputs)
-        outputs = {id(tensor) for tensor in keras.tree.flatten(graph.tape.outputs)}
+        inputs = keras.tree.flatten(graph.recording.inputs)
+        outputs = {id(tensor) for tensor in keras.tree.flatten(graph.recording.outputs)}
         last = {id(tensor): 0 for tensor in inputs}
         for index, call in enumerate(graph.calls):
             last.update((tensor, index) for tensor in (*call.input_ids, *call.output_ids))

@@ -3,8 +3,8 @@
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.costs.latency import check_backend, to_tflite
 from resrep_keras.costs.params import ParamCost
+from resrep_keras.tflite.convert import check_backend, to_tflite
 
 # A flatbuffer aligns each array to so many bytes, so that narrowing one may save less than its own.
 ALIGNMENT = 16

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.latency import check_backend, seconds_alone, to_tflite, to_tflite_quickly
 from resrep_keras.graph.flow import has_rule, register_all, rule_of
-from resrep_keras.graph.tape import replaced
+from resrep_keras.graph.recording import replaced
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.rebuild import copy_operation, with_arguments
 from resrep_keras.surgery.remove import channel_vectors, narrow_dead, part_of
+from resrep_keras.tflite.convert import check_backend, to_tflite, to_tflite_quickly
+from resrep_keras.tflite.run import seconds_alone
 
 STEP = 8  # widths are timed at multiples of this number,
 POINTS = 8  # of which about so many, from the narrowest to the dense one

@@ -13,11 +13,11 @@ from keras import layers
 
 from resrep_keras.costs.terms import Term, TermSum
 from resrep_keras.graph.flow import channel_axis, register_all, rule_of
-from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
-from resrep_keras.graph.rules_weights import EinsumAxes, is_depthwise
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, candidate_of
+from resrep_keras.rules.sequences import CONV_RECURRENT, RECURRENT
+from resrep_keras.rules.weights import EinsumAxes, is_depthwise
 
 
 @functools.singledispatch

@@ -3,8 +3,8 @@
 import numpy as np
 
 from resrep_keras.costs.terms import Term, TermSum
-from resrep_keras.graph.channels import State
 from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.labels import State
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.remove import channel_vectors, make_part

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from resrep_keras.graph.channels import Flow, State
-from resrep_keras.graph.tape import symbolic_tensors
+from resrep_keras.graph.labels import Flow, State
+from resrep_keras.graph.recording import symbolic_tensors
 
 
 class Call:

@@ -10,35 +10,23 @@ import bisect
 import keras
 import numpy as np
 
-from resrep_keras.graph import (  # noqa: F401
-    rules_operations,
-    rules_sequences,
-    rules_shapes,
-    rules_weights,
-    walk,
-)
+from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import Call
-from resrep_keras.graph.channels import (
-    ChannelGraph,
-    ChannelGroup,
-    Flow,
-    Labels,
-    Producer,
-    Site,
-)
+from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.flow import flow, has_rule, rule_of
-from resrep_keras.graph.tape import around
+from resrep_keras.graph.labels import Flow, Labels
+from resrep_keras.graph.recording import around
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
 OUTPUT = "(output)"
 
 
 def read(model, input_shape=None, whole=False):
-    """The `Tape` of a model's calls, in which layers that have a rule stay closed.
+    """The `Recording` of a model's calls, in which layers that have a rule stay closed.
 
-    What matters in training only is left out, unless the `whole` tape is wanted.
+    What matters in training only is left out, unless the `whole` recording is wanted.
     """
-    return walk.record(model, input_shape, lambda operation: has_rule(flow, operation), whole)
+    return recorder.record(model, input_shape, lambda operation: has_rule(flow, operation), whole)
 
 
 def trace(model, input_shape=None, exact=True):
@@ -71,13 +59,13 @@ def trace(model, input_shape=None, exact=True):
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
-    def __init__(self, tape, exact):
-        self.tape = tape
+    def __init__(self, recording, exact):
+        self.recording = recording
         self.exact = exact
         self.calls = []
-        self._inputs = keras.tree.flatten(tape.inputs)
-        self._outputs = keras.tree.flatten(tape.outputs)
-        self._add_calls(tape, 1)
+        self._inputs = keras.tree.flatten(recording.inputs)
+        self._outputs = keras.tree.flatten(recording.outputs)
+        self._add_calls(recording, 1)
         self._calls_of = {}
         self._readers = {}
         for call in self.calls:
@@ -92,8 +80,8 @@ class _Tracer:
         self.gates = set()  # layers behind which a diagonal compactor must stand
         self._forced = []  # pins found by an earlier pass: (labels, layer name, reason)
 
-    def _add_calls(self, tape, repeats):
-        for step in tape.steps:
+    def _add_calls(self, recording, repeats):
+        for step in recording.steps:
             if step.inner is None:
                 self.calls.append(Call(self, len(self.calls), step, repeats))
                 continue
@@ -296,7 +284,7 @@ class _Tracer:
             pins=tuple(self.pins),
             num_channels=len(made),
             channel_of=channel_of,
-            tape=self.tape,
+            recording=self.recording,
         )
 
     def _components(self, roots):

@@ -11,7 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.tape import Probe, is_symbolic, output_specs, replaced, symbolic_tensors
+from resrep_keras.graph.recording import (
+    Probe,
+    is_symbolic,
+    output_specs,
+    replaced,
+    symbolic_tensors,
+)
 
 # --- models --------------------------------------------------------------------------------------
 

@@ -4,9 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.channels import State
-from resrep_keras.graph.flow import activate, flow
-
 
 @keras.saving.register_keras_serializable("resrep_keras")
 class Compactor(keras.layers.Layer):
@@ -123,12 +120,3 @@ class Compactor(keras.layers.Layer):
 def _identity(shape, dtype=None):
     square = np.eye(shape[-1]) if len(shape) > 1 else np.ones(shape)
     return ops.convert_to_tensor(square.reshape(shape), dtype=dtype)
-
-
-@flow.register
-def _compactor(layer: Compactor, call):
-    """A removed channel is zero behind its compactor, whatever came before."""
-    axis = layer.axis % len(call.input.shape)
-    flow_in = call.vector(call.input, axis)
-    zero = np.full_like(flow_in.state, State.ZERO)
-    return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)

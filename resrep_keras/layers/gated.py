@@ -5,9 +5,9 @@ import functools
 import keras
 from keras import layers, ops
 
-from resrep_keras.graph.flow import flow, rule_of
-from resrep_keras.graph.rules_sequences import CONV_RECURRENT, RECURRENT
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.rules.sequences import CONV_RECURRENT, RECURRENT
 
 
 @functools.singledispatch
@@ -105,11 +105,6 @@ class Gated(keras.layers.Layer):
         config = dict(config)
         config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)
-
-
-@flow.register
-def _gated(layer: Gated, call):
-    return rule_of(flow, layer.layer)(layer.layer, call)
 
 
 # Position of the candidate values among the gates of a recurrent layer's kernel.

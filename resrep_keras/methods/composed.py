@@ -3,7 +3,7 @@
 import keras
 
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.methods.gradient_places import Role, role
+from resrep_keras.methods.gradients.places import Role, role
 from resrep_keras.methods.method import Method
 
 
@@ -56,8 +56,8 @@ class Composed(Method):
         # Only methods that leave the graph alone have no channels removed: one strips for all.
         return self.methods[0].strip(model)
 
-    def complaints(self, model):
-        return [text for method in self.methods for text in method.complaints(model)]
+    def problems(self, model):
+        return [text for method in self.methods for text in method.problems(model)]
 
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}

@@ -54,7 +54,7 @@ class Method:
         """A plain copy of the trained model, without anything that this method put into it."""
         raise NotImplementedError
 
-    def complaints(self, model):
+    def problems(self, model):
         """What `finalize` warns of, or raises with `strict`, beside outputs that differ: texts."""
         del model
         return ()

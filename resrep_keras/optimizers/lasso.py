@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from resrep_keras.checks import check_number
-from resrep_keras.optimizers.holding import HoldingOptimizer
+from resrep_keras.common.checks import check_number
+from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.wrapper import in_norms_dtype, inverse
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class LassoOptimizer(HoldingOptimizer):
+class LassoOptimizer(FrozenCompactorsOptimizer):
     """Holds compactors, and adds the gradient of a group lasso to that of penalised variables.
 
     ```

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from resrep_keras.checks import check_number
+from resrep_keras.common.checks import check_number
 from resrep_keras.optimizers.wrapper import OptimizerWrapper, in_norms_dtype, inverse
 
 

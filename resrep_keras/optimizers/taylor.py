@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.optimizers.holding import HoldingOptimizer
+from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.penalty import split_compactors
 from resrep_keras.optimizers.wrapper import OptimizerWrapper
 
@@ -36,7 +36,7 @@ class _SquaredChanges(keras.optimizers.Optimizer):
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class TaylorOptimizer(HoldingOptimizer):
+class TaylorOptimizer(FrozenCompactorsOptimizer):
     """Holds compactors, and sums up `(gradient * value) ** 2` of each over the steps.
 
     Args:

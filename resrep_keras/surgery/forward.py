@@ -55,10 +55,10 @@ def play(model, inputs, batch_statistics=False):
     )
 
 
-def evaluate(tape, inputs, visit):
-    """Play a tape on arrays in inference, with ``visit(step, first input)`` before each call.
+def evaluate(recording, inputs, visit):
+    """Play a recording on arrays in inference, with ``visit(step, first input)`` before each call.
 
-    What an inner tape does at each entry of axis 1 is done for the first entry only: enough for
+    What an inner recording does at each entry of axis 1 is done for the first entry only: enough for
     what does not depend on the input.
     """
 
@@ -75,7 +75,7 @@ def evaluate(tape, inputs, visit):
             lambda value: ops.repeat(ops.expand_dims(value, 1), times, axis=1), outputs
         )
 
-    return tape.run(inputs, call)
+    return recording.run(inputs, call)
 
 
 def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):

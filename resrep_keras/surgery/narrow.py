@@ -13,8 +13,8 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
-from resrep_keras.graph.rules_weights import EinsumAxes, LayerScale, is_depthwise
-from resrep_keras.graph.tape import symbolic_tensors
+from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.rules.weights import EinsumAxes, LayerScale, is_depthwise
 
 
 @dataclasses.dataclass(frozen=True)

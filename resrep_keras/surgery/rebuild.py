@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from resrep_keras.graph.tape import deep_models, symbolic_tensors
+from resrep_keras.graph.recording import deep_models, symbolic_tensors
 from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import is_graph
 
@@ -46,11 +46,11 @@ class _Rebuilder:
         self._config = {}
 
     def __call__(self, model):
-        tape = read(model)
+        recording = read(model)
         inputs = keras.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), tape.inputs
+            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), recording.inputs
         )
-        return keras.Model(inputs, tape.run(inputs, self._call), name=model.name)
+        return keras.Model(inputs, recording.run(inputs, self._call), name=model.name)
 
     def _call(self, step, *args, **kwargs):
         if step.name in self._drop:

@@ -5,10 +5,9 @@ import functools
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.channels import State
 from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.labels import State
 from resrep_keras.graph.trace import trace
-from resrep_keras.surgery import narrow_sequences, narrow_shapes  # noqa: F401
 from resrep_keras.surgery.fold import compactors_by_site, fold, insert_compactors
 from resrep_keras.surgery.forward import evaluate, example_inputs
 from resrep_keras.surgery.narrow import Part, narrow
@@ -197,5 +196,5 @@ def _read_constants(model, graph, kept):
             values[step.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
 
     if readers:
-        evaluate(graph.tape, example_inputs(model, batch_size=1), visit)
+        evaluate(graph.recording, example_inputs(model, batch_size=1), visit)
     return values

@@ -6,7 +6,7 @@ from keras import ops
 
 from resrep_keras.graph.flow import flow, rule_of
 from resrep_keras.graph.trace import read, trace
-from resrep_keras.scores import producing_weights
+from resrep_keras.surgery.channel_weights import producing_weights
 from resrep_keras.surgery.fold import activation_of
 from resrep_keras.surgery.forward import evaluate, example_inputs
 from resrep_keras.surgery.rebuild import rebuild

@@ -113,7 +113,7 @@ def in_the_middle_of_a_checkpoint(flag):
 
 def in_the_middle_of_a_selection(flag):
     """One compactor has its new mask, the others not."""
-    from resrep_keras.methods.compaction import Compaction
+    from resrep_keras.methods.channels.channel_state import ChannelState
 
     def set_masks(self, kept):
         write(self, kept)
@@ -124,7 +124,7 @@ def in_the_middle_of_a_selection(flag):
             self.compactors[-1][0].keep_mask.assign(~to_numpy(self.compactors[-1][0].keep_mask))
             kill()
 
-    write, Compaction.set_masks = Compaction.set_masks, set_masks
+    write, ChannelState.set_masks = ChannelState.set_masks, set_masks
 
 
 PLACES = {

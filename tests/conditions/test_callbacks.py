@@ -58,7 +58,7 @@ def meets_the_target(model):
     return slim
 
 
-def complaints(model):
+def problems(model):
     with pytest.warns(UserWarning) as caught:
         resrep_keras.finalize(model)
     return " ".join(str(warning.message) for warning in caught)
@@ -182,7 +182,7 @@ def test_early_stopping_before_the_target_is_met_is_warned_of(settings, danger):
         r"from 0.*start_from_epoch=2\).*resrep_keras.PrunedCheckpoint",
     ):
         fit(model, [Rising(), stop])
-    assert re.search("target is not met.*early stopping and the restoring of", complaints(model))
+    assert re.search("target is not met.*early stopping and the restoring of", problems(model))
 
 
 def test_a_pruned_model_may_be_trained_on_with_early_stopping():
@@ -199,7 +199,7 @@ def test_a_checkpoint_of_the_best_is_warned_of(tmp_path):
         UserWarning, match=r"ModelCheckpoint \(save_best_only=True\) would.*Use resrep_keras.Pruned"
     ):
         fit(model, [Rising(), best])
-    assert "target is not met" in complaints(keras.models.load_model(tmp_path / "best.keras"))
+    assert "target is not met" in problems(keras.models.load_model(tmp_path / "best.keras"))
     pruned_at_once = wrapped(MagnitudePruning())
     fit(pruned_at_once, [best], epochs=1)
 

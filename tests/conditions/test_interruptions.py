@@ -214,7 +214,7 @@ def test_a_callback_of_ones_own_may_count(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             self.epochs += 1
 
-    resrep_keras.checkpoints.counters.register(Seen, lambda callback: ("epochs",))
+    resrep_keras.training.checkpoints.counters.register(Seen, lambda callback: ("epochs",))
     backup = interrupted(tmp_path, callbacks=lambda: [Seen()])
     seen = Seen()
     fit(compiled(), [seen, backup])

@@ -7,7 +7,7 @@ from keras import layers
 
 import resrep_keras
 from resrep_keras import ResRep
-from resrep_keras.schedules import PlannedSchedule
+from resrep_keras.methods.channels.schedules import PlannedSchedule
 from tests import helpers, zoo
 from tests.conditions.training import (
     assert_same_training,
@@ -111,9 +111,9 @@ def test_a_loop_of_ones_own_comes_out_like_fit(execution):
 def custom_step(model, x, y):
     import tensorflow as tf
 
-    with tf.GradientTape() as tape:
+    with tf.GradientTape() as recording:
         value = loss()(y, model(x, training=True))
-    gradients = tape.gradient(value, model.trainable_variables)
+    gradients = recording.gradient(value, model.trainable_variables)
     model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
 
 

@@ -7,8 +7,8 @@ from keras import ops
 
 import resrep_keras
 from resrep_keras import ResRep
+from resrep_keras.methods.channels.schedules import PlannedSchedule
 from resrep_keras.optimizers.wrapper import find_wrapper
-from resrep_keras.schedules import PlannedSchedule
 from tests import helpers, zoo
 from tests.conditions.training import (
     assert_same_training,

@@ -26,9 +26,9 @@ class WithStep(keras.Model):
         import tensorflow as tf
 
         x, y = data
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as recording:
             value = self.compute_loss(y=y, y_pred=self(x, training=True))
-        gradients = tape.gradient(value, self.trainable_variables)
+        gradients = recording.gradient(value, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
         return {"mine": value}
 

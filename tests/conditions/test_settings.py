@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies
 
 import resrep_keras
-from resrep_keras.methods.compaction import Compaction
-from resrep_keras.schedules import PaperSchedule, PlannedSchedule
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule
 from tests import zoo
 
 # What users, and their configuration files, put where something else belongs.
@@ -40,11 +40,11 @@ SCHEDULES = {
 
 
 @functools.cache
-def compaction():
+def channel_state():
     """A small wrapped model that knows of all quantities but those that are timed or converted."""
     names = ("macs", "params", "activation_bytes")
     method = resrep_keras.ResRep(target_reduction=dict.fromkeys(names, 0.1))
-    return Compaction(resrep_keras.wrap(zoo.build("chain"), method))
+    return ChannelState(resrep_keras.wrap(zoo.build("chain"), method))
 
 
 @strategies.composite
@@ -60,7 +60,7 @@ def in_words(error):
 
 def obey(method, seed):
     """What `wrap` and a selection do with a method, on a model that is wrapped already."""
-    known = compaction()
+    known = channel_state()
     quantities = {*method.reductions(), *method.at_most}
     if not quantities <= known.baseline["dense"].keys() or method.channel_multiple == "auto":
         return

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 import resrep_keras
-from resrep_keras.methods.group_lasso import GroupLasso
-from resrep_keras.methods.network_slimming import NetworkSlimming
-from resrep_keras.methods.taylor import TaylorPruning
+from resrep_keras.methods.channels.group_lasso import GroupLasso
+from resrep_keras.methods.channels.network_slimming import NetworkSlimming
+from resrep_keras.methods.channels.taylor import TaylorPruning
 
 EPOCHS = 6
 

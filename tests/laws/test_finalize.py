@@ -5,7 +5,7 @@ import pytest
 
 import resrep_keras
 from resrep_keras.graph.trace import read
-from resrep_keras.methods.compaction import Compaction
+from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
 METHODS = [
@@ -23,10 +23,10 @@ def test_slim_equals_masked(name, method, seed):
     model = zoo.build(name, seed)
     wrapped = resrep_keras.wrap(model, method)
     helpers.scramble(wrapped, seed)
-    compaction = Compaction(wrapped)
-    kept = helpers.random_keep(compaction.graph, compaction.groups, seed)
+    channel_state = ChannelState(wrapped)
+    kept = helpers.random_keep(channel_state.graph, channel_state.groups, seed)
     assert not kept.all()
-    helpers.kill(wrapped, kept, compaction)
+    helpers.kill(wrapped, kept, channel_state)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wrapped, "method", None)  # any masks, whatever the target
@@ -34,7 +34,7 @@ def test_slim_equals_masked(name, method, seed):
 
     assert helpers.difference(wrapped, slim, seed) <= 1e-4
     assert slim.certificate.max_relative <= 1e-4
-    assert compaction.cost()(kept) == resrep_keras.count_macs(slim)
+    assert channel_state.cost()(kept) == resrep_keras.count_macs(slim)
     assert resrep_keras.count_params(slim) < resrep_keras.count_params(wrapped)
     assert not helpers.compactors(slim)
     assert type(slim) is type(keras.Model(slim.inputs, slim.outputs))
@@ -58,8 +58,8 @@ def _names(model):
 
 
 def _graph_and_groups(wrapped):
-    compaction = Compaction(wrapped)
-    return compaction.graph, compaction.groups
+    channel_state = ChannelState(wrapped)
+    return channel_state.graph, channel_state.groups
 
 
 @pytest.mark.parametrize("name", zoo.SAMPLE)
@@ -68,7 +68,7 @@ def test_wrapped_groups_are_the_dense_groups(name):
     method = resrep_keras.ResRep(0.1, coupled=True)
     wrapped = resrep_keras.wrap(model, method)
     dense = _by_producers(method.groups(resrep_keras.trace(model)))
-    assert _by_producers(Compaction(wrapped).groups) == dense
+    assert _by_producers(ChannelState(wrapped).groups) == dense
 
 
 def _by_producers(groups):

@@ -49,6 +49,6 @@ def test_slim_models_load_without_the_package(tmp_path):
 
 
 def _pruning(wrapped):
-    from resrep_keras.methods.compaction import Compaction
+    from resrep_keras.methods.channels.channel_state import ChannelState
 
-    return Compaction(wrapped), None, None, 0
+    return ChannelState(wrapped), None, None, 0

@@ -1,0 +1,162 @@
+"""Channel labels: integers that name channels wherever they flow.
+
+A *channel label* is an integer that names one channel. Every tensor carries an
+array of labels that broadcasts against it: a convolution's output of shape
+``(batch, height, width, channels)`` has labels of shape ``(1, 1, 1, channels)``. Because the array
+has the tensor's rank, Flatten, Reshape and Concatenate act on labels as NumPy acts on arrays.
+"""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+
+class State(enum.IntEnum):
+    """What the entries of a removed channel hold, from the easiest to the hardest to remove."""
+
+    ZERO = 0  # exactly zero
+    CONSTANT = 1  # one input-independent value, the same at every position
+    FIXED = 2  # input-independent values that differ between positions (borders)
+    VARYING = 3  # depends on the input
+
+
+@dataclasses.dataclass
+class Flow:
+    """What one tensor carries: labels, the state of removed channels, and where it arose.
+
+    Args:
+        labels: Integer array with the tensor's rank; an axis has size 1 where labels do not
+            depend on it.
+        shape: Shape of the tensor; `None` for unknown sizes.
+        state: `State` values, same shape as `labels`; what each channel holds once removed.
+        origins: Indices of the calls that turned zeros into constants upstream.
+    """
+
+    labels: np.ndarray
+    shape: tuple
+    state: np.ndarray = None
+    origins: frozenset = frozenset()
+
+    def __post_init__(self):
+        if self.state is None:
+            self.state = np.full(self.labels.shape, State.ZERO, np.int8)
+
+    @property
+    def channel_axis(self):
+        """The only axis along which labels differ; the last one where none does."""
+        axes = [axis for axis, size in enumerate(self.labels.shape) if size > 1]
+        if len(axes) > 1:
+            return None
+        return axes[0] if axes else len(self.shape) - 1
+
+    def replace(self, **changes):
+        return dataclasses.replace(self, **changes)
+
+    def map(self, function, shape):
+        """Apply one NumPy function to labels and state."""
+        return self.replace(
+            labels=canonical(function(self.labels)),
+            state=self._canonical_state(function),
+            shape=tuple(shape),
+        )
+
+    def _canonical_state(self, function):
+        labels, state = function(self.labels), function(self.state)
+        target = canonical(labels).shape
+        for axis, size in enumerate(target):
+            if size == 1 and state.shape[axis] > 1:
+                state = state.max(axis=axis, keepdims=True)
+        return state
+
+    def expanded(self, axes=None):
+        """Labels and state as functions of full size along `axes` (default: all but batch)."""
+        axes = range(1, len(self.shape)) if axes is None else axes
+        shape = list(self.labels.shape)
+        for axis in axes:
+            shape[axis] = self.shape[axis]
+        return self.replace(
+            labels=np.broadcast_to(self.labels, shape), state=np.broadcast_to(self.state, shape)
+        )
+
+
+def canonical(labels):
+    """Shrink to size 1 every axis along which all slices are equal."""
+    for axis, size in enumerate(labels.shape):
+        if size > 1 and (labels == labels.take([0], axis)).all():
+            labels = labels.take([0], axis)
+    return labels
+
+
+class Labels:
+    """Union-find over channel labels, with the reason why a class is pinned."""
+
+    def __init__(self):
+        self._parent = []
+        self._next = []  # circular lists: the members of each class
+        self._reason = {}
+        self._anchor = set()
+
+    def __len__(self):
+        return len(self._parent)
+
+    def fresh(self, count):
+        start = len(self._parent)
+        self._parent.extend(range(start, start + count))
+        self._next.extend(range(start, start + count))
+        return np.arange(start, start + count, dtype=np.int64)
+
+    def fresh_pinned(self, reason):
+        """One label that stands for all channels of a pinned tensor."""
+        label = int(self.fresh(1)[0])
+        self._reason[label] = reason
+        self._anchor.add(label)
+        return label
+
+    def find(self, label):
+        parent = self._parent
+        while parent[label] != label:
+            parent[label] = parent[parent[label]]
+            label = parent[label]
+        return label
+
+    def members(self, label):
+        """All labels of the class of `label`."""
+        found, other = [label], self._next[label]
+        while other != label:
+            found.append(other)
+            other = self._next[other]
+        return found
+
+    def roots(self):
+        """The class of each label, as an array that is indexed by label."""
+        return np.array([self.find(label) for label in range(len(self))], dtype=np.int64)
+
+    def union(self, first, second):
+        """Make two equally shaped arrays of labels equal, entry by entry."""
+        pairs = {(int(a), int(b)) for a, b in zip(first.ravel(), second.ravel())}
+        for a, b in sorted(pairs):
+            a, b = self.find(a), self.find(b)
+            if a == b:
+                continue
+            # An anchor stands for many channels: joining it would join them all with each other.
+            if a in self._anchor or b in self._anchor:
+                pinned, other = (a, b) if a in self._anchor else (b, a)
+                self._reason.setdefault(other, self._reason[pinned])
+                continue
+            low, high = min(a, b), max(a, b)
+            self._parent[high] = low
+            self._next[low], self._next[high] = self._next[high], self._next[low]
+            if high in self._reason:
+                self._reason.setdefault(low, self._reason[high])
+
+    def pin(self, labels, reason):
+        for label in np.unique(labels):
+            self._reason.setdefault(self.find(int(label)), reason)
+
+    def pin_for(self, labels, reason):
+        """Pin for a reason that goes before others."""
+        self._reason.update((self.find(int(label)), reason) for label in np.unique(labels))
+
+    def reason(self, label):
+        return self._reason.get(self.find(int(label)))

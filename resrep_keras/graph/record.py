@@ -1,0 +1,163 @@
+"""Every call of a model, in order: the only place that reads a Keras model's graph.
+
+`record(model)` returns a `Recording`: a flat list of the calls of layers and raw operations. Nested models are
+written out in place, and so are subclassed models and layers that are made of other layers.
+"""
+
+import functools
+import inspect
+
+import keras
+
+from resrep_keras.graph.recording import (
+    Probe,
+    Recording,
+    Step,
+    deep_models,
+    output_specs,
+    replaced,
+    symbolic_tensors,
+)
+from resrep_keras.graph.unroll import as_functional, open_operation
+
+
+class _Recorder:
+    """Writes the calls of a model on one list, opening what is nested."""
+
+    def __init__(self, is_known, whole):
+        self._is_known, self._whole = is_known, whole
+        self.steps = []
+
+    def read(self, functional, tensors, path, training=None):
+        """Write the calls of a graph on `tensors`; returns its outputs in their structure."""
+        inputs = keras.tree.map_structure(
+            lambda x, like: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=like.name),
+            keras.tree.pack_sequence_as(functional.input, tensors),
+            functional.input,
+        )
+        # The graph is cloned over placeholders; `real` has what they stand for.
+        real = {id(p): t for p, t in zip(keras.tree.flatten(inputs), tensors)}
+
+        def answer(operation, *args, **kwargs):
+            stand_ins = symbolic_tensors(args, kwargs)
+            args, kwargs = keras.tree.map_structure(
+                functools.partial(replaced, real), (args, kwargs)
+            )
+            if training is not None and "training" in _parameters(type(operation)):
+                kwargs = {**kwargs, "training": training}
+            outputs = self.call(operation, args, kwargs, path)
+            specs = keras.tree.map_structure(
+                lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), outputs
+            )
+            placeholders = Probe(specs)(*stand_ins)
+            for placeholder, output in zip(
+                keras.tree.flatten(placeholders), keras.tree.flatten(outputs)
+            ):
+                real[id(placeholder)] = output
+            keep.append(placeholders)
+            return placeholders
+
+        keep = []
+        outputs = keras.models.clone_model(
+            functional,
+            input_tensors=inputs,
+            clone_function=lambda operation: operation,
+            call_function=answer,
+        ).output
+        return keras.tree.map_structure(lambda x: real[id(x)], outputs)
+
+    def call(self, operation, args, kwargs, path):
+        """Write one call, or the calls inside it; returns its outputs."""
+        if not self._whole and is_transparent(operation):
+            return symbolic_tensors(args, kwargs)[0]
+        inner = inner_layer(operation)
+        if inner is None and not self._is_known(operation):
+            opened = open_operation(operation, args, kwargs)
+            if opened is not None:
+                functional, tensors = opened
+                inside = (*path, operation.name)
+                return self.read(functional, tensors, inside, kwargs.get("training"))
+        specs = output_specs(operation, args, kwargs)
+        outputs = keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), specs
+        )
+        recording = None
+        if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
+            tensor = symbolic_tensors(args, kwargs)[0]
+            recording = self._inner_recording(inner, tensor, (*path, operation.name))
+        self.steps.append(Step(operation, operation.name, args, kwargs, outputs, recording, path))
+        return outputs
+
+    def _inner_recording(self, layer, tensor, path):
+        recorder = _Recorder(self._is_known, self._whole)
+        entry = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
+        outputs = recorder.call(layer, (entry,), {}, path)
+        return Recording(layer.name, entry, outputs, recorder.steps)
+
+
+@functools.cache
+def _parameters(kind):
+    return frozenset(inspect.signature(kind.call).parameters)
+
+
+@functools.singledispatch
+def is_transparent(operation):
+    """Whether an operation hands its input on and matters in training only: it is left out."""
+    del operation
+    return False
+
+
+@functools.singledispatch
+def inner_layer(operation):
+    """The layer that `operation` applies to each entry of axis 1, or `None`."""
+    return None
+
+
+@inner_layer.register
+def _(operation: keras.layers.TimeDistributed):
+    same = type(operation).call is keras.layers.TimeDistributed.call
+    return operation.layer if same else None
+
+
+@deep_models()
+def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
+    """Read a model's calls; touch no layer of a Functional or Sequential model.
+
+    Args:
+        model: A built Keras model.
+        input_shape: Shape without batch that replaces unknown sizes of a single-input model.
+        is_known: Tells which layers are written down as they are, whatever they hold.
+        whole: Whether to write down operations that matter in training only, too.
+    """
+    functional = as_functional(model, input_shape)
+    inputs = keras.tree.map_structure(
+        lambda x: keras.KerasTensor(
+            x.shape if input_shape is None else (x.shape[0], *input_shape),
+            dtype=x.dtype,
+            name=x.name,
+        ),
+        functional.input,
+    )
+    recorder = _Recorder(is_known, whole)
+    outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
+    recording = Recording(model.name, inputs, outputs, recorder.steps)
+    _name_apart(recording)
+    return recording
+
+
+def _name_apart(recording):
+    """Give each operation a name of its own: where two share one, that of its model goes before."""
+    owners = {x.name: None for x in keras.tree.flatten(recording.inputs)}
+    names = {}
+    for step in recording.all_steps():
+        key = id(step.operation)
+        if key not in names:
+            name, around = step.operation.name, list(step.path)
+            while name in owners and around:
+                name = f"{around.pop()}_{name}"
+            count, stem = 0, name
+            while name in owners:
+                count += 1
+                name = f"{stem}_{count}"
+            owners[name], names[key] = key, name
+        step.name = names[key]

@@ -1,0 +1,322 @@
+"""AOFP: a binary search for the least important channels of all layers, while the model trains."""
+
+import bisect
+import warnings
+import weakref
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.layers.scored import DONE, WAITING, ScoredCompactor
+from resrep_keras.methods.channels.ablation import Ablation, searches_of
+from resrep_keras.methods.channels.channel_method import ChannelMethod
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.schedules import Plan
+from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
+
+# Each model's `Ablation`, which is made from its graph.
+_ABLATIONS = weakref.WeakKeyDictionary()
+# A half-round lasts this share of the search where nobody says how long.
+PLANNED_HALVES, FEWEST_STEPS = 40, 10
+# A layer may decide this often in a half-round, so that layers do not all decide at once.
+TICKS = 5
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class AOFP(ChannelMethod):
+    """Approximated oracle filter pruning: finds by trial what each layer can do without.
+
+    In every training step, half of the channels of each layer's search set are ablated at random,
+    and the damage is measured at the next layer alone, so that all layers are tried at once:
+
+    ```
+    t = sum (F(x) - F(x'))**2 / sum F(x)**2
+    ```
+
+    After `interval` steps each channel has a mean damage `T`. Of `n` candidates the `n // 2` of the
+    smallest `T` are chosen; if the worst of them is below `max_damage` they are switched off, and a
+    new round begins with all channels that are left. Otherwise they become the search set of the
+    next half-round, until one channel alone is too many. So `max_damage` decides how wide each layer
+    ends. Training goes on all the while; ablations touch neither the loss nor any statistics.
+
+    Args:
+        target_reduction: As in `ResRep`. The search stops where the target is met. `None` searches
+            to the end and leaves the widths to `max_damage`. Defaults to `0.5`.
+        max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
+            larger. Defaults to `0.05`.
+        interval: Steps of a half-round. Defaults to a fortieth of the search, at least 10.
+        warmup: Share of the run before the search. Defaults to `0.05`.
+        search_end: Share of the run at which the search ends; the rest is fine-tuning. A target that
+            is not met by then is met by the mean damages found so far, and a warning says so.
+            Defaults to `0.5`.
+        at_most, min_channels, min_share, exclude, coupled, threads: As in `ResRep`.
+        seed: Seed of the ablations. Defaults to `0`.
+        total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
+        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+        exact: See `ResRep`. Defaults to `True`.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.AOFP(target_reduction=0.5))
+
+    Reference:
+        Ding et al., "Approximated Oracle Filter Pruning for Destructive CNN Width Optimization",
+        ICML 2019. `AOFP.paper()` has its settings.
+
+    Note:
+        Batch normalisation on the ablated path uses the statistics of its own batch, as in the
+        authors' code, but does not touch the moving averages, as it does there. Layers with several
+        readers add up their sums, which the paper does not treat. What a mean over random halves
+        estimates is a channel's average marginal damage (a Banzhaf value), not that of leaving it
+        out alone.
+    """
+
+    needs_target = False
+
+    def __init__(
+        self,
+        target_reduction=0.5,
+        max_damage=0.05,
+        interval=None,
+        warmup=0.05,
+        search_end=0.5,
+        at_most=None,
+        min_channels=1,
+        min_share=0.0,
+        exclude=(),
+        coupled=False,
+        threads=1,
+        seed=0,
+        total_steps=None,
+        input_shape=None,
+        exact=True,
+    ):
+        super().__init__(
+            target_reduction,
+            at_most,
+            min_channels,
+            min_share,
+            exclude=exclude,
+            coupled=coupled,
+            threads=threads,
+            input_shape=input_shape,
+            exact=exact,
+        )
+        check_number("max_damage", max_damage, at_least=0)
+        check_number("warmup", warmup, at_least=0, below=1)
+        check_number("search_end", search_end, above=0, below=1)
+        check_number("seed", seed, at_least=0, whole=True)
+        if warmup >= search_end:
+            raise ValueError(
+                f"Expected warmup to end before the search does; got warmup={warmup}, "
+                f"search_end={search_end}."
+            )
+        for name, value in (("interval", interval), ("total_steps", total_steps)):
+            if value is not None:
+                check_number(name, value, at_least=1, whole=True)
+        self.max_damage = max_damage
+        self.interval = interval
+        self.warmup = warmup
+        self.search_end = search_end
+        self.seed = seed
+        self.total_steps = total_steps
+
+    @classmethod
+    def paper(cls, **settings):
+        """The settings of the authors' code: a damage of 0.01, 1,000 steps a half-round.
+
+        There the pruning phase has a constant rate of 1e-3, and 600 epochs of fine-tuning follow.
+        """
+        return cls(**{"max_damage": 0.01, "interval": 1000, **settings})
+
+    # The questions ----------------------------------------------------------------------------
+
+    def make_compactor(self, number, **settings):
+        # Each layer draws ablations of its own.
+        seed = zlib.crc32(f"{self.seed} {number}".encode())
+        return ScoredCompactor(seed=seed, **settings)
+
+    def optimizer(self, inner, model=None):
+        del model
+        return FrozenCompactorsOptimizer(inner)
+
+    def forward(self, model, inputs, training):
+        """In training, the outputs with damages measured on the way."""
+        return self._ablation(model)(as_inputs(model, inputs)) if training else None
+
+    def _ablation(self, model):
+        if model not in _ABLATIONS:
+            channel_state = ChannelState(model, self.input_shape, self.exact)
+            _ABLATIONS[model] = Ablation(model, channel_state)
+        return _ABLATIONS[model]
+
+    def plan(self, first, last, steps_per_epoch):
+        del steps_per_epoch
+        length = last - first
+        end = first + int(self.search_end * length)
+        begin = first + int(self.warmup * length)
+        if (end - begin < 2 * FEWEST_STEPS and self.interval is None) or end <= begin:
+            raise ValueError(
+                f"Expected a run whose search has at least {2 * FEWEST_STEPS} steps; got "
+                f"{max(0, end - begin)} of {length}. Train for more epochs or steps, or set interval."
+            )
+        tick = max(1, self._interval(begin, end) // TICKS)
+        steps = range(begin, end, tick)
+        return Plan((*steps, end), 0)
+
+    def _interval(self, begin, end):
+        if self.interval is not None:
+            return self.interval
+        return max(FEWEST_STEPS, (end - begin) // PLANNED_HALVES)
+
+    def update(self, channel_state, optimizer, plan, step):
+        """Let each layer whose half-round is over decide."""
+        del optimizer
+        begin, end = plan.steps[0], plan.steps[-1]
+        interval = self._interval(begin, end)
+        searches = self.searches(channel_state)
+        limits = self.limits(channel_state)
+        for rank, search in enumerate(searches):
+            layer = search.compactor
+            begun = int(ops.convert_to_numpy(layer.begun))
+            if begun == WAITING and step >= begin + rank * interval // len(searches):
+                layer.begin(self._alive(search, channel_state.kept()), step)
+            elif begun >= 0 and step - begun >= interval:
+                self._decide(channel_state, search, limits, step)
+        met = limits and all(limit.met(channel_state.kept()) for limit in limits)
+        if step >= end or met:
+            if limits and not met:
+                self._complete(channel_state, limits)
+            for search in searches:
+                search.compactor.begun.assign(DONE)
+
+    def searches(self, channel_state):
+        """The `Search`es of a model, found once."""
+        if "searches" not in channel_state.memo:
+            channel_state.memo["searches"] = searches_of(channel_state)
+        return channel_state.memo["searches"]
+
+    def check_target(self, channel_state):
+        if not self.searches(channel_state):
+            raise ValueError(
+                "AOFP finds no layer whose damage it can measure. Expected channels of a "
+                "convolution or dense layer that are read by another one; channels inside recurrent "
+                "and attention layers are for ResRep."
+            )
+        super().check_target(channel_state)
+
+    def groups(self, graph):
+        """Without the groups whose channels are scaled inside a layer."""
+        groups = [g for g in super().groups(graph) if all(s.inside is None for s in g.sites)]
+        if not groups:
+            raise ValueError(
+                "AOFP finds no channels that it could search for. Expected those of a convolution or "
+                "dense layer; channels inside recurrent and attention layers are for ResRep."
+            )
+        return groups
+
+    def logs(self, model):
+        """`channels`: how many of the channels that are searched for are left."""
+        channel_state = self._ablation(model).channel_state
+        kept = channel_state.kept()
+        return {"channels": sum(int(kept[g.channels].sum()) for g in channel_state.groups)}
+
+    # The search -------------------------------------------------------------------------------
+
+    def _alive(self, search, kept):
+        return np.where(search.ids < 0, False, kept[np.maximum(search.ids, 0)] & self._free(search))
+
+    def _free(self, search):
+        pinned = search.group.channels[search.group.pinned]
+        return ~np.isin(search.ids, pinned)
+
+    def _decide(self, channel_state, search, limits, step):
+        layer, kept = search.compactor, channel_state.kept()
+        alive = self._alive(search, kept)
+        candidates = ops.convert_to_numpy(layer.candidates).astype(bool)
+        means = layer.means()
+        if (candidates == alive).all():  # with a smaller set, damages would not compare
+            known = np.where(np.isfinite(means), means, ops.convert_to_numpy(layer.scores))
+            layer.scores.assign(np.where(alive, known, np.inf))
+        kind, chosen = next_step(means, candidates, self.max_damage)
+        if kind == "move":
+            chosen = chosen[: self._spare(channel_state, search, kept)]
+            kept = self._without(search, kept, chosen, limits)
+            channel_state.switch_off(kept)
+        if kind == "halve":
+            narrowed = np.zeros_like(candidates)
+            narrowed[chosen] = True
+            layer.begin(narrowed, step)
+        else:
+            layer.begin(self._alive(search, kept), step)
+
+    def _spare(self, channel_state, search, kept):
+        """How many channels the layers of a group can lose."""
+        return max(
+            0,
+            min(
+                int(kept[p.channels].sum()) - self.minimum(channel_state, p)
+                for p in search.group.producers
+            ),
+        )
+
+    def _without(self, search, kept, chosen, limits):
+        """A keep array without the chosen channels, or with as few gone as meet the limits."""
+
+        def keep(count):
+            fewer = kept.copy()
+            fewer[search.ids[chosen[:count]]] = False
+            return fewer
+
+        def enough(count):
+            return bool(limits) and all(limit.met(keep(count)) for limit in limits)
+
+        return keep(min(bisect.bisect_left(range(len(chosen)), True, key=enough), len(chosen)))
+
+    def _complete(self, channel_state, limits):
+        """Meet the target by the mean damages, where moves have not."""
+        scores = np.where(channel_state.kept(), np.inf, -1.0)
+        for search in self.searches(channel_state):
+            known = search.ids >= 0
+            values = ops.convert_to_numpy(search.compactor.scores)[known]
+            ids = search.ids[known]
+            scores[ids] = np.where(scores[ids] < 0, -1.0, values)
+        left = {limit.name: round(limit.left(channel_state.kept()), 3) for limit in limits}
+        warnings.warn(
+            f"AOFP's moves of max_damage={self.max_damage} left shares of {left} by the end of its "
+            "search, which is not the target. The channels of the smallest mean damages go beside "
+            "them. Search longer (search_end, a smaller interval) or allow more damage.",
+            stacklevel=2,
+        )
+        channel_state.switch_off(self.choose(channel_state, scores))
+
+
+def next_step(means, candidates, max_damage):
+    """What a layer does at the end of a half-round.
+
+    Args:
+        means: Mean damage of each channel, float `(channels,)`; infinite where it was never drawn.
+        candidates: Bool `(channels,)`, the search set.
+        max_damage: What the worst of the chosen channels may do.
+
+    Returns:
+        `("move", channels)`: these can go, in the order of their damage; `("halve", channels)`: they
+        are the next search set; `("stay", none)`: the round ends with nothing.
+    """
+    number = int(candidates.sum()) // 2
+    order = np.argsort(np.where(candidates, means, np.inf), kind="stable")
+    chosen = order[:number]
+    if number and means[chosen[-1]] < max_damage:
+        return "move", chosen
+    return ("halve", chosen) if number > 1 else ("stay", chosen[:0])
+
+
+def as_inputs(model, inputs):
+    """Inputs of a Functional model in the order and rank that its graph has them in."""
+    return [
+        ops.expand_dims(value, -1) if len(value.shape) == len(like.shape) - 1 else value
+        for value, like in zip(keras.tree.flatten(inputs), keras.tree.flatten(model.input))
+    ]

@@ -1,0 +1,301 @@
+"""What the methods that remove channels share: which channels may go, and how far to prune."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import typing
+from fractions import Fraction
+
+import numpy as np
+
+from resrep_keras.costs.budget import Limit, choose_keep
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.graph.trace import trace
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.settings import (
+    ask_exclude,
+    check_at_most,
+    check_count,
+    check_exclude,
+    check_input_shape,
+    check_min_share,
+    check_multiple,
+    check_patterns,
+    check_per_layer,
+    check_reduction,
+    for_layer,
+    matches,
+    minimum_of,
+    multiples,
+)
+from resrep_keras.methods.method import Method
+from resrep_keras.surgery.fold import insert_compactors
+from resrep_keras.surgery.remove import check_rules
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class ChannelMethod(Method):
+    """Base of the methods that remove channels: which may go, and how many.
+
+    A subclass that is a dataclass, too, adds its settings as fields and checks them in
+    `__post_init__`; one with a constructor of its own hands these on.
+
+    Args:
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
+            ``{quantity: share}``, of which all are met; or `None`, where `at_most` says it all.
+            Quantities are `"macs"`, `"params"`, `"file_bytes"` (of the float32 `.tflite` file),
+            `"activation_bytes"` (peak memory of activations, see `costs.activations`) and
+            `"latency"` (of one call with LiteRT on this machine).
+        at_most: ``{quantity: largest value}``, in parameters, bytes, or seconds.
+        min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
+            by the layers' names, such as ``{"stem*": 16}``.
+        min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
+            share of ``1 - min_share``. Also by pattern.
+        channel_multiple: Layers that lose channels keep a multiple of this number, which suits
+            devices that compute so many at a time. Also by pattern. With `"auto"`, the widths are
+            those that timing this machine has shown to be fast, and no rounding is done where the
+            rounded model would be slower.
+        exclude: Names or patterns of layers that keep all channels, or a function that takes a
+            layer and returns whether it does.
+        coupled: Whether to prune channels that several layers must give up at once, such as those
+            of a residual stream.
+        threads: Number of threads for a target of latency.
+        input_shape: Shape of one input, without batch, for a model with unknown sizes.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation).
+    """
+
+    target_reduction: float | dict | None = 0.5
+    at_most: dict | None = None
+    min_channels: int | dict = 1
+    min_share: float | dict = 0.0
+    channel_multiple: int | str | dict = 1
+    exclude: tuple | typing.Callable = ()
+    coupled: bool = False
+    threads: int = 1
+    input_shape: tuple | None = None
+    exact: bool = True
+
+    def __post_init__(self):
+        self.target_reduction = check_reduction(self.target_reduction)
+        self.at_most = check_at_most(self.at_most)
+        if self.needs_target and self.target_reduction is None and not self.at_most:
+            raise ValueError(
+                "Expected target_reduction or at_most to say how far to prune; got neither. Give "
+                "target_reduction=0.5, say."
+            )
+        check_per_layer("min_channels", self.min_channels, lambda n: check_count("min_channels", n))
+        check_per_layer("min_share", self.min_share, check_min_share)
+        check_per_layer("channel_multiple", self.channel_multiple, check_multiple)
+        check_count("threads", self.threads)
+        self.exclude = check_exclude(self.exclude)
+        self.coupled = bool(self.coupled)
+        self.input_shape = check_input_shape(self.input_shape)
+        self.exact = bool(self.exact)
+
+    removes_channels = True
+    needs_target = True  # whether something must say how far to prune
+    threshold = 1e-5  # below which the norm of a masked column counts as zero
+
+    # The questions ----------------------------------------------------------------------------
+
+    def insert(self, model):
+        graph = trace(model, self.input_shape, self.exact)
+        if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
+            raise ValueError(
+                f"Model '{model.name}' is wrapped already: it has compactors. Train it, or finalize "
+                "it before wrapping it again."
+            )
+        sites, diagonal = self.prepare(graph)
+        check_rules(graph, self.groups(graph))
+        numbers = itertools.count()
+        copy = insert_compactors(
+            model, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
+        )
+        channel_state = ChannelState(copy, self.input_shape, self.exact)
+        channel_state.baseline = self.baseline(model, channel_state)
+        self.check_target(channel_state)
+        return copy, channel_state.baseline
+
+    def make_compactor(self, number, **settings):
+        """The `Compactor` that is put behind a layer, the `number`-th of the model."""
+        del number
+        return Compactor(**settings)
+
+    def prepare(self, graph):
+        """Where compactors go: ``(sites, names of diagonal ones)``.
+
+        Raises:
+            ValueError: Nothing can be pruned, or a name is unknown.
+        """
+        groups = self.groups(graph)
+        sites = {site.name: site for group in groups for site in group.sites}
+        return list(sites.values()), self.diagonal(graph, sites, MacCost(graph).by_layer())
+
+    def diagonal(self, graph, sites, layer_macs):
+        """Names of the sites where a full matrix would be wrong or too dear."""
+        del graph, layer_macs
+        return set(sites)
+
+    def plan(self, first, last, steps_per_epoch):
+        """The `Plan` of selections for the steps from `first` to `last`."""
+        raise NotImplementedError
+
+    def check(self, channel_state, plan, last, optimizer):
+        """Raise a `ValueError` where `plan` cannot meet the target by step `last`."""
+
+    def update(self, channel_state, optimizer, plan, step):
+        """Select channels after `step` steps: read norms, write keep masks."""
+        raise NotImplementedError
+
+    # What methods share -----------------------------------------------------------------------
+
+    def baseline(self, dense, channel_state):
+        """What has to be known of the dense model while a wrapped one trains: JSON values.
+
+        Args:
+            dense: The model that was wrapped.
+            channel_state: The `ChannelState` of the wrapped model.
+
+        Returns:
+            `exclude`, the names of layers; and for each quantity of the target its dense value
+            and what predicts it for fewer channels.
+        """
+        names = {"macs", *self.reductions(), *self.at_most}
+        if self.times_widths():
+            names.add("latency")
+        measured = {
+            name: QUANTITIES[name].measure(dense, channel_state.folded, self.threads)
+            for name in sorted(names - {"macs"})
+        }
+        return {
+            "exclude": self.excluded(channel_state.graph),
+            "dense": {"macs": channel_state.cost()(), **{n: m[0] for n, m in measured.items()}},
+            "facts": {name: facts for name, (_, facts) in measured.items()},
+        }
+
+    def reductions(self):
+        """``{quantity: share to remove}``."""
+        one = self.target_reduction
+        return {} if one is None else one if isinstance(one, dict) else {"macs": one}
+
+    def excluded(self, graph):
+        """Names of the producers that keep all channels."""
+        producers = [producer for group in graph.groups for producer in group.producers]
+        if callable(self.exclude):
+            layers = {call.name: call.operation for call in graph.calls}
+            return [p.name for p in producers if ask_exclude(self.exclude, layers[p.layer])]
+        names = [producer.name for producer in producers]
+        check_patterns("exclude", self.exclude, names)
+        return [name for name in names if any(matches(name, other) for other in self.exclude)]
+
+    def groups(self, graph):
+        """The groups that may lose channels."""
+        excluded = set(self.excluded(graph))
+        groups = [
+            group
+            for group in graph.groups
+            if group.prunable
+            and (self.coupled or not group.coupled)
+            and not any(producer.name in excluded for producer in group.producers)
+        ]
+        if not groups:
+            unknown = [f"{name}: {why}" for name, why in graph.pins if "has no rule" in why]
+            found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
+            reasons = "; ".join([*unknown[:3], *found[:5]])
+            raise ValueError(
+                "The model has no channels that can be pruned. Expected at least one convolution or "
+                f"dense layer that is not an output. Found: {reasons or 'no such layer'}."
+            )
+        return groups
+
+    def limits(self, channel_state):
+        """The `Limit`s of the slim model, for the keep arrays of a channel_state."""
+        dense, found = channel_state.baseline["dense"], []
+        for name, share in self.reductions().items():
+            at_most = dense[name] * (1 - Fraction(repr(share)))
+            # Counts are exact; a latency in seconds is not.
+            at_most = math.floor(at_most) if isinstance(dense[name], int) else float(at_most)
+            found.append(Limit(name, channel_state.predicted(name), at_most, dense[name]))
+        for name, at_most in self.at_most.items():
+            cost = channel_state.predicted(name)
+            found.append(Limit(name, cost, at_most, dense[name], relative=False))
+        return found
+
+    def choose(self, channel_state, scores, allowance=None):
+        """The keep array that meets all limits, or takes the `allowance` towards it."""
+        producers = [producer for group in channel_state.groups for producer in group.producers]
+        minimum = {p.name: self.minimum(channel_state, p) for p in producers}
+        widths = self._widths(channel_state, producers)
+        choose = functools.partial(
+            choose_keep,
+            channel_state.graph,
+            scores,
+            self.limits(channel_state),
+            channel_state.groups,
+            minimum,
+        )
+        if self.times_widths() and widths and not self._gains(channel_state, choose, widths):
+            widths = {}
+        return choose(widths, allowance)
+
+    def minimum(self, channel_state, producer):
+        """How many channels a layer keeps at least."""
+        return minimum_of(
+            channel_state.dense_width(producer),
+            for_layer(self.min_channels, producer.name, 1),
+            for_layer(self.min_share, producer.name, 0.0),
+        )
+
+    def _gains(self, channel_state, choose, widths):
+        """Whether rounding to `widths` meets the target, with a model that is not slower."""
+        latency, unrounded = channel_state.predicted("latency"), choose({})
+        try:
+            return latency(choose(widths)) <= latency(unrounded)
+        except ValueError:  # out of reach with these widths
+            return False
+
+    def times_widths(self):
+        """Whether `channel_multiple` has layers timed."""
+        setting = self.channel_multiple
+        return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
+
+    def _widths(self, channel_state, producers):
+        """``{producer name: allowed widths}``, where not all are."""
+        tables = channel_state.predicted("latency").cost.tables if self.times_widths() else {}
+        found = {}
+        for producer in producers:
+            number = for_layer(self.channel_multiple, producer.name, 1)
+            if number == "auto":
+                table = tables.get(producer.layer)
+                if table is not None and table.outputs[-1] == len(producer.channels):
+                    found[producer.name] = table.efficient()
+            elif number > 1:
+                found[producer.name] = multiples(number, len(producer.channels))
+        return found
+
+    def check_target(self, channel_state):
+        """Raise where the target is out of reach, met already, or a pattern fits no layer.
+
+        Raises:
+            ValueError: Says so, with the largest target that is in reach.
+        """
+        known = [p.name for group in channel_state.graph.groups for p in group.producers]
+        for name in ("min_channels", "min_share", "channel_multiple"):
+            setting = getattr(self, name)
+            if isinstance(setting, dict):
+                check_patterns(name, setting, known)
+        kept = self.choose(channel_state, np.zeros(channel_state.graph.num_channels))
+        if kept.all() and self.limits(channel_state):
+            values = ", ".join(
+                f"{limit.name} {limit.dense:,} with at most {limit.at_most:,} allowed"
+                for limit in self.limits(channel_state)
+            )
+            raise ValueError(
+                f"The dense model meets its target already: {values}. There is nothing to prune; "
+                "ask for less, or leave the model as it is."
+            )

@@ -1,0 +1,156 @@
+"""The compactors of a wrapped model, seen as one array of channels."""
+
+import numpy as np
+from keras import ops
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.costs.quantities import QUANTITIES, Folded, SlimCost
+from resrep_keras.graph.trace import trace
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.channels.scores import joint_norm
+
+
+class ChannelState:
+    """What a method reads and writes while a wrapped model trains.
+
+    Args:
+        model: A Functional model with compactors.
+        input_shape, exact: See `resrep_keras.trace`.
+
+    Attributes:
+        graph: The model's `ChannelGraph`.
+        compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
+            There are none after the last cut of `slim_every`.
+        groups: The groups that have a compactor wherever zeros are needed.
+        memo: What a method has found out about this channel_state.
+        baseline: What `wrap` noted of the dense model; see `ChannelMethod.baseline`.
+
+    Raises:
+        ValueError: The model has no compactors.
+    """
+
+    def __init__(self, model, input_shape=None, exact=True):
+        self.input_shape, self.exact = input_shape, exact
+        self.baseline, self.memo = getattr(model, "baseline", None), {}
+        self._model, self._folded, self._costs = model, None, {}
+        self.graph = trace(model, input_shape, exact)
+        self.compactors = []
+        maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
+        followed, known = set(), set()
+        for call in self.graph.calls:
+            for layer, labels, inside in _compactors_of(call):
+                name = maker[call.input_ids[0]] if inside is None else f"{call.name}.{inside}"
+                followed.add(name)
+                if id(layer) not in known:
+                    known.add(id(layer))
+                    self.compactors.append((layer, self.graph.channel_of[labels]))
+        if not self.compactors and not self.slimmed:
+            raise ValueError(
+                f"Model '{model.name}' has no compactors. Expected a model made by "
+                "resrep_keras.wrap(model)."
+            )
+        self.groups = [
+            group
+            for group in self.graph.groups
+            if group.prunable and followed.issuperset(s.name for s in group.sites)
+        ]
+
+    @property
+    def slimmed(self):
+        """What `slim_every` has removed so far, see `resrep_keras.slimming`; empty for nothing."""
+        return (self.baseline or {}).get("slimmed", {})
+
+    @property
+    def removed(self):
+        """Number of the channels that `slim_every` has removed so far."""
+        return self.slimmed.get("channels", 0)
+
+    def dense_width(self, producer):
+        """Number of channels of a producer in the dense model."""
+        return self.slimmed.get("widths", {}).get(producer.name, len(producer.channels))
+
+    def cost(self):
+        """`MacCost` of the slim model, in which compactors are folded away."""
+        return MacCost(self.graph, compactors=False)
+
+    @property
+    def folded(self):
+        """What `finalize` would return if no channel were dead: a `Folded`."""
+        if self._folded is None:
+            dead = {layer.name: np.zeros(len(ids), bool) for layer, ids in self.compactors}
+            self._folded = Folded(self._model, self.graph, dead, self.input_shape, self.exact)
+        return self._folded
+
+    def predicted(self, name):
+        """A quantity of the slim model as a cost, see `resrep_keras.targets`."""
+        if name not in self._costs:
+            if name == "macs":  # the same number, without a folded model
+                self._costs[name] = self.cost()
+            else:
+                cost = QUANTITIES[name].predict(self.folded, self.baseline["facts"][name])
+                self._costs[name] = SlimCost(self.folded, cost)
+        return self._costs[name]
+
+    def norms(self):
+        """Joint column norm of each channel, float64 `(num_channels,)`."""
+        columns = [(ids, layer.column_norms()) for layer, ids in self.compactors]
+        return joint_norm(columns, self.graph.num_channels)
+
+    def kept(self):
+        """The keep masks as one keep array."""
+        kept = np.ones(self.graph.num_channels, bool)
+        for layer, ids in self.compactors:
+            kept[ids[~_mask(layer) & (ids >= 0)]] = False
+        return kept
+
+    def set_masks(self, kept):
+        """Write a keep array into the keep masks of all compactors."""
+        for layer, ids in self.compactors:
+            layer.keep_mask.assign(_lookup(ids, kept))
+
+    def switch_off(self, kept):
+        """Write a keep array into the keep masks, and set the columns that it removes to zero."""
+        self.set_masks(kept)
+        for layer, _ in self.compactors:
+            layer.kernel.assign(layer.kernel * ops.cast(layer.keep_mask, layer.kernel.dtype))
+
+    def dead(self, threshold):
+        """Bool, one for each channel: all its columns are zero, or below `threshold` and masked."""
+        dead = np.zeros(self.graph.num_channels, bool)
+        alive = np.zeros(self.graph.num_channels, bool)
+        for layer, ids in self.compactors:
+            norms = layer.column_norms()
+            gone = (norms == 0) | (~_mask(layer) & (norms < threshold))
+            dead[ids[gone & (ids >= 0)]] = True
+            alive[ids[~gone & (ids >= 0)]] = True
+        dead &= ~alive
+        covered = np.zeros(self.graph.num_channels, bool)
+        for group in self.groups:
+            covered[group.channels[~group.pinned]] = True
+            for producer in group.producers:
+                if dead[producer.channels].all():  # a layer keeps one channel, be it zero
+                    dead[producer.channels[0]] = False
+        return dead & covered
+
+    def dead_columns(self, dead):
+        """``{compactor name: bool (channels,)}``."""
+        return {layer.name: ~_lookup(ids, ~dead) for layer, ids in self.compactors}
+
+
+def _compactors_of(call):
+    """Triples `(compactor, labels, name inside the layer or None)`."""
+    layer = call.operation
+    if isinstance(layer, Compactor):
+        axis = layer.axis % len(call.input.shape)
+        return [(layer, call.input.expanded([axis]).labels.ravel(), None)]
+    gates = layer.gates if isinstance(layer, Gated) else {}
+    return [(gate, call.inside[name], name) for name, gate in gates.items()]
+
+
+def _mask(layer):
+    return ops.convert_to_numpy(layer.keep_mask).astype(bool)
+
+
+def _lookup(ids, kept):
+    return np.where(ids < 0, True, kept[np.maximum(ids, 0)])

@@ -1,0 +1,50 @@
+"""MagnitudePruning: removal of the channels with the smallest weights."""
+
+import dataclasses
+
+import keras
+
+from resrep_keras.methods.channels.one_shot import OneShot
+from resrep_keras.methods.channels.scores import kernel_norm, score_weights
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
+class MagnitudePruning(OneShot):
+    """Removes, in one go, the channels whose kernels have the smallest norm.
+
+    The baseline of the field. No training is needed to prune: `prune` returns the slim model, and
+    fine-tuning is left to you; a wrapped model is fine-tuned by `fit`.
+
+    Args:
+        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
+            threads, input_shape, exact: As in `ResRep`.
+        at: Share of the run before the selection. Defaults to `0`: before the first step.
+        order: 1 or 2, the norm. Defaults to `1`.
+
+    Example:
+
+    >>> slim = resrep_keras.MagnitudePruning(target_reduction=0.5).prune(dense)
+
+    Reference:
+        Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
+
+    Note:
+        The paper prunes each layer by a share of its own. Here norms are divided by their layer's
+        mean and sorted globally, so that the target is a share of the whole model's cost.
+    """
+
+    order: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.order not in (1, 2):
+            raise ValueError(f"Expected order 1 (L1 norm) or 2 (L2 norm); got {self.order!r}.")
+
+    def scores(self, channel_state, optimizer=None):
+        """Mean over a channel's producers of their normalised kernel norms.
+
+        Channels of a layer without `kernel`, and without a rule in `scores.producing_weights`, are
+        kept to the last.
+        """
+        return score_weights(channel_state.graph, lambda kernel: kernel_norm(kernel, self.order))

@@ -1,0 +1,84 @@
+"""NetworkSlimming: sparsity of batch-normalisation scales says which channels may go."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.channels.lasso_training import LassoTraining
+from resrep_keras.methods.channels.scores import mean_over
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
+class NetworkSlimming(LassoTraining):
+    """Trains with an L1 penalty on the scales of batch normalisation, then removes the smallest.
+
+    Until the selection each scale `gamma` behind a prunable layer gets
+
+    ```
+    dL/dgamma + strength * sign(gamma)
+    ```
+
+    as its gradient, which the optimizer treats like that of a loss. The score is `|gamma|`,
+    sorted globally.
+
+    Args:
+        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
+            threads, input_shape, exact: As in `ResRep`.
+        at: Share of the run with the penalty, before the selection. Defaults to `0.5`.
+        strength: Strength of the penalty, 0 or larger. Defaults to `1e-4`, the paper's for ResNet
+            and DenseNet. A run much shorter than its 160 epochs needs more.
+
+    Raises:
+        ValueError: Before the first step, where the target needs channels that no scaled batch
+            normalisation follows.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.NetworkSlimming(strength=1e-3))
+
+    Reference:
+        Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017,
+        equation 1.
+    """
+
+    def scales(self, channel_state):
+        """Pairs of a scale and its channel ids: of the batch normalisations before compactors."""
+        made_by = {t: call.operation for call in channel_state.graph.calls for t in call.output_ids}
+        ids = {id(layer): channels for layer, channels in channel_state.compactors}
+        found = {}
+        for call in channel_state.graph.calls:
+            if isinstance(call.operation, Compactor):
+                before = made_by.get(call.input_ids[0])
+                if isinstance(before, layers.BatchNormalization) and before.scale:
+                    found[id(before)] = before.gamma, ids[id(call.operation)]
+        return list(found.values())
+
+    def penalised(self, channel_state):
+        return [(gamma, 0) for gamma, _ in self.scales(channel_state)]
+
+    def scores(self, channel_state, optimizer=None):
+        """Mean of the magnitudes of a channel's scales; kept to the last where it has none."""
+        parts = [
+            (ids, np.abs(ops.convert_to_numpy(gamma))) for gamma, ids in self.scales(channel_state)
+        ]
+        return mean_over(parts, channel_state.graph.num_channels)
+
+    def check(self, channel_state, plan, last, optimizer):
+        super().check(channel_state, plan, last, optimizer)
+        scores = self.scores(channel_state)
+        kept = self.choose(channel_state, scores)
+        without = [
+            g.name
+            for g in channel_state.groups
+            if np.isinf(scores[g.channels][~kept[g.channels]]).any()
+        ]
+        if without:
+            raise ValueError(
+                "NetworkSlimming scores channels by the scale of the batch normalisation behind "
+                f"their layer, and the target needs channels of {', '.join(without[:5])}, which have "
+                "none. Lower target_reduction, exclude these layers, or choose another method."
+            )

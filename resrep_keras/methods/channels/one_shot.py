@@ -1,0 +1,88 @@
+"""OneShot: what the methods share that choose all channels at one moment of a run."""
+
+import dataclasses
+
+import numpy as np
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.graph.trace import trace
+from resrep_keras.methods.channels.channel_method import ChannelMethod
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.schedules import Plan
+from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
+from resrep_keras.surgery.fold import insert_compactors
+from resrep_keras.surgery.remove import remove_channels
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class OneShot(ChannelMethod):
+    """Base of the methods that score channels once, switch the lowest off, and fine-tune.
+
+    A subclass answers `scores`. One that learns its scores in training brings an optimizer of its
+    own, and starts with `at` above 0.
+
+    Args:
+        at: Share of the run before the selection, in [0, 1). At 0 it comes before the first step.
+        **settings: Those of `ChannelMethod`.
+    """
+
+    at: float = 0.0
+
+    # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
+    trained_by = FrozenCompactorsOptimizer
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("at", self.at, at_least=0, below=1)
+
+    def scores(self, channel_state, optimizer=None):
+        """Importance of each channel, 0 or larger, float `(num_channels,)`.
+
+        Args:
+            channel_state: The `ChannelState` of the wrapped model.
+            optimizer: The optimizer that has trained it, for methods that measure in training.
+        """
+        raise NotImplementedError
+
+    def optimizer(self, inner, model=None):
+        del model
+        return self.trained_by(inner)
+
+    def plan(self, first, last, steps_per_epoch):
+        del steps_per_epoch
+        length = last - first
+        wait = min(max(1, round(self.at * length)), length - 1) if self.at else 0
+        return Plan((first + max(0, wait),), 0)
+
+    def check(self, channel_state, plan, last, optimizer):
+        if self.at and not isinstance(optimizer, self.trained_by):
+            raise ValueError(
+                f"{type(self).__name__}(at={self.at}) works in training, and expects its own "
+                f"{self.trained_by.__name__}; got {type(optimizer).__name__}. Compile a model made by "
+                "resrep_keras.wrap, or set model.optimizer = method.optimizer(inner, model)."
+            )
+
+    def update(self, channel_state, optimizer, plan, step):
+        """Mask the channels of the lowest scores, and set their columns to zero."""
+        del plan, step
+        kept = channel_state.kept()
+        if all(limit.met(kept) for limit in self.limits(channel_state)):
+            return  # a run that goes on: another choice could only release channels
+        scores = np.where(kept, self.scores(channel_state, optimizer), -1.0)
+        channel_state.switch_off(self.choose(channel_state, scores))
+
+    def prune(self, model):
+        """Return the slim model at once, without training; `model` is left as it is.
+
+        Raises:
+            ValueError: Nothing can be pruned, the target is out of reach, or the scores are
+                measured in training.
+        """
+        graph = trace(model, self.input_shape, self.exact)
+        sites, diagonal = self.prepare(graph)
+        copy = insert_compactors(model, sites, diagonal)
+        channel_state = ChannelState(copy, self.input_shape, self.exact)
+        channel_state.baseline = self.baseline(model, channel_state)
+        self.check_target(channel_state)
+        kept = self.choose(channel_state, self.scores(channel_state))
+        return remove_channels(model, channel_state.graph.keep_by_producer(kept), self.exact)

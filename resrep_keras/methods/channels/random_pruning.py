@@ -1,0 +1,43 @@
+"""RandomPruning: the baseline that every criterion has to beat."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.methods.channels.one_shot import OneShot
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
+class RandomPruning(OneShot):
+    """Removes channels drawn at random, all with the same chance.
+
+    What fine-tuning alone is worth at a given cost: a criterion that is no better says nothing.
+
+    Args:
+        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
+            threads, input_shape, exact: As in `ResRep`.
+        at: Share of the run before the selection. Defaults to `0`: before the first step.
+        seed: Seed of the draw, an int of 0 or more; the same seed removes the same channels.
+            Defaults to `0`.
+
+    Example:
+
+    >>> slim = resrep_keras.RandomPruning(target_reduction=0.5, seed=1).prune(dense)
+
+    Reference:
+        Mittal et al., "Recovering from Random Pruning: On the Plasticity of Deep Convolutional
+        Neural Networks", WACV 2018.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("seed", self.seed, at_least=0, whole=True)
+
+    def scores(self, channel_state, optimizer=None):
+        """Uniform random numbers in [0, 1)."""
+        return np.random.default_rng(self.seed).uniform(size=channel_state.graph.num_channels)

@@ -1,0 +1,259 @@
+"""ResRep: lossless channel pruning by decoupling remembering and forgetting."""
+
+import keras
+import numpy as np
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.methods.channels.channel_method import ChannelMethod
+from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule
+from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
+
+# A full matrix of more channels than this costs more memory than its mixing is worth.
+LARGEST_MATRIX = 2048
+
+
+def _raw(method, channel_state, norms):
+    return norms
+
+
+def _per_layer(method, channel_state, norms):
+    return relative_to_layer(norms, channel_state.groups, channel_state.kept())
+
+
+def _per_cost(method, channel_state, norms):
+    return per_cost(norms, channel_state.groups, method.limits(channel_state))
+
+
+NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class ResRep(ChannelMethod):
+    """Trains compactors whose columns forget, while the rest of the model remembers.
+
+    At each selection the channels of the smallest compactor norms are masked, globally, until the
+    target is met. The objective no longer reaches a masked column, so that it can shrink to zero.
+
+    Args:
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or a
+            dict such as ``{"params": 0.6, "latency": 0.4}``; or `None`. Quantities are `"macs"`,
+            `"params"`, `"file_bytes"`, `"activation_bytes"` and `"latency"`. Defaults to `0.5`.
+        at_most: The largest values allowed, such as ``{"file_bytes": 400_000}``, in parameters,
+            bytes or seconds; met beside `target_reduction`. Defaults to no limit.
+        min_channels: Channels that each layer keeps at least; a number, or a dict of layer names
+            or patterns such as ``{"stem*": 16}``. Defaults to `1`.
+        min_share: The same as a share of the layer's channels, in [0, 1): the layer loses at most
+            ``1 - min_share`` of them. Defaults to `0`.
+        channel_multiple: Layers that lose channels keep a multiple of this number. A number, a
+            dict of patterns, or `"auto"`: found by timing this machine. Defaults to `1`.
+        exclude: Names or patterns of layers that keep all channels, or a function that takes a
+            layer and returns whether it does. Defaults to none.
+        coupled: Whether to prune residual streams and their like, too. Defaults to `False`, as in
+            the paper.
+        threads: Number of threads for a target of latency. Defaults to `1`.
+        penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
+        momentum: Momentum of compactors. Defaults to `0.9`.
+        schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
+            `PlannedSchedule`, which meets the target in a run of any length.
+        normalization: What is compared between layers: `"none"`, the norm itself as in the paper;
+            `"layer"`, a norm relative to its layer's mean; or `"cost"`, a norm per share of the
+            limited costs that removing the channel saves. Defaults to `"none"`.
+        compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
+            layers that it would more than double. Defaults to `"auto"`.
+        threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
+        total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
+        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
+        slim_every: Epochs between removals of dead channels while `fit` runs, so that training gets
+            faster as it prunes; after the last selection compactors go, too. The model stays the
+            same object, narrower; its outputs, optimizer state, schedules and callbacks go on. Each removal
+            compiles the training step anew, so that small ones wait. Not for distributed training, nor with callbacks that keep weights of
+            wider models (`BackupAndRestore`, `restore_best_weights`). Defaults to `None`: channels
+            stay until `finalize`.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.ResRep(target_reduction=0.6, min_channels=8))
+
+    Reference:
+        Ding et al., ICCV 2021. `ResRep.paper()` has its settings.
+    """
+
+    def __init__(
+        self,
+        target_reduction=0.5,
+        at_most=None,
+        min_channels=1,
+        min_share=0.0,
+        channel_multiple=1,
+        exclude=(),
+        coupled=False,
+        threads=1,
+        penalty_strength=1e-4,
+        momentum=0.9,
+        schedule=None,
+        normalization="none",
+        compactor="auto",
+        threshold=1e-5,
+        total_steps=None,
+        input_shape=None,
+        exact=True,
+        slim_every=None,
+    ):
+        super().__init__(
+            target_reduction,
+            at_most,
+            min_channels,
+            min_share,
+            channel_multiple,
+            exclude,
+            coupled,
+            threads,
+            input_shape,
+            exact,
+        )
+        if compactor not in ("auto", "full", "diagonal"):
+            raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
+        if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Expected normalization 'none', 'layer' or 'cost'; got {normalization!r}."
+            )
+        check_number("threshold", threshold, at_least=0)
+        if total_steps is not None:
+            check_number("total_steps", total_steps, at_least=1, whole=True)
+        if slim_every is not None:
+            check_number("slim_every", slim_every, at_least=1, whole=True)
+        if schedule is not None and not hasattr(schedule, "plan"):
+            raise TypeError(
+                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
+            )
+        self.penalty_strength = penalty_strength
+        self.momentum = momentum
+        self.schedule = PlannedSchedule() if schedule is None else schedule
+        self.normalization = normalization
+        self.compactor = compactor
+        self.threshold = threshold
+        self.total_steps = total_steps
+        self.slim_every = slim_every
+        self.optimizer("sgd")  # raises here for settings that the optimizer refuses
+
+    @classmethod
+    def paper(cls, **settings):
+        """The paper's settings: strength 1e-4, momentum 0.99, four channels every 200 steps.
+
+        Its schedule was 180 epochs at batch 256 (ResNet-50, ImageNet) or 480 at 64 (ResNet-56,
+        CIFAR-10), the rate annealed from 0.01 to 0 by a cosine. In a short run the penalty alone
+        forgets nothing; `fit` says so before the first step.
+        """
+        defaults = {
+            "penalty_strength": 1e-4,
+            "momentum": 0.99,
+            "schedule": PaperSchedule(),
+            "compactor": "full",
+        }
+        return cls(**{**defaults, **settings})
+
+    def diagonal(self, graph, sites, layer_macs):
+        if self.compactor != "auto":
+            return set(sites) if self.compactor == "diagonal" else set()
+        outputs = {call.name: call for call in graph.calls}
+        chosen = set()
+        for name, site in sites.items():
+            if site.inside is not None:
+                continue
+            shape = outputs[name].output_shape
+            channels = shape[site.axis]
+            positions = int(np.prod([n for a, n in enumerate(shape) if a and a != site.axis]))
+            makers = [p.name for group in graph.groups for p in group.producers]
+            maker = name if name in makers else _maker(graph, outputs[name], makers)
+            too_dear = positions * channels**2 > layer_macs.get(maker, 0)
+            if channels > LARGEST_MATRIX or too_dear:
+                chosen.add(name)
+        return chosen
+
+    def optimizer(self, inner, model=None):
+        del model
+        return PenaltyOptimizer(inner, self.penalty_strength, self.momentum)
+
+    def plan(self, first, last, steps_per_epoch):
+        return self.schedule.plan(first, last, steps_per_epoch)
+
+    def check(self, channel_state, plan, last, optimizer):
+        """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
+        if optimizer is None:
+            raise ValueError(
+                "The model is not trained by a PenaltyOptimizer, without which no compactor forgets. "
+                "Compile a model made by resrep_keras.wrap, or set model.optimizer = "
+                "method.optimizer(keras.optimizers.Adam())."
+            )
+        every = optimizer.steps_per_update
+        if plan.forget_steps is not None:
+            if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):
+                raise ValueError(
+                    f"This run cannot meet its target: gradients are accumulated over {every} steps, "
+                    f"and no update comes between the last selection, after step {plan.steps[-1]}, "
+                    f"and the end, after step {last}. Train longer, or lower "
+                    "gradient_accumulation_steps."
+                )
+            return
+        kept = self.choose(channel_state, self.scores(channel_state))
+        needed = -(-(int((~kept).sum()) + channel_state.removed) // plan.channels_per_selection)
+        begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
+        pull = self.penalty_strength / (1 - self.momentum)
+        fall = pull * _summed_rate(optimizer.rate_optimizer, begin, last) / every
+        if fall < 1:
+            raise ValueError(
+                f"This run cannot meet its target: {needed} selections are needed, {len(plan.steps)} "
+                f"fit in, and the last channels masked could shrink by {fall:.3g} of the 1 that "
+                "reaches zero (sum of learning rates * penalty_strength / (1 - momentum)). Train "
+                "longer, or use the default schedule, PlannedSchedule()."
+            )
+
+    def update(self, channel_state, optimizer, plan, step):
+        scores = self.scores(channel_state)
+        enough = self.choose(channel_state, scores)
+        removed = channel_state.removed
+        allowance = plan.allowance(step, int((~enough).sum()) + removed) - removed
+        kept = self.choose(channel_state, scores, max(0, allowance))
+        channel_state.set_masks(kept)
+        if plan.forget_steps is not None:
+            # Columns shrink once an update, and a plan counts steps.
+            updates = max(1, plan.forget_steps // optimizer.steps_per_update)
+            self._forget(channel_state, optimizer, updates)
+
+    def scores(self, channel_state):
+        """Importance of each channel: its joint column norm, normalised."""
+        return NORMALIZATIONS[self.normalization](self, channel_state, channel_state.norms())
+
+    def _forget(self, channel_state, optimizer, updates):
+        for layer, _ in channel_state.compactors:
+            masked = ~np.asarray(keras.ops.convert_to_numpy(layer.keep_mask), bool)
+            norms = layer.column_norms()
+            current = optimizer.forgetting(layer.kernel)
+            # A channel that is being forgotten goes on at its pace; a released one stops. The sum
+            # of rounded steps must not fall short of the norm.
+            begun = np.maximum(norms * (1 / updates + 1e-6), np.finfo(np.float32).tiny)
+            optimizer.forget(
+                layer.kernel, np.where(masked, np.where(current > 0, current, begun), 0.0)
+            )
+
+
+def _summed_rate(optimizer, begin, end):
+    """Sum of the learning rates of the steps from `begin` to `end`, by 100 samples."""
+    if end <= begin:
+        return 0.0
+    try:
+        schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
+        rates = [schedule(point) for point in np.linspace(begin, end, 100)]
+    except (TypeError, ValueError):  # a number, or what cannot be sampled: the rate of now
+        rates = [optimizer.learning_rate]
+    return float(np.mean([keras.ops.convert_to_numpy(rate) for rate in rates])) * (end - begin)
+
+
+def _maker(graph, call, makers):
+    """Name of the producer in front of a batch normalisation."""
+    by_output = {tensor: other for other in graph.calls for tensor in other.output_ids}
+    source = by_output.get(call.input_ids[0])
+    return source.name if source is not None and source.name in makers else None

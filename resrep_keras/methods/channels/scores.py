@@ -1,0 +1,150 @@
+"""Importance scores: one non-negative number for each channel, larger = keep."""
+
+import numpy as np
+
+from resrep_keras.graph.flow import rule_of
+from resrep_keras.surgery.channel_weights import producing_weights
+
+
+def joint_norm(columns, num_channels):
+    """Norm over the columns of all compactors that share a channel.
+
+    Args:
+        columns: Pairs of channel ids and column norms, both `(channels,)`; id -1 is left out.
+        num_channels: Number of channel ids.
+
+    Returns:
+        Float64 `(num_channels,)`; infinite where a channel has no column.
+    """
+    squares = np.zeros(num_channels)
+    seen = np.zeros(num_channels, bool)
+    for ids, norms in columns:
+        known = ids >= 0
+        np.add.at(squares, ids[known], np.square(norms[known]))
+        seen[ids[known]] = True
+    return np.where(seen, np.sqrt(squares), np.inf)
+
+
+def relative_to_layer(scores, groups, kept):
+    """Scores divided by the mean over their group's kept channels.
+
+    Norms of compactors drift apart between layers for reasons that say little of their channels:
+    before a normalisation, say, the scale of a whole layer is free. In a short run this drift would
+    remove whole layers.
+
+    Args:
+        scores: Float `(num_channels,)`.
+        groups: The `ChannelGroup`s to normalise.
+        kept: Bool `(num_channels,)`, the channels over which means are taken.
+    """
+    relative = scores.copy()
+    for group in groups:
+        peers = scores[group.channels][kept[group.channels]]
+        mean = peers[np.isfinite(peers)].mean() if len(peers) else 0.0
+        if mean > 0:
+            relative[group.channels] = scores[group.channels] / mean
+    return relative
+
+
+def per_cost(scores, groups, limits):
+    """Scores divided by what removing the channel saves, as shares of the limited costs.
+
+    The mean saving of all channels counts as 1, so that the scale of the scores stays.
+
+    Args:
+        scores: Float `(num_channels,)`.
+        groups: The `ChannelGroup`s to normalise.
+        limits: `Limit`s, whose costs are asked with one channel less.
+    """
+    saved = np.zeros(len(scores))
+    whole = [limit.cost() for limit in limits]
+    for group in groups:
+        # Channels of the same producers save the same: one of them is asked.
+        makers = [np.isin(group.channels, producer.channels) for producer in group.producers]
+        _, kinds = np.unique(np.stack(makers), axis=1, return_inverse=True)
+        for kind in np.unique(kinds):
+            alike = group.channels[kinds.ravel() == kind]
+            kept = np.ones(len(scores), bool)
+            kept[alike[0]] = False
+            saved[alike] = sum(
+                max(0.0, (dense - limit.cost(kept)) / dense) for limit, dense in zip(limits, whole)
+            )
+    mean = saved[saved > 0].mean() if (saved > 0).any() else 1.0
+    return np.divide(scores * mean, saved, out=np.full(len(scores), np.inf), where=saved > 0)
+
+
+def kernel_norm(kernel, order):
+    """L1 (`order=1`) or L2 (`order=2`) norm of each output channel's weights.
+
+    Divided by the layer's mean, so that channels of layers with many and with few weights compare.
+
+    Reference:
+        Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
+    """
+    rows = np.abs(np.asarray(kernel, np.float64)).reshape(-1, kernel.shape[-1])
+    return _by_mean(rows.sum(axis=0) if order == 1 else np.sqrt(np.square(rows).sum(axis=0)))
+
+
+def kernel_distance(kernel):
+    """Sum of the Euclidean distances of each output channel's weights to those of all others.
+
+    Small for a channel near the layer's geometric median, which the others can stand in for.
+    Divided by the layer's mean, as in `kernel_norm`.
+
+    Reference:
+        He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks
+        Acceleration", CVPR 2019, equation 7.
+    """
+    rows = np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1])
+    products = rows.T @ rows
+    squares = np.diag(products)
+    between = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    return _by_mean(np.sqrt(between).sum(axis=0))
+
+
+def _by_mean(scores):
+    mean = scores.mean()
+    return scores / mean if mean > 0 else scores
+
+
+def mean_over(parts, num_channels):
+    """Mean of the scores that several layers give to a channel that they share.
+
+    Args:
+        parts: Pairs of channel ids and scores, both `(channels,)`; id -1 is left out.
+        num_channels: Number of channel ids.
+
+    Returns:
+        Float64 `(num_channels,)`; infinite where no layer gives a score, so that the channel is
+        kept to the last.
+    """
+    total, number = np.zeros(num_channels), np.zeros(num_channels)
+    for ids, scores in parts:
+        known = ids >= 0
+        np.add.at(total, ids[known], scores[known])
+        np.add.at(number, ids[known], 1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.inf)
+
+
+def score_weights(graph, score):
+    """Mean over a channel's producers of the scores of their weights.
+
+    Args:
+        graph: A `ChannelGraph`.
+        score: Function of an array of `producing_weights` that returns one score a channel.
+
+    Returns:
+        Float64 `(num_channels,)`; infinite where the weights of no producer are known.
+    """
+    operations = {call.name: call.operation for call in graph.calls}
+    parts = []
+    for group in graph.groups:
+        for producer in group.producers:
+            layer = operations[producer.layer]
+            weights = rule_of(producing_weights, layer)(layer, producer.inside)
+            if weights is not None and not producer.follows:
+                parts.append((producer.channels, score(weights)))
+    return mean_over(parts, graph.num_channels)
+
+
+# --- the weights that make a channel -----------------------------------------------------------

@@ -1,0 +1,68 @@
+"""TaylorPruning: removal of the channels whose absence would change the loss the least."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.methods.channels.one_shot import OneShot
+from resrep_keras.methods.channels.scores import joint_norm
+from resrep_keras.optimizers.taylor import TaylorOptimizer
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
+class TaylorPruning(OneShot):
+    """Scores a channel by the first-order estimate of what its removal does to the loss, squared.
+
+    A gate `z_i` of 1 stands behind each channel, at its compactor. With the gradient of the loss of
+    each step until the selection,
+
+    ```
+    score_i = sum over steps of (dL/dz_i * z_i) ** 2
+    ```
+
+    which needs no forward or backward pass of its own.
+
+    Args:
+        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
+            threads, input_shape, exact: As in `ResRep`.
+        at: Share of the run over which gradients are watched before the selection, in (0, 1).
+            Defaults to `0.1`.
+
+    Raises:
+        ValueError: `at` is 0, so that no gradient would be seen.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.TaylorPruning(target_reduction=0.5))
+
+    Reference:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8,
+        with gates behind the batch normalisation.
+
+    Note:
+        The paper divides by the number of steps, which changes no ranking, and removes a few channels
+        at a time. Coupled channels add up the scores of their gates.
+    """
+
+    at: float = 0.1
+
+    trained_by = TaylorOptimizer
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("at", self.at, above=0, below=1)
+
+    def scores(self, channel_state, optimizer=None):
+        if optimizer is None:
+            raise ValueError(
+                "TaylorPruning measures its scores in training, and has none of an untrained copy. "
+                "Expected resrep_keras.wrap(model, TaylorPruning()), then fit and finalize."
+            )
+        roots = [
+            (ids, np.sqrt(optimizer.squared_changes(layer.kernel)))
+            for layer, ids in channel_state.compactors
+        ]
+        return np.square(joint_norm(roots, channel_state.graph.num_channels))

@@ -1,0 +1,90 @@
+"""What activation-gradient pruning has left of gradients, and of the products they go into."""
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.trace import trace
+from resrep_keras.methods.gradients.method import pruners_of, zeros_of
+from resrep_keras.methods.gradients.places import Places
+
+
+def gradient_sparsity(model):
+    """The fraction of zeros in each gradient that is pruned.
+
+    Args:
+        model: A model made by `wrap(model, ActivationGradientPruning())`, and trained.
+
+    Returns:
+        ``{name of a convolution: fraction}``: the running mean over about the last 100 steps, of the
+        gradient at its output or at its input, whichever is pruned. A convolution that has seen no
+        pruned gradient yet is left out. Only TensorFlow measures; on other backends it is empty.
+
+    Raises:
+        ValueError: A model without pruners.
+
+    Example:
+
+    >>> resrep_keras.gradient_sparsity(model)
+    {'conv2d': 0.75, 'conv2d_1': 0.79}
+    """
+    pruners = pruners_of(model)
+    zeros = {name: zeros_of(pruners[at["pruner"]]) for name, at in _places(model).items()}
+    return {name: fraction for name, fraction in zeros.items() if fraction is not None}
+
+
+def backward_macs(model, zeros=None):
+    """Count the multiply-adds of the backward pass of all convolutions, for one example.
+
+    Both products of a convolution, for the gradient of its weights and for that of its input, have
+    the gradient at its output as a factor, and take as many multiply-adds as the forward pass. Of
+    a gradient with a share `z` of zeros, ``1 - z`` of them are left.
+
+    These are counted multiply-adds, not seconds: dense kernels multiply with zeros, too, and get no
+    faster. Zeros that activations add are counted in neither number; the first layer needs
+    no gradient of its input, and frozen layers none of their weights. Dense and separable layers,
+    and what stands in a `TimeDistributed`, are left out.
+
+    Args:
+        model: A model made by `wrap(model, ActivationGradientPruning())`.
+        zeros: ``{name of a convolution: fraction}`` as `gradient_sparsity` returns it, which is the
+            default. Convolutions that are left out count as dense.
+
+    Returns:
+        ``(dense, pruned)``, ints.
+
+    Raises:
+        ValueError: A model without pruners; nothing was measured; an unknown name; a size that the
+            count depends on is unknown.
+    """
+    places = _places(model)
+    if zeros is None:
+        zeros = gradient_sparsity(model)
+        if not zeros:
+            raise ValueError(
+                f"Model '{model.name}' has measured no pruned gradient. Expected one that was trained "
+                "for more steps than fifo_depth, on TensorFlow; or give zeros={'conv2d': 0.5}, say."
+            )
+    unknown = sorted(set(zeros) - set(places))
+    if unknown:
+        raise ValueError(
+            f"Expected zeros to name convolutions whose gradient is pruned ({', '.join(places)}); "
+            f"got '{unknown[0]}'."
+        )
+    density = {
+        cheaper: 1 - fraction
+        for name, fraction in zeros.items()
+        for cheaper in places[name]["cheaper"]
+    }
+    macs = MacCost(trace(model)).by_layer()
+    wanted = Places(model).gradients()
+    dense = {name: macs[name] * sum(gradients) for name, gradients in wanted.items()}
+    pruned = sum(number * density.get(name, 1.0) for name, number in dense.items())
+    return sum(dense.values()), round(pruned)
+
+
+def _places(model):
+    places = (getattr(model, "baseline", None) or {}).get("places")
+    if not places:
+        raise ValueError(
+            f"Model '{model.name}' has no gradients that are pruned. Expected one made by "
+            "resrep_keras.wrap(model, ActivationGradientPruning())."
+        )
+    return places

@@ -1,0 +1,124 @@
+"""GraNet: gradual pruning of single weights, with neuroregeneration."""
+
+import dataclasses
+
+import keras
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.methods.method import Method
+from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
+from resrep_keras.methods.sparse.masks import numbers_at
+from resrep_keras.methods.sparse.optimizer import SparseOptimizer
+from resrep_keras.methods.sparse.settings import SparseSettings
+from resrep_keras.optimizers.wrapper import find_wrapper
+from resrep_keras.surgery.rebuild import rebuild
+from resrep_keras.surgery.zero_channels import remove_zero_channels
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
+class GraNet(SparseSettings, Method):
+    """Makes single weights zero while the model trains: sparse kernels of the same shapes.
+
+    From a dense model to a sparse one this is GraNet; from a sparse one to a sparser one, GraNet-ST
+    (`GraNet.sparse_to_sparse`); other settings make gradual magnitude pruning, RigL, SET and static
+    sparse training.
+
+    `finalize` leaves exact zeros in a plain model. A channel whose weights are all zero is removed
+    where that changes no output; nothing else becomes smaller in memory or faster by itself.
+
+    Args:
+        initial_sparsity, final_sparsity, begin, end, interval, regrow_rate, regrow_end, distribution,
+            growth, scope, exclude, seed: As in `SparseSettings`.
+        total_steps: Steps of the run, for data whose length Keras cannot tell. Defaults to what
+            `fit` says.
+
+    Raises:
+        ValueError: A setting out of range.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense, resrep_keras.GraNet(final_sparsity=0.95))
+    >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
+    >>> history = model.fit(x, y, epochs=20)
+    >>> sparse = resrep_keras.finalize(model)
+
+    Reference:
+        Liu et al., "Sparse Training via Boosting Pruning Plasticity with Neuroregeneration",
+        NeurIPS 2021.
+    """
+
+    total_steps: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.total_steps is not None:
+            check_number("total_steps", self.total_steps, at_least=1, whole=True)
+
+    # Settings by the names of other methods ---------------------------------------------------------
+
+    @classmethod
+    def sparse_to_sparse(cls, final_sparsity=0.9, initial_sparsity=0.5, **settings):
+        """GraNet-ST: gradual pruning with neuroregeneration, from a sparse beginning."""
+        return cls(initial_sparsity, final_sparsity, **settings)
+
+    @classmethod
+    def gmp(cls, final_sparsity=0.9, **settings):
+        """Gradual magnitude pruning (Zhu and Gupta, 2017): nothing grows again."""
+        return cls(final_sparsity=final_sparsity, regrow_rate=0.0, **settings)
+
+    @classmethod
+    def rigl(cls, sparsity=0.9, **settings):
+        """RigL (Evci et al., ICML 2020): a fixed sparsity, growth by gradient."""
+        return cls(sparsity, sparsity, **settings)
+
+    @classmethod
+    def set(cls, sparsity=0.9, **settings):
+        """SET (Mocanu et al., 2018): a fixed sparsity, growth at random."""
+        return cls(sparsity, sparsity, growth="random", **settings)
+
+    @classmethod
+    def static(cls, sparsity=0.9, **settings):
+        """A sparse model whose masks never change."""
+        return cls(sparsity, sparsity, regrow_rate=0.0, **settings)
+
+    # What a method answers ------------------------------------------------------------------------
+
+    def insert(self, model):
+        sparse_kernels(model.trainable_variables, self.exclude)  # raises where there are none
+        return rebuild(model), {}
+
+    def optimizer(self, inner, model=None):
+        del model
+        names = [field.name for field in dataclasses.fields(SparseSettings)]
+        return SparseOptimizer(inner, **{name: getattr(self, name) for name in names})
+
+    def logs(self, model):
+        kept, total = self._kept(model)
+        return {"sparsity": 1 - kept / total}
+
+    def target_met(self, model):
+        shapes = [k.shape for k in sparse_kernels(model.trainable_variables, self.exclude)]
+        goal = numbers_at(shapes, self.final_sparsity, self.distribution, self.scope)
+        return self._kept(model)[0] <= sum(goal)
+
+    def strip(self, model):
+        return remove_zero_channels(rebuild(model))
+
+    def problems(self, model):
+        if not self.target_met(model):
+            kept, total = self._kept(model)
+            yield (
+                f"The target is not met: final_sparsity={self.final_sparsity:.4g}, but "
+                f"{1 - kept / total:.4f} of the weights are zero. Train for the whole run that fit() "
+                "was started with."
+            )
+
+    def _kept(self, model):
+        """How many weights are kept, and how many there are."""
+        wrapper = find_wrapper(getattr(model, "optimizer", None))
+        if getattr(wrapper, "built", False):
+            masks = wrapper.masks().values()
+            return sum(int(m.sum()) for m in masks), sum(m.size for m in masks)
+        found = density_of(model, self.exclude)["total"]  # loaded without its optimizer
+        return found["size"] - found["zeros"], found["size"]

@@ -1,0 +1,213 @@
+"""SparseOptimizer: the user's optimizer, and masks that keep single weights at zero."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from resrep_keras.methods.sparse import masks as rules
+from resrep_keras.methods.sparse.densities import (
+    MOST_ROUNDS,
+    kept_at,
+    regrow_rate_at,
+    sparse_kernels,
+)
+from resrep_keras.methods.sparse.settings import SparseSettings
+from resrep_keras.optimizers.transfer import read_slots
+from resrep_keras.optimizers.wrapper import OptimizerWrapper
+
+# Mask updates of a run where no interval is given.
+PLANNED_UPDATES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A kernel, its mask, and what the inner optimizer holds for it."""
+
+    kernel: keras.Variable
+    mask: keras.Variable
+    slots: tuple
+    accumulator: keras.Variable | None
+
+
+@keras.saving.register_keras_serializable("resrep_keras")
+class SparseOptimizer(OptimizerWrapper):
+    """Trains a model while more and more of its single weights become zero.
+
+    Each step is a step of the inner optimizer, after which kernels and the slots of the inner
+    optimizer (momentum and the like) are zero wherever the mask is not set. Every `interval` steps
+    the masks are made anew, in this order:
+
+    ```
+    1. while k <= n: keep the round(N (1 - s_k)) largest |w|, s_k = s_f + (s_i - s_f) (1 - k/n)^3
+    2. in each layer with c active weights, q = ceil(r_t c): drop the q smallest |w|,
+       then activate the q largest |dL/dw| among the inactive; what was just dropped may come back
+    ```
+
+    A new weight begins at 0. One that is dropped and grown at once keeps value and momentum. The
+    masks are variables of the optimizer and change inside the compiled step.
+
+    Args:
+        inner_optimizer: A `keras.optimizers.Optimizer` or its name.
+        name: Name of the optimizer.
+        **settings: Those of `SparseSettings`. With an initial sparsity, `apply_masks` sets the
+            zeros before the first step.
+
+    Attributes:
+        plan: The steps between which the run goes, which `fit` of a wrapped model sets; in a loop
+            of one's own, `optimizer.plan.assign([0, steps])`. Outside of it masks do not change.
+
+    Raises:
+        TypeError: An unknown setting, or one of another kind.
+        ValueError: A setting out of range.
+
+    Example:
+
+    >>> optimizer = SparseOptimizer("sgd", final_sparsity=0.98)
+
+    Reference:
+        Liu et al., "Sparse Training via Boosting Pruning Plasticity with Neuroregeneration",
+        NeurIPS 2021, algorithm 1.
+
+    Note:
+        The reference code leaves out the last step of gradual pruning, and may grow weights that
+        are active already where few gradients are not zero; this one does neither. Where gradients
+        are accumulated, growth reads their sum.
+    """
+
+    def __init__(self, inner_optimizer, name=None, **settings):
+        checked = SparseSettings(**settings)
+        super().__init__(inner_optimizer, name=name)
+        self.settings = checked
+
+    def build_parts(self, variables):
+        super().build_parts(variables)
+        own = self.settings
+        kernels = sparse_kernels(variables, own.exclude)
+        shapes = [tuple(kernel.shape) for kernel in kernels]
+        values = rules.first_masks(
+            kernels, own.initial_sparsity, own.distribution, own.scope, own.seed
+        )
+        slots = read_slots(self.inner_optimizer, variables)
+        parts = [self._part(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)]
+        self._parts = lambda: parts
+        self.updated = self.add_variable(
+            (), dtype="int32", aggregation="only_first_replica", name="updated"
+        )
+        goals = [
+            rules.numbers_at(shapes, share, own.distribution, own.scope)
+            for share in (own.initial_sparsity, own.final_sparsity)
+        ]
+        self._goals = lambda: list(zip(*goals))
+
+    def _part(self, kernel, values, slots):
+        mask = self.add_variable(
+            kernel.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(values),
+            dtype="bool",
+            aggregation="only_first_replica",
+            name=f"{kernel.path.replace('/', '_')}_mask",
+        )
+        # Accumulated gradients are no slots: growth needs those of inactive weights.
+        sums = {s.path.endswith("gradient_accumulator"): s for s in slots}.get(True)
+        return _Part(kernel, mask, tuple(slot for slot in slots if slot is not sums), sums)
+
+    def apply_parts(self, grads, variables):
+        own, parts = self.settings, self._parts()
+        old = [ops.copy(part.mask.value) for part in parts]
+        changes = own.regrow_rate > 0 or own.initial_sparsity < own.final_sparsity
+        scores = self._gradients(parts, dict(zip(map(id, variables), grads))) if changes else None
+        before = self.rate_optimizer.iterations + 0  # a value, where the variable goes on
+        self.inner_optimizer.apply(grads, variables)
+        new = old
+        if changes:
+            clock = self._clock()
+            # Gradients that are only accumulated update nothing.
+            due = ops.logical_and(clock.pop("due"), self.rate_optimizer.iterations != before)
+            new = ops.cond(due, lambda: self._renew(old, scores, **clock), lambda: old)
+            self.updated.assign(ops.where(due, self.steps + 1, self.updated.value))
+        for part, was, mask in zip(parts, old, new):
+            part.mask.assign(mask)
+            # What is grown begins at zero, also in the slots; the update has moved it already.
+            _keep(part, ops.logical_and(was, part.mask.value))
+
+    def _gradients(self, parts, given):
+        """Gradients that this update is made of, `None` where weights grow at random."""
+        if self.settings.growth == "random" or not self.settings.regrow_rate:
+            return None
+        found = []
+        for part in parts:
+            gradient = given.get(id(part.kernel))
+            gradient = ops.zeros_like(part.kernel.value) if gradient is None else gradient
+            if part.accumulator is not None:
+                gradient = gradient + part.accumulator.value
+            found.append(gradient)
+        return found
+
+    def _clock(self):
+        """Where the run is: an update is `due`, `k` of `n` prunings, `grows` at a `rate`; scalars."""
+        own = self.settings
+        first, steps = self.plan[0], self.plan[1] - self.plan[0]
+        step = self.steps + 1 - first
+        begin, end, last = (
+            ops.cast(ops.round(share * ops.cast(steps, "float32")), "int32")
+            for share in (own.begin, own.end, own.regrow_end)
+        )
+        begin = ops.clip(begin, 0, ops.maximum(steps - 1, 0))
+        # The last update of accumulated gradients may come some steps before the end.
+        end = ops.maximum(ops.minimum(end, steps + 1 - self.steps_per_update), begin + 1)
+        length = end - begin
+        interval = own.interval or ops.maximum(steps // PLANNED_UPDATES, 1)
+        least = (length + MOST_ROUNDS - 1) // MOST_ROUNDS
+        interval = ops.maximum(ops.minimum(interval, length), least)
+        k = (step - begin) // interval
+        due = (steps > 0) & (step <= steps) & (k > 0)
+        # Steps that a loss scale leaves out must not skip an update: it comes with the next one.
+        due = due & (first + begin + k * interval > self.updated)
+        n = length // interval
+        grows = (step <= last) | (k == 1)
+        return {
+            "due": due,
+            "k": ops.minimum(k, n),
+            "n": n,
+            "grows": grows,
+            "rate": regrow_rate_at(step, ops.maximum(steps, 1), own.regrow_rate),
+        }
+
+    def _renew(self, old, gradients, k, n, grows, rate):
+        """The masks after an update, from those before it."""
+        own, parts = self.settings, self._parts()
+        masks = [ops.reshape(mask, (-1,)) for mask in old]
+        sizes = [rules.size_of(part.kernel.value) for part in parts]
+        if own.initial_sparsity < own.final_sparsity:
+            numbers = [kept_at(k, n, first, last) for first, last in self._goals()]
+            masks = rules.prune(masks, sizes, numbers)
+        if own.regrow_rate > 0:
+            scores = (
+                [
+                    rules.random_scores(each.shape[0], self.steps, own.seed + 7919 * layer)
+                    for layer, each in enumerate(sizes)
+                ]
+                if gradients is None
+                else [rules.size_of(gradient) for gradient in gradients]
+            )
+            rate = ops.where(grows, rate, 0.0)
+            masks = [rules.regenerate(*each, rate) for each in zip(masks, sizes, scores)]
+        return [ops.reshape(mask, was.shape) for mask, was in zip(masks, old)]
+
+    def apply_masks(self):
+        """Set to zero what the masks do not keep, in kernels and slots."""
+        for part in self._parts():
+            _keep(part, part.mask.value)
+
+    def masks(self):
+        """``{path of a kernel: NumPy bool array}``, `True` where a weight is kept."""
+        return {part.kernel.path: ops.convert_to_numpy(part.mask) for part in self._parts()}
+
+    def own_config(self):
+        return {**dataclasses.asdict(self.settings), "exclude": list(self.settings.exclude)}
+
+
+def _keep(part, mask):
+    for variable in (part.kernel, *part.slots):
+        variable.assign(ops.where(mask, variable.value, ops.zeros_like(variable.value)))

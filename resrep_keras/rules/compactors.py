@@ -1,0 +1,52 @@
+"""Compactors and gated layers: how channels pass through them, and what is left of them."""
+
+import keras
+import numpy as np
+
+from resrep_keras.graph.flow import activate, flow, rule_of
+from resrep_keras.graph.labels import State
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
+from resrep_keras.surgery.narrow import Part, narrow, take, weight_values
+from resrep_keras.surgery.rebuild import copy_operation
+
+
+@flow.register
+def _compactor_flow(layer: Compactor, call):
+    """A removed channel is zero behind its compactor, whatever came before."""
+    axis = layer.axis % len(call.input.shape)
+    flow_in = call.vector(call.input, axis)
+    zero = np.full_like(flow_in.state, State.ZERO)
+    return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)
+
+
+@flow.register
+def _gated_flow(layer: Gated, call):
+    return rule_of(flow, layer.layer)(layer.layer, call)
+
+
+@narrow.register
+def _compactor(layer: Compactor, part):
+    keep = part.keep_out
+    kernel, mask = weight_values(layer)
+    for axis in (-1,) if layer.diagonal else (-2, -1):
+        kernel = take(kernel, axis, keep)
+    return {}, [kernel, take(mask, 0, keep).astype(bool)]
+
+
+@narrow.register
+def _gated(gated: Gated, part):
+    """The layer inside, and the gates of its channels."""
+    changes, weights = rule_of(narrow, gated.layer)(gated.layer, part)
+    layer = copy_operation(gated.layer, changes)
+    keeps = {
+        name: part.inside.get(name, np.ones(gate.kernel.shape[0], bool))
+        for name, gate in gated.gates.items()
+    }
+    for name, gate in gated.gates.items():
+        weights = [*weights, *_compactor(gate, Part((), keeps[name]))[1]]
+    config = {
+        "layer": keras.saving.serialize_keras_object(layer),
+        "gates": {name: int(keep.sum()) for name, keep in keeps.items()},
+    }
+    return config, weights

@@ -1,0 +1,1 @@
+"""TFLite files: made, run, calibrated."""

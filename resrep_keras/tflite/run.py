@@ -1,0 +1,81 @@
+"""Runs TFLite flatbuffers."""
+
+import time
+import warnings
+
+import keras
+import numpy as np
+
+
+def seconds_alone(content, threads=1, seconds=0.02, least=9):
+    """Seconds of one call of a flatbuffer: the lower quartile of many, which other work disturbs least.
+
+    Args:
+        content: The flatbuffer, bytes.
+        threads: Number of threads. Defaults to `1`.
+        seconds: How long to measure. Defaults to `0.02`.
+        least: Number of calls, at least. Defaults to `9`.
+    """
+    interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    generator = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        value = generator.uniform(size=detail["shape"]).astype(detail["dtype"])
+        interpreter.set_tensor(detail["index"], value)
+    for _ in range(3):
+        interpreter.invoke()
+    measured, end = [], time.perf_counter() + seconds
+    while len(measured) < least or time.perf_counter() < end:
+        begin = time.perf_counter()
+        interpreter.invoke()
+        measured.append(time.perf_counter() - begin)
+    return float(np.quantile(measured, 0.25))
+
+
+class TFLiteRunner:
+    """Runs a flatbuffer made by `to_tflite` on NumPy inputs.
+
+    Args:
+        content: The flatbuffer, bytes.
+        threads: Number of threads. Defaults to `1`.
+    """
+
+    def __init__(self, content, threads=1):
+        self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        signature = self._interpreter.get_signature_runner()
+        self._inputs = _in_order(signature.get_input_details())
+        self._outputs = _in_order(signature.get_output_details())
+
+    def set_inputs(self, arrays):
+        """Set the inputs, flattened as in the Keras model."""
+        for detail, array in zip(self._inputs, arrays):
+            array = np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
+            self._interpreter.set_tensor(detail["index"], array)
+
+    def invoke(self):
+        self._interpreter.invoke()
+
+    def outputs(self):
+        """The outputs as arrays, flattened as in the Keras model."""
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+
+
+def _in_order(details):
+    """Details of arguments that are called `flat_0`, `flat_1`, ..."""
+    return [details[name] for name in sorted(details, key=lambda name: int(name.split("_")[-1]))]
+
+
+def _interpreter_class():
+    """LiteRT's interpreter where installed, else the one in TensorFlow."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        import tensorflow as tf
+
+        def Interpreter(**kwargs):
+            with warnings.catch_warnings():  # announces its move to LiteRT at each use
+                warnings.simplefilter("ignore")
+                return tf.lite.Interpreter(**kwargs)
+
+    return Interpreter

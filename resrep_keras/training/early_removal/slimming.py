@@ -1,0 +1,225 @@
+"""Cut: a wrapped model loses its dead channels in the middle of training, and goes on."""
+
+import itertools
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
+from resrep_keras.surgery.forward import example_inputs, explain_difference, play
+from resrep_keras.surgery.remove import narrow_parts, parts_of
+from resrep_keras.training.early_removal.diagonalise import diagonalise, drop_compactors
+from resrep_keras.training.early_removal.slots import carry
+
+# Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
+TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
+# Largest change of outputs in training, root mean square as a share: there batch normalisation goes
+# by its batch, which moving averages lag behind in the first steps of a run. A cut waits for them.
+TRAINING_TOLERANCE = 0.05
+# A cut has the training step compiled anew; it waits until it saves this share of the cost.
+WORTH = 0.2
+
+
+def cut_dead(model, channel_state, method, selecting):
+    """Cut the dead channels where it pays; returns whether it was done.
+
+    Args:
+        model: A compiled wrapped model.
+        channel_state: Its `ChannelState`.
+        method: The method.
+        selecting: Whether selections are still to come.
+    """
+    if not channel_state.compactors:
+        return False
+    dead = channel_state.dead(method.threshold)
+    forgetting = ~channel_state.kept() & ~dead & (channel_state.norms() > 0)
+    last = not selecting and not forgetting.any()
+    cost = MacCost(channel_state.graph)
+    # Timed widths are those of the dense layers: a narrower one could not be rounded any more.
+    early = not method.times_widths() and cost(~dead) <= (1 - WORTH) * cost()
+    if not (last or early):
+        return False
+    inputs = model.sample_inputs()
+    if inputs is None and model.in_fit:
+        warnings.warn(
+            f"The dead channels of model '{model.name}' are not removed in training: slim_every looks "
+            "at a batch of the data, which a generator gives once. Give fit() arrays, a "
+            "tf.data.Dataset or a PyDataset; finalize() removes the channels at the end.",
+            stacklevel=2,
+        )
+        return False
+    difference, done = cut(model, channel_state, dead, last, inputs, TRAINING_TOLERANCE)
+    if difference is not None and not done:
+        warnings.warn(
+            f"The dead channels of model '{model.name}' were not removed in training: outputs would "
+            f"differ by {difference:.2g} of the largest. Training goes on without; finalize() "
+            f"removes them at the end.{explain_difference(difference)}",
+            stacklevel=2,
+        )
+    return done
+
+
+def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
+    """Remove channels and, with `last`, the compactors; `model` itself goes on, narrower.
+
+    Optimizer state goes along: each slot through the rule that narrows its layer.
+
+    Args:
+        model: A compiled wrapped model; left as it is where the outputs would change.
+        channel_state: Its `ChannelState`.
+        dead: The channels that go, bool `(num_channels,)`.
+        last: Whether the selections are over, so that compactors are folded into the other layers.
+        inputs: Inputs of the data at hand, see `diagonalise`.
+        tolerance: Largest `training_difference` on them that is allowed.
+
+    Returns:
+        The largest relative difference of the outputs, `None` where training would not go on as it
+        was, and whether the cut was done.
+    """
+    stages = [model, diagonalise(model, channel_state.dead_columns(dead), inputs)]
+    parts = parts_of(stages[1], channel_state.graph.keep_by_producer(~dead), channel_state.exact)
+    stages.append(narrow_parts(stages[1], parts))
+    if last:
+        stages.append(drop_compactors(stages[2]))
+    if inputs is not None and training_difference(model, stages[-1], inputs) > tolerance:
+        return None, False
+    difference = output_difference(model, stages[-1], channel_state.input_shape)
+    if not difference <= tolerance_of(model):
+        return difference, False
+    fresh = model.heir(stages[-1], _record(channel_state, dead, difference))
+    _hand_over(model, stages, parts, fresh)
+    become(model, fresh)
+    if hasattr(model, "jax_state_sync"):  # where `fit` needs all variables before a step
+        model.build_metrics()
+    model.make_train_function(force=True)
+    return difference, True
+
+
+def _record(channel_state, dead, difference):
+    """The baseline with what has been cut so far: JSON values.
+
+    `channels`: their number; `widths`: ``{producer name: channels of the dense model}``;
+    `differences`: of the outputs at each cut, as shares of the largest.
+    """
+    before = channel_state.slimmed
+    widths = {p.name: len(p.channels) for g in channel_state.groups for p in g.producers}
+    slimmed = {
+        "channels": channel_state.removed + int(dead.sum()),
+        "widths": {**widths, **before.get("widths", {})},
+        "differences": [*before.get("differences", ()), difference],
+    }
+    return {**channel_state.baseline, "slimmed": slimmed}
+
+
+def output_difference(first, second, input_shape):
+    """Largest relative difference of two models' outputs on the same random inputs."""
+    shape = None if input_shape is None else tuple(input_shape)
+    inputs = example_inputs(first, input_shape=shape)
+    pairs = zip(*(keras.tree.flatten(play(model, inputs)) for model in (first, second)))
+    return max(float(abs(a - b).max() / max(abs(a).max(), 1e-12)) for a, b in pairs)
+
+
+def training_difference(first, second, inputs):
+    """Difference of two models' outputs under batch statistics, root mean square, as a share."""
+    pairs = zip(*(keras.tree.flatten(play(m, inputs, True)) for m in (first, second)))
+    return max(float(np.sqrt(((a - b) ** 2).mean() / max((a**2).mean(), 1e-24))) for a, b in pairs)
+
+
+def tolerance_of(model):
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
+    return HALF_TOLERANCE if half else TOLERANCE
+
+
+def _hand_over(model, stages, parts, fresh):
+    """Compile `fresh` like `model`, its optimizer in the state that it is in."""
+    held = read_slots(model.optimizer, model.trainable_variables)
+    slots = {key: [ops.convert_to_numpy(s) for s in each] for key, each in held.items()}
+    for position, (old, new) in enumerate(itertools.pairwise(stages)):
+        slots = carry(old, new, slots, parts if position == 1 else None)
+    optimizer = successor(model.optimizer, fresh.trainable_variables)
+    there = read_slots(optimizer, fresh.trainable_variables)
+    for key, variables in there.items():
+        for variable, value in zip(variables, slots.get(key, ())):
+            if tuple(variable.shape) == value.shape:
+                variable.assign(value)
+    taken = {id(slot) for each in (held, there) for slots_ in each.values() for slot in slots_}
+    copy_rest(model.optimizer, optimizer, taken)
+    fresh.compile_like(model, optimizer)
+
+
+def become(model, other):
+    """Let `model` be the same as `other` from now on, so that whoever holds it goes on with it."""
+    kept = {
+        name: value
+        for name, value in vars(model).items()
+        if name not in vars(other) and not name.startswith("_")
+    }
+    object.__setattr__(model, "__dict__", vars(other))
+    for name, value in kept.items():  # what the user or a callback has put there
+        setattr(model, name, value)
+
+
+# --- around fit --------------------------------------------------------------------------------------
+
+
+def slims(method):
+    """Whether a method has channels removed while the model trains."""
+    return getattr(method, "slim_every", None) is not None
+
+
+def check_slimming(model, callbacks):
+    """Raise where `slim_every` cannot go with how `fit` is called.
+
+    Raises:
+        ValueError: Names what to leave out.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    several = getattr(strategy, "num_replicas_in_sync", 1) > 1
+    if several or keras.distribution.distribution() is not None:
+        raise ValueError(
+            "slim_every removes channels from the model of one process on one device; this one is "
+            "distributed. Set slim_every=None; finalize() removes the channels at the end."
+        )
+    for callback in callbacks:
+        kind = type(callback)
+        if kind is keras.callbacks.BackupAndRestore or getattr(
+            callback, "holds_weights_only", False
+        ):
+            raise ValueError(
+                f"{kind.__name__} keeps weights only, which fit no model of other widths, so that a "
+                "run cannot be resumed after slim_every has removed channels. Set slim_every=None, or "
+                "save the whole model with ModelCheckpoint('model.keras')."
+            )
+        if getattr(callback, "restore_best_weights", False):
+            raise ValueError(
+                f"{kind.__name__}(restore_best_weights=True) brings back weights from before "
+                "slim_every removed channels. Set restore_best_weights=False or slim_every=None."
+            )
+
+
+def sample_inputs(data, size=64):
+    """The inputs of one batch of what `fit` was given; `None` where reading would use it up."""
+    if data is None or hasattr(data, "__next__"):
+        return None
+    if isinstance(data, keras.utils.PyDataset):
+        batch = data[0]
+    elif any(not hasattr(part, "shape") for part in keras.tree.flatten(data)):
+        batch = next(iter(data), None)
+    else:
+        return keras.tree.map_structure(lambda array: ops.convert_to_tensor(array[:size]), data)
+    return None if batch is None else keras.utils.unpack_x_y_sample_weight(batch)[0]
+
+
+def spec_of(value):
+    """Shape and dtype of a tensor, `None` for `None`."""
+    if value is None:
+        return None
+    return keras.KerasTensor(tuple(value.shape), dtype=keras.backend.standardize_dtype(value.dtype))
+
+
+def zeros_like_spec(spec):
+    """An array for `spec_of`, unknown sizes 1."""
+    return None if spec is None else ops.zeros([n or 1 for n in spec.shape], dtype=spec.dtype)

@@ -1,0 +1,76 @@
+"""Widths found by pruning, handed to a fresh model that is trained from scratch."""
+
+import keras
+import numpy as np
+
+from resrep_keras.common.checks import check_number
+from resrep_keras.graph.trace import trace
+from resrep_keras.surgery.remove import remove_channels
+
+
+def widths_of(model):
+    """How many channels each layer of a model makes.
+
+    Args:
+        model: A built Keras model, slim or dense.
+
+    Returns:
+        ``{layer name: channels}``. Channels inside a layer, such as heads, have names such as
+        `"attention.heads"`.
+
+    Raises:
+        TypeError: Not a Keras model.
+        ValueError: A model without a graph.
+
+    Example:
+
+    >>> resrep_keras.widths_of(slim)
+    {'conv1': 11, 'conv2': 22, 'conv3': 22, 'classifier': 10}
+    """
+    graph = trace(model)
+    return {p.name: len(p.channels) for group in graph.groups for p in group.producers}
+
+
+def redesign(dense, widths):
+    """A fresh model of the layers of `dense` in other widths, its weights initialised anew.
+
+    It keeps what `finalize` folds away, such as batch normalisation, so that it trains from scratch
+    like the dense model did.
+
+    Args:
+        dense: The model that was pruned; it is left as it is.
+        widths: ``{layer name: channels}`` as from `widths_of`; layers that are left out keep all.
+
+    Returns:
+        An uncompiled Functional model.
+
+    Raises:
+        TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer, layers
+            that share channels differ, or channels of an output would go.
+
+    Example:
+
+    >>> fresh = resrep_keras.redesign(dense, resrep_keras.widths_of(slim))
+
+    Reference:
+        Ding et al., ICML 2019: pruning as a way to design the width of a network.
+    """
+    graph = trace(dense, exact=False)
+    producers = {p.name: len(p.channels) for group in graph.groups for p in group.producers}
+    keep = {}
+    for name, width in widths.items():
+        if name not in producers:
+            raise ValueError(
+                f"Expected widths to name layers of model '{dense.name}' that make channels "
+                f"({', '.join(producers)}); got '{name}'."
+            )
+        check_number(f"widths['{name}']", width, at_least=1, whole=True)
+        if width > producers[name]:
+            raise ValueError(
+                f"Expected widths['{name}'] to be at most {producers[name]}, the channels of the "
+                f"dense layer; got {width}."
+            )
+        if width < producers[name]:
+            keep[name] = np.arange(producers[name]) < width
+    narrow = remove_channels(dense, keep, exact=False)
+    return keras.models.clone_model(narrow)

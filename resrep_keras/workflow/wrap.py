@@ -1,0 +1,95 @@
+"""wrap: a copy of a model with compactors, ready to be trained and pruned at once."""
+
+import inspect
+import warnings
+
+import keras
+
+from resrep_keras.graph.recording import deep_models
+from resrep_keras.graph.unroll import Functional, check_model
+from resrep_keras.methods.channels.resrep import ResRep
+from resrep_keras.training.model import WrappedModel, replicas_of
+from resrep_keras.training.own_methods import combine, own_hooks, settings_of, warn_of_lost
+
+
+def wrap(model, method=None):
+    """Copy a model with compactors, ready to be trained and pruned at once.
+
+    The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
+    the optimizer wrapped; compile it with any Keras optimizer otherwise, and call `fit`. A
+    `train_step` or `compute_loss` of the model's own class is kept where that class is made from
+    `(inputs, outputs)`, with what its `get_config` says; a warning tells where it is not.
+
+    Args:
+        model: Built Functional or Sequential `keras.Model`; it is left as it is. The copy is made
+            in the same `tf.distribute` strategy.
+        method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
+            MACs.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        TypeError: `model` is not a Keras model, or `method` not a method.
+        ValueError: The model is wrapped already, has no graph or nothing to prune, or the target is
+            out of reach; the text names the largest that is not.
+
+    Example:
+
+    >>> model = resrep_keras.wrap(dense)
+    >>> model.compile("adam", "sparse_categorical_crossentropy")
+    >>> history = model.fit(x, y, epochs=20)
+    >>> slim = resrep_keras.finalize(model)
+    """
+    method = ResRep() if method is None else method
+    if not hasattr(method, "insert"):
+        raise TypeError(
+            f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
+            f"{method!r} of type {type(method).__name__}."
+        )
+    check_model(model)
+    with replicas_of(model):
+        copy, baseline = method.insert(model)
+        kind, settings = _kind_of_wrapped(model)
+        with deep_models():
+            wrapped = kind(
+                copy.input,
+                copy.output,
+                name=model.name,
+                method=method,
+                baseline=baseline,
+                **settings,
+            )
+        wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
+        if model.compiled:
+            compile_alike(model, wrapped)
+    return wrapped
+
+
+def _kind_of_wrapped(model):
+    """The class of the wrapped model, and what its constructor takes from the dense one."""
+    hooks = own_hooks(type(model))
+    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    if settings is not None:
+        return combine(WrappedModel, type(model)), settings
+    if hooks:
+        warn_of_lost(model, hooks)
+    return WrappedModel, {}
+
+
+def compile_alike(model, wrapped):
+    """Compile a copy of a model as the model itself is compiled, with an optimizer of its own."""
+    functions = {
+        value.__name__: value
+        for value in keras.tree.flatten(model.loss)
+        if inspect.isfunction(value)
+    }
+    try:
+        with keras.saving.custom_object_scope(functions):
+            wrapped.compile_from_config(model.get_compile_config())
+    except Exception as error:  # whatever a user's own objects raise
+        warnings.warn(
+            f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "
+            "compile() on the wrapped model.",
+            stacklevel=3,
+        )

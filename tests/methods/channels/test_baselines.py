@@ -1,0 +1,311 @@
+"""The methods that choose all channels at one moment: their scores, their penalties, their runs."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import resrep_keras
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.fpgm import FPGM
+from resrep_keras.methods.channels.group_lasso import GroupLasso
+from resrep_keras.methods.channels.magnitude import MagnitudePruning
+from resrep_keras.methods.channels.network_slimming import NetworkSlimming
+from resrep_keras.methods.channels.random_pruning import RandomPruning
+from resrep_keras.methods.channels.scores import kernel_distance, mean_over
+from resrep_keras.methods.channels.taylor import TaylorPruning
+from tests import helpers, zoo
+from tests.conditions.training import data, fit, loss, wrapped
+
+METHODS = [MagnitudePruning, RandomPruning, FPGM, TaylorPruning, NetworkSlimming, GroupLasso]
+LEARNING = [TaylorPruning, NetworkSlimming, GroupLasso]  # those that measure in training
+
+each_method = pytest.mark.parametrize("kind", METHODS)
+
+
+def momentum(**kwargs):
+    return keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=1e-2, **kwargs)
+
+
+# --- scores ----------------------------------------------------------------------------------------
+
+
+def test_distances_by_hand():
+    """Three channels of a 2x2 kernel: (0,0,0,0), (3,4,0,0), (0,0,0,12); distances 5, 12 and 13."""
+    kernel = np.array([[0, 3, 0], [0, 4, 0], [0, 0, 0], [0, 0, 12.0]]).reshape(2, 2, 1, 3)
+    mean = (17 + 18 + 25) / 3
+    np.testing.assert_allclose(kernel_distance(kernel), [17 / mean, 18 / mean, 25 / mean])
+    np.testing.assert_array_equal(kernel_distance(np.ones((3, 3, 1, 4))), np.zeros(4))
+
+
+def conv_net(kernel):
+    """6x6 inputs, a convolution of 4 channels, 2 outputs: half of the MACs are two channels."""
+    inputs = keras.Input((6, 6, 1))
+    conv = layers.Conv2D(4, 3, name="conv")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(conv(inputs))))
+    conv.set_weights([kernel, np.zeros(4)])
+    return model
+
+
+def test_fpgm_removes_the_replaceable_and_magnitude_the_small():
+    """Numbers 1, 9, 10 and 11: those in the middle are near the others, 1 and 9 are small."""
+    kernel = np.ones((3, 3, 1, 4)) * np.array([1.0, 9.0, 10.0, 11.0])
+    slim = FPGM(0.5).prune(conv_net(kernel))  # 1: 8+9+10, 9: 8+1+2, 10: 9+1+1, 11: 10+2+1
+    np.testing.assert_array_equal(slim.get_layer("conv").kernel, kernel[..., [0, 3]])
+    slim = MagnitudePruning(0.5).prune(conv_net(kernel))
+    np.testing.assert_array_equal(slim.get_layer("conv").kernel, kernel[..., [2, 3]])
+
+
+def test_group_lasso_scores_by_the_norm_in_its_layer():
+    """Norms 5 and 12 of a layer whose mean is 8.5."""
+    kernel = np.array([[3.0, 0], [4, 0], [0, 0], [0, 12]]).reshape(2, 2, 1, 2)
+    inputs = keras.Input((4, 4, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 2, name="conv")(inputs))
+    dense = keras.Model(inputs, layers.Dense(3)(x))
+    dense.get_layer("conv").set_weights([kernel, np.zeros(2)])
+    channel_state = ChannelState(resrep_keras.wrap(dense, GroupLasso(0.3)))
+    scores = GroupLasso().scores(channel_state)
+    np.testing.assert_allclose(scores[np.isfinite(scores)][:2], [5 / 8.5, 12 / 8.5])
+
+
+def test_a_mean_over_layers_leaves_out_what_is_pinned():
+    parts = [(np.array([0, 1, -1]), np.array([1.0, 2, 9])), (np.array([1]), np.array([4.0]))]
+    np.testing.assert_array_equal(mean_over(parts, 3), [1, 3, np.inf])
+
+
+def test_network_slimming_scores_by_the_scales():
+    model = wrapped(method=NetworkSlimming(0.3))
+    channel_state = ChannelState(model)
+    scales = model.method.scales(channel_state)
+    assert len(scales) == 2  # the stem and the inside of the block; the sum is coupled
+    for number, (gamma, ids) in enumerate(scales):
+        values = np.linspace(-1, 1, len(ids)) * (number + 1)
+        gamma.assign(values)
+        scores = model.method.scores(channel_state)
+        np.testing.assert_allclose(scores[ids], abs(values), rtol=1e-6)
+
+
+def test_random_channels_are_those_of_the_seed():
+    def widths(seed):
+        slim = RandomPruning(0.5, seed=seed).prune(conv_net(np.arange(36).reshape(3, 3, 1, 4)))
+        return np.array(slim.get_layer("conv").kernel)[0, 0, 0].tolist()
+
+    assert widths(0) == widths(0)
+    assert len({tuple(widths(seed)) for seed in range(6)}) > 1
+
+
+# --- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [momentum, keras.optimizers.Adam], ids=["sgd", "adam"])
+@each_method
+def test_the_target_is_met_and_nothing_comes_back(kind, optimizer):
+    model = wrapped(optimizer(), kind(0.4), jit_compile=True)
+    history = fit(model, 4)
+    slim = resrep_keras.finalize(model, strict=True)
+    assert slim.certificate.macs_left <= 0.6
+    assert history.history["macs_left"][-1] == slim.certificate.macs_left
+    for layer in helpers.compactors(model):
+        kept = ops.convert_to_numpy(layer.keep_mask)
+        np.testing.assert_array_equal(ops.convert_to_numpy(layer.kernel), kept.astype("float32"))
+
+
+@each_method
+def test_a_selection_comes_where_it_is_asked_for(kind):
+    left = fit(wrapped(method=kind(0.4, at=0.6)), 5).history["macs_left"]
+    assert left[:2] == [1, 1] and max(left[2:]) <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("at", "first", "last", "step"),
+    [(0.0, 7, 27, 7), (0.5, 7, 27, 17), (0.01, 7, 27, 8), (0.99, 7, 27, 26), (0.5, 3, 3, 3)],
+)
+def test_the_step_of_the_selection(at, first, last, step):
+    """At least one step before it where there is something to measure, and one behind it."""
+    assert MagnitudePruning(at=at).plan(first, last, 5).steps == (step,)
+
+
+def test_what_meets_the_target_is_not_chosen_anew():
+    """The channel of the later layer goes first, and would not be needed behind the other two."""
+    inputs = keras.Input((6, 6, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="large")(inputs))
+    dense = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, name="small")(x)))
+    kernel = np.ones((3, 3, 1, 4)) * np.array([1.0, 1.1, 3, 3])
+    dense.get_layer("large").set_weights([kernel, np.zeros(4)])
+    dense.get_layer("small").set_weights([np.ones((4, 4)) * [0.01, 1, 1, 1], np.zeros(4)])
+    method = MagnitudePruning(0.49)
+    channel_state = ChannelState(resrep_keras.wrap(dense, method))
+    for _ in range(2):
+        method.update(channel_state, None, None, 0)
+        masks = [np.array(layer.keep_mask).tolist() for layer, _ in channel_state.compactors]
+        assert masks == [[False, False, True, True], [False, True, True, True]]
+
+
+@each_method
+def test_a_second_run_keeps_the_choice(kind):
+    model = wrapped(method=kind(0.4))
+    fit(model, 2)
+    masks = [ops.convert_to_numpy(layer.keep_mask) for layer in helpers.compactors(model)]
+    fit(model, 2)
+    for layer, mask in zip(helpers.compactors(model), masks):
+        np.testing.assert_array_equal(ops.convert_to_numpy(layer.keep_mask), mask)
+    resrep_keras.finalize(model, strict=True)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("stop", [1, 3], ids=["before", "behind"])
+@pytest.mark.parametrize("kind", LEARNING)
+def test_saved_and_resumed_equals_uninterrupted(kind, stop, tmp_path):
+    method = kind(0.4, at=0.5)
+    whole = wrapped(momentum(), method)
+    fit(whole, 4)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == stop
+
+    part = wrapped(momentum(), method)
+    fit(part, 4, callbacks=[Stop()])
+    part.save(tmp_path / "part.keras")
+    revived = keras.models.load_model(tmp_path / "part.keras")
+    assert revived.method == method
+    fit(revived, 4, initial_epoch=stop)
+    for pairs in (
+        zip(whole.variables, revived.variables, strict=True),
+        zip(whole.optimizer.variables, revived.optimizer.variables, strict=True),
+    ):
+        for a, b in pairs:
+            np.testing.assert_array_equal(
+                ops.convert_to_numpy(a), ops.convert_to_numpy(b), err_msg=a.path
+            )
+
+
+@each_method
+def test_gradients_may_be_accumulated_and_scaled(kind):
+    model = wrapped(momentum(gradient_accumulation_steps=2, loss_scale_factor=64.0), kind(0.4))
+    fit(model)
+    resrep_keras.finalize(model, strict=True)
+
+
+def test_averages_of_weights_take_their_place_and_leave_zeros():
+    """With a share of one half, the average of two steps is the mean of both."""
+    states = []
+
+    class Spy(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            states.append([ops.convert_to_numpy(v) for v in self.model.trainable_variables])
+
+    x, y = data(32)
+    model = wrapped(method=MagnitudePruning(0.4))
+    model.fit(x, y, 16, 1, verbose=0, shuffle=False, callbacks=[Spy()])
+    optimizer = keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.5)
+    averaged = wrapped(optimizer, MagnitudePruning(0.4))
+    averaged.fit(x, y, 16, 1, verbose=0, shuffle=False)
+    first, second = states[:2]
+    assert len(states) == 2 and any(np.abs(a - b).max() > 1e-4 for a, b in zip(first, second))
+    for a, b, variable in zip(first, second, averaged.trainable_variables, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(variable), (a + b) / 2, atol=1e-6)
+    resrep_keras.finalize(averaged, strict=True)
+
+
+# --- laws ------------------------------------------------------------------------------------------
+
+NAMES = ["residual", "squeeze_excite", "convolutions", "recurrent", "attention", "operations"]
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in zoo.SAMPLE if name not in NAMES]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in zoo.SAMPLE] + REST)
+@each_method
+def test_laws(kind, name):
+    """`wrap` changes nothing, what is selected meets the target, and `finalize` equals it."""
+    dense = zoo.build(name)
+    model = resrep_keras.wrap(dense, kind(0.1, coupled=True))
+    assert helpers.difference(dense, model) <= 1e-6
+    optimizer = model.method.optimizer(keras.optimizers.SGD(), model)
+    optimizer.build(model.trainable_variables)
+    for number, variable in enumerate(optimizer.variables):
+        if variable.path.endswith("squared"):
+            variable.assign(np.random.default_rng(number).uniform(size=variable.shape))
+    model.method.update(ChannelState(model), optimizer, model.method.plan(0, 10, 1), 0)
+    slim = resrep_keras.finalize(model, strict=True)
+    assert slim.certificate.macs_left <= 0.9
+    assert helpers.difference(model, slim) <= 1e-4
+    assert resrep_keras.count_macs(slim) == slim.certificate.macs_slim
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        MagnitudePruning(0.3, order=2, at=0.2),
+        RandomPruning({"params": 0.3}, seed=4, exclude=("conv*",)),
+        FPGM(None, {"params": 100}, min_channels={"a*": 3}),
+        TaylorPruning(0.3, at=0.2, coupled=True),
+        NetworkSlimming(0.3, strength=0.5),
+        GroupLasso(0.3, strength=0.5, min_share=0.2, exact=False),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_config_round_trip(method):
+    config = keras.saving.serialize_keras_object(method)
+    revived = keras.saving.deserialize_keras_object(config)
+    assert revived == method and repr(revived) == repr(method)
+    assert revived != type(method)()
+
+
+# --- words -----------------------------------------------------------------------------------------
+
+
+def without_norms(**settings):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, name="first")(inputs))
+    dense = keras.Model(inputs, layers.Dense(3)(x))
+    model = resrep_keras.wrap(dense, NetworkSlimming(0.3, **settings))
+    model.compile("sgd", loss())
+    return model
+
+
+def with_another_optimizer():
+    model = wrapped(method=TaylorPruning(0.3))
+    model.optimizer = keras.optimizers.SGD()
+    return model
+
+
+BAD = [
+    (
+        lambda: MagnitudePruning(at=1),
+        ValueError,
+        "at to be a number of 0 or more and below 1; got 1",
+    ),
+    (lambda: FPGM(at="half"), TypeError, "at to be a number of 0 or more .*; got 'half'"),
+    (lambda: FPGM(0), ValueError, "target_reduction to be a number above 0 and below 1; got 0"),
+    (lambda: FPGM(None), ValueError, "target_reduction or at_most .*; got neither"),
+    (lambda: TaylorPruning(at=0), ValueError, "at to be a number above 0 and below 1; got 0"),
+    (lambda: RandomPruning(seed=-1), ValueError, "seed to be an int of 0 or more; got -1"),
+    (lambda: NetworkSlimming(strength=-1), ValueError, "strength to be a number of 0 or more; got"),
+    (
+        lambda: GroupLasso().optimizer(keras.optimizers.SGD()),
+        ValueError,
+        r"GroupLasso .*as second argument: method.optimizer\(inner, model\)",
+    ),
+    (
+        lambda: TaylorPruning(0.3).prune(zoo.build("residual")),
+        ValueError,
+        "measures its scores in training.*fit and finalize",
+    ),
+    (
+        lambda: fit(without_norms()),
+        ValueError,
+        "the target needs channels of first, which have none. Lower target_reduction",
+    ),
+    (
+        lambda: fit(with_another_optimizer()),
+        ValueError,
+        r"TaylorPruning\(at=0.1\) .*expects its own TaylorOptimizer; got NoneType",
+    ),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "text"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_answered_in_words(act, error, text):
+    with pytest.raises(error, match=text):
+        act()
