@@ -34,6 +34,27 @@ class Limit:
         return self.cost(kept) / max(1e-30, self.dense)
 
 
+class UnreachableTarget(ValueError):
+    """A target that cannot be met, even with every channel gone that may go.
+
+    Args:
+        quantity: Name of the quantity, such as `"macs"`.
+        floor: What is left of it at least.
+        largest_reduction: The largest `target_reduction` that can be met, rounded down to 4 digits.
+        text: What to tell the user.
+    """
+
+    def __init__(self, quantity, floor, largest_reduction, text):
+        super().__init__(quantity, floor, largest_reduction, text)
+        self.quantity = quantity
+        self.floor = floor
+        self.largest_reduction = largest_reduction
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
 def removable(groups, scores, minimum=None, widths=None):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 
@@ -141,7 +162,8 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, a
         A keep array: one bool for each channel id of the graph.
 
     Raises:
-        ValueError: A limit is below what is left when all that may go is gone.
+        UnreachableTarget: A limit is below what is left when all that may go is gone.
+        ValueError: A score is NaN.
     """
     if groups is None:
         groups = [group for group in graph.groups if group.prunable]
@@ -155,7 +177,7 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, a
 
     for limit in limits:
         if not limit.met(keep(most)):
-            raise ValueError(_unreachable(limit, limit.cost(keep(most))))
+            raise _unreachable(limit, limit.cost(keep(most)))
     # The costs never grow, so the first count that meets the limits is found by bisection: the
     # result is that of checking after every single block.
     low, high = 0, most
@@ -171,22 +193,21 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, a
 
 
 def _unreachable(limit, floor):
+    """The `UnreachableTarget` of a limit, of which `floor` is left at least."""
     unit = limit.cost.unit
     at_most, dense, least = (
         f"{value:,.0f}" if limit.dense >= 100 else f"{value:.4g}"
         for value in (limit.at_most, limit.dense, floor)
     )
+    largest = math.floor((1 - floor / limit.dense) * 10_000) / 10_000
     remedy = (
-        f"The largest target_reduction is {_floor_digits(1 - floor / limit.dense)}."
+        f"The largest target_reduction is {largest}."
         if limit.relative
         else f"The smallest at_most is {math.ceil(floor) if limit.dense >= 100 else floor}."
     )
-    return (
+    text = (
         f"The target of {at_most} of {dense} {unit} ({1 - limit.at_most / limit.dense:.4f} removed) "
         f"cannot be reached: with every channel gone that may go, {least} {unit} are left. {remedy} "
         "Ask for less, or lower min_channels, min_share, channel_multiple and exclude."
     )
-
-
-def _floor_digits(value):
-    return math.floor(value * 10_000) / 10_000
+    return UnreachableTarget(limit.name, floor, largest, text)

@@ -6,6 +6,7 @@ import math
 import keras
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.resrep import ResRep
@@ -51,8 +52,8 @@ def search(
     """Prune as far as a validation metric allows.
 
     Each round prunes the best slim model so far, not the dense one, so that its training is used
-    again. A round that is accepted is followed by one as large a step further; one that is not, by
-    one of half the step.
+    again. A round that is accepted is followed by one as large a step further; one that is not, or
+    whose target is an `UnreachableTarget`, by one of half the step.
 
     Args:
         dense: A trained `keras.Model`. Where it is compiled, so are the models that `fit` gets.
@@ -106,9 +107,7 @@ def _try(start, dense, fit, evaluate, method, removed, share):
     config = {**method.get_config(), "target_reduction": relative}
     try:
         model = wrap(start, type(method).from_config(config))
-    except ValueError as error:
-        if "cannot be reached" not in str(error):
-            raise
+    except UnreachableTarget:
         return None, None
     fit(model)
     slim = finalize(model)

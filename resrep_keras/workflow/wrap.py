@@ -31,8 +31,9 @@ def wrap(model, method=None):
 
     Raises:
         TypeError: `model` is not a Keras model, or `method` not a method.
-        ValueError: The model is wrapped already, has no graph or nothing to prune, or the target is
-            out of reach; the text names the largest that is not.
+        UnreachableTarget: A `ValueError`: the target is out of reach; the text names the largest
+            that is not. See `resrep_keras.costs.budget`.
+        ValueError: The model is wrapped already, or has no graph or nothing to prune.
 
     Example:
 

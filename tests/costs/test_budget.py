@@ -1,5 +1,6 @@
 """The selection: by hand, against brute force, and where it cannot be done."""
 
+import pickle
 import time
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 from keras import layers
 
 import resrep_keras
-from resrep_keras.costs.budget import Limit, choose_keep
+from resrep_keras.costs.budget import Limit, UnreachableTarget, choose_keep
 from resrep_keras.costs.macs import MacCost
 from tests import zoo
 
@@ -96,8 +97,14 @@ def test_each_layer_keeps_its_minimum(min_channels, min_share):
 def test_unreachable_target_names_the_floor():
     graph, cost = two_layers()
     # One channel each: 2 + 1 + 1 = 4 of 22 left, 0.8181 removed.
-    with pytest.raises(ValueError, match=r"4 MACs are left.*largest target_reduction is 0\.8181"):
+    with pytest.raises(
+        UnreachableTarget, match=r"4 MACs are left.*largest target_reduction is 0\.8181"
+    ) as raised:
         choose_keep(graph, np.zeros(8), limits(cost, 3))
+    error = raised.value
+    assert (error.quantity, error.floor, error.largest_reduction) == ("macs", 4, 0.8181)
+    again = pickle.loads(pickle.dumps(error))  # as between the processes of a search
+    assert isinstance(error, ValueError) and str(again) == str(error)
 
 
 def test_nan_scores_name_the_layer():

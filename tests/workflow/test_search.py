@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import resrep_keras
-from resrep_keras import MagnitudePruning, ResRep
-from resrep_keras.workflow import search
+from resrep_keras import MagnitudePruning, ResRep, search
 from tests import zoo
 
 
@@ -53,6 +52,16 @@ def test_what_is_out_of_reach_is_a_trial_that_failed():
         zoo.build("chain"), one_shot, lambda model: 1.0, 0.5, method, rounds=3, first_reduction=0.9
     )
     assert found.trials[0].macs_left is None and not found.trials[0].accepted
+
+
+def test_other_errors_of_a_round_are_raised():
+    """An error that only reads like a target out of reach ends the search."""
+
+    def fit(model):
+        raise ValueError("the file cannot be reached")
+
+    with pytest.raises(ValueError, match="the file cannot be reached"):
+        search(zoo.build("chain"), fit, lambda model: 1.0, rounds=1)
 
 
 @pytest.mark.tensorflow_only

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from resrep_keras.costs.budget import Limit, choose_keep
+from resrep_keras.costs.budget import Limit, UnreachableTarget, choose_keep
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import trace
@@ -256,7 +256,7 @@ class ChannelMethod(Method):
         latency, unrounded = channel_state.predicted("latency"), choose({})
         try:
             return latency(choose(widths)) <= latency(unrounded)
-        except ValueError:  # out of reach with these widths
+        except UnreachableTarget:
             return False
 
     def times_widths(self):
@@ -282,7 +282,8 @@ class ChannelMethod(Method):
         """Raise where the target is out of reach, met already, or a pattern fits no layer.
 
         Raises:
-            ValueError: Says so, with the largest target that is in reach.
+            UnreachableTarget: The target is out of reach; says which is not.
+            ValueError: It is met already, or a pattern fits no layer.
         """
         known = [p.name for group in channel_state.graph.groups for p in group.producers]
         for name in ("min_channels", "min_share", "channel_multiple"):

@@ -75,8 +75,8 @@ class OneShot(ChannelMethod):
         """Return the slim model at once, without training; `model` is left as it is.
 
         Raises:
-            ValueError: Nothing can be pruned, the target is out of reach, or the scores are
-                measured in training.
+            UnreachableTarget: The target is out of reach.
+            ValueError: Nothing can be pruned, or the scores are measured in training.
         """
         graph = trace(model, self.input_shape, self.exact)
         sites, diagonal = self.prepare(graph)
