@@ -46,3 +46,13 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "tensorflow_only" in item.keywords:
                 item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The figures of the house, where they were tested."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    if any("laws/test_house.py" in getattr(report, "nodeid", "") for report in reports):
+        from tests.laws import house
+
+        terminalreporter.section("the house")
+        terminalreporter.write_line(house.table())
