@@ -22,8 +22,8 @@ class Composed(Method):
         if len(methods) < 2:
             raise ValueError(f"Expected two methods or more to compose; got {methods}.")
         _check_together(methods)
-        # What removes channels comes first: it traces the model as it is.
-        self.methods = sorted(methods, key=lambda method: not method.removes_channels)
+        # What takes something away comes first: it traces the model as it is.
+        self.methods = sorted(methods, key=lambda method: not _trains(method))
 
     @property
     def removes_channels(self):
@@ -52,12 +52,9 @@ class Composed(Method):
         answers = (method.forward(model, inputs, training) for method in self.methods)
         return next((answer for answer in answers if answer is not None), None)
 
-    def strip(self, model):
-        # Only methods that leave the graph alone have no channels removed: one strips for all.
-        return self.methods[0].strip(model)
-
-    def problems(self, model):
-        return [text for method in self.methods for text in method.problems(model)]
+    def finalize(self, model, data=None):
+        """The first method's: what the others put into a model is in no graph that is read."""
+        return self.methods[0].finalize(model, data)
 
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}
@@ -96,8 +93,13 @@ def compose(*methods):
     return Composed(methods)
 
 
+def _trains(method):
+    """Whether a method trains the model with an optimizer of its own."""
+    return type(method).optimizer is not Method.optimizer
+
+
 def _check_together(methods):
-    training = [m for m in methods if type(m).optimizer is not Method.optimizer]
+    training = [method for method in methods if _trains(method)]
     if len(training) > 1:
         names = " and ".join(type(method).__name__ for method in training)
         raise ValueError(

@@ -50,14 +50,17 @@ class Method:
         del model, inputs, training
         return None
 
-    def strip(self, model):
-        """A plain copy of the trained model, without anything that this method put into it."""
-        raise NotImplementedError
+    def finalize(self, model, data=None):
+        """The slim model: a plain copy of the trained one, without what the method put into it.
 
-    def problems(self, model):
-        """What `finalize` warns of, or raises with `strict`, beside outputs that differ: texts."""
-        del model
-        return ()
+        Args:
+            model: The wrapped model; it is left as it is.
+            data: Inputs to compare both models on beside random ones.
+
+        Returns:
+            A `Finalized`: the model, its certificate, and the problems that are to be told.
+        """
+        raise NotImplementedError
 
     def logs(self, model):
         """What is logged at the end of each epoch: ``{name: number}``."""

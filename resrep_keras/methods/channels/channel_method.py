@@ -16,6 +16,7 @@ from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.finalize import remove_dead
 from resrep_keras.methods.channels.settings import (
     ask_exclude,
     check_at_most,
@@ -151,6 +152,10 @@ class ChannelMethod(Method):
     def update(self, channel_state, optimizer, plan, step):
         """Select channels after `step` steps: read norms, write keep masks."""
         raise NotImplementedError
+
+    def finalize(self, model, data=None):
+        """The slim model, without its dead channels: zero, or masked and below `threshold`."""
+        return remove_dead(model, self, data)
 
     # What methods share -----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
+from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.channels.settings import (
     ask_exclude,
     check_exclude,
@@ -150,9 +151,9 @@ class ActivationGradientPruning(Method):
             name=own,
         )
 
-    def strip(self, model):
+    def finalize(self, model, data=None):
         """A plain copy of the trained model; the pruners are in no graph that is read."""
-        return rebuild(model)
+        return compare(model, rebuild(model), data)
 
     def logs(self, model):
         """`gradient_zeros`, the mean fraction of zeros over the pruned gradients; see `zeros_of`."""

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
 from resrep_keras.methods.sparse.masks import numbers_at
@@ -102,10 +103,11 @@ class GraNet(SparseSettings, Method):
         goal = numbers_at(shapes, self.final_sparsity, self.distribution, self.scope)
         return self._kept(model)[0] <= sum(goal)
 
-    def strip(self, model):
-        return remove_zero_channels(rebuild(model))
+    def finalize(self, model, data=None):
+        slim = remove_zero_channels(rebuild(model))
+        return compare(model, slim, data, self._missed(model))
 
-    def problems(self, model):
+    def _missed(self, model):
         if not self.target_met(model):
             kept, total = self._kept(model)
             yield (

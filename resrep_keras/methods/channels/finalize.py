@@ -1,0 +1,90 @@
+"""From a trained model with compactors to the slim one: which channels are dead, and what is told."""
+
+import dataclasses
+
+from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.surgery.fold import fold
+from resrep_keras.surgery.remove import narrow_dead
+from resrep_keras.tflite.convert import to_tflite
+
+
+def remove_dead(model, method, data=None):
+    """Remove the dead channels of a model, and its compactors.
+
+    Args:
+        model: A model with compactors; it is left as it is.
+        method: The `ChannelMethod` that has trained it.
+        data: Inputs to compare both models on beside random ones.
+
+    Returns:
+        A `Finalized`.
+    """
+    channel_state = ChannelState(model, method.input_shape, method.exact)
+    if channel_state.baseline is None:  # made by hand
+        channel_state.baseline = method.baseline(model, channel_state)
+    dead = channel_state.dead(method.threshold)
+    keep = channel_state.graph.keep_by_producer(~dead)
+    slim = narrow_dead(fold(model, channel_state.dead_columns(dead)), keep, method.exact)
+    limits = method.limits(channel_state)
+    values = [_value(limit, slim, ~dead) for limit in limits]
+    certificate = dataclasses.replace(
+        _certify_removal(model, slim, channel_state, dead, data),
+        limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
+    )
+    tolerance = float("inf") if certificate.inexact else tolerance_of(model)
+    problems = (
+        *_above_threshold(channel_state, dead),
+        *_missed(limits, values),
+        *differing(certificate, tolerance),
+    )
+    return Finalized(slim, certificate, problems)
+
+
+def _certify_removal(model, slim, channel_state, dead, data):
+    shape = None if channel_state.input_shape is None else tuple(channel_state.input_shape)
+    macs = channel_state.baseline["dense"]["macs"], channel_state.cost()(~dead)
+    return dataclasses.replace(
+        certify(model, slim, data, shape, macs),
+        inexact=tuple(
+            (group.name, group.inexact)
+            for group in channel_state.groups
+            if group.inexact and dead[group.channels].any()
+        ),
+    )
+
+
+def _value(limit, slim, kept):
+    """What the slim model has of a limited quantity; the file is converted, not predicted."""
+    return len(to_tflite(slim)) if limit.name == "file_bytes" else limit.cost(kept)
+
+
+def _above_threshold(channel_state, dead):
+    norms = channel_state.norms()
+    masked = ~channel_state.kept() & ~dead & (norms > 0)  # a layer keeps one channel, be it zero
+    if masked.any():
+        worst = norms[masked].max()
+        yield (
+            f"{int(masked.sum())} masked channels are still above the threshold (largest norm "
+            f"{worst:.2g}) and were kept. Train to the end of the planned run before finalize()."
+        )
+
+
+def _missed(limits, values):
+    missed = []
+    for limit, value in zip(limits, values):
+        if value <= limit.at_most:
+            continue
+        share = 1 - limit.at_most / limit.dense
+        missed.append(
+            f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of the "
+            f"{limit.cost.unit} are removed"
+            if limit.relative
+            else f"at_most['{limit.name}']={limit.at_most:,}, but the slim model has {value:,.6g}"
+        )
+    if missed:
+        yield (
+            f"The target is not met: {'; '.join(missed)}. Train for the whole run that "
+            "fit() was started with; early stopping and the restoring of best weights bring the "
+            "unpruned model back."
+        )
