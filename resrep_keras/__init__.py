@@ -16,6 +16,7 @@ from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.methods.channels.aofp import AOFP
+from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.fpgm import FPGM
 from resrep_keras.methods.channels.group_lasso import GroupLasso
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
@@ -29,7 +30,6 @@ from resrep_keras.methods.gradients.report import backward_macs, gradient_sparsi
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
-from resrep_keras.training.callbacks import PruningCallback
 from resrep_keras.training.checkpoints import Backup, PrunedCheckpoint
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.plasticity import pruning_plasticity

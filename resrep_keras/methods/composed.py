@@ -48,6 +48,13 @@ class Composed(Method):
             inner = method.optimizer(inner, model)
         return inner
 
+    def callback(self):
+        return self.methods[0].callback()  # of what removes channels, if anything does
+
+    def end_of_run(self, model, data):
+        for method in self.methods:
+            method.end_of_run(model, data)
+
     def forward(self, model, inputs, training):
         answers = (method.forward(model, inputs, training) for method in self.methods)
         return next((answer for answer in answers if answer is not None), None)

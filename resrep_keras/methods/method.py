@@ -8,6 +8,8 @@ import inspect
 
 import keras
 
+from resrep_keras.methods.callback import MethodCallback
+
 
 class Method:
     """Base of the methods; those that remove channels go on from `ChannelMethod`.
@@ -17,6 +19,7 @@ class Method:
 
     # Whether its model has compactors, so that `finalize` removes the channels that are dead.
     removes_channels = False
+    slim_every = None  # epochs between removals of dead channels while the model trains
 
     # The questions ----------------------------------------------------------------------------
 
@@ -45,10 +48,23 @@ class Method:
         del model
         return inner
 
+    def callback(self):
+        """A fresh callback to train the copy with, a `MethodCallback`."""
+        return MethodCallback()
+
     def forward(self, model, inputs, training):
         """The outputs of the wrapped model, where the method does more in a call than its graph."""
         del model, inputs, training
         return None
+
+    def end_of_run(self, model, data):
+        """Called once, where a run of `fit` or of a training loop ends; does nothing.
+
+        Args:
+            model: The wrapped model, trained.
+            data: The `TrainingData` that `fit` was given; `None` in a training loop of one's own.
+        """
+        del model, data
 
     def finalize(self, model, data=None):
         """The slim model: a plain copy of the trained one, without what the method put into it.

@@ -13,11 +13,12 @@ import warnings
 import keras
 import numpy as np
 
-from resrep_keras.training.callback_checks import unpruned_choice
-from resrep_keras.training.callbacks import kind_of_callback
+from resrep_keras.methods.callback import InFit
+from resrep_keras.methods.callback_checks import unpruned_choice
+from resrep_keras.methods.channels.callback import PruningCallback
 
 
-class PrunedCheckpoint(keras.callbacks.ModelCheckpoint):
+class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
     """Keeps the best model among those that are pruned.
 
     Epochs before the target is met, or in which a masked channel is still being forgotten, do not
@@ -49,11 +50,13 @@ class PrunedCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def set_model(self, model):
         super().set_model(model)
-        self._pruning = kind_of_callback(getattr(model, "method", None))()
+        method = getattr(model, "method", None)
+        self._pruning = PruningCallback() if method is None else method.callback()
         self._pruning.set_model(model)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        self._pruning.fit_call = self.fit_call
         self._pruning.on_train_begin()
         self._waited = False
 
@@ -92,7 +95,7 @@ def _pruned_only(callback: PrunedCheckpoint, pruned_from):
     return None
 
 
-class Backup(keras.callbacks.Callback):
+class Backup(InFit, keras.callbacks.Callback):
     """Backs up a run at the end of each epoch, and goes on from there when it is started again.
 
     A run that is killed at any moment, and started again, ends with the same weights, masks and
@@ -135,7 +138,6 @@ class Backup(keras.callbacks.Callback):
         super().__init__()
         self.backup_dir = pathlib.Path(backup_dir)
         self.callbacks = tuple(callbacks)
-        self.others = ()  # the callbacks of this run, where `fit` knows them
         self.delete_checkpoint = delete_checkpoint
         self._resumed = 0
 
@@ -168,7 +170,7 @@ class Backup(keras.callbacks.Callback):
                 f"with epoch {epoch}. Call fit(initial_epoch=backup.epoch)."
             )
         if resumed:  # here, since callbacks begin to count in on_train_begin
-            _restore_counters(self.callbacks or self.others, self._backups()[resumed] / STATE)
+            _restore_counters(self._counting(), self._backups()[resumed] / STATE)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.model.stop_training:
@@ -182,7 +184,7 @@ class Backup(keras.callbacks.Callback):
                 f"seed.{number}": keras.ops.convert_to_numpy(seed)
                 for number, seed in enumerate(seeds(self.model))
             },
-            **_read_counters(self.callbacks or self.others),
+            **_read_counters(self._counting()),
         )
         for path in (fresh / WEIGHTS, fresh / STATE, fresh):
             _flush(path)
@@ -197,6 +199,10 @@ class Backup(keras.callbacks.Callback):
             shutil.rmtree(self.backup_dir / ".writing", ignore_errors=True)
             if not any(self.backup_dir.iterdir()):
                 self.backup_dir.rmdir()
+
+    def _counting(self):
+        """The callbacks whose counters are backed up."""
+        return self.callbacks or (self.fit_call.callbacks if self.fit_call else ())
 
     def _backups(self):
         """``{epoch to go on with: folder}``; what has such a name is whole."""

@@ -6,9 +6,10 @@ import inspect
 import keras
 
 from resrep_keras.graph.recording import deep_models
+from resrep_keras.methods.callback import FitCall, InFit, TrainingData
 from resrep_keras.optimizers.wrapper import find_wrapper
-from resrep_keras.training.callbacks import kind_of_callback
 from resrep_keras.training.checkpoints import Backup, seeds
+from resrep_keras.training.early_removal.callback import EarlyRemoval
 from resrep_keras.training.early_removal.slimming import (
     check_slimming,
     sample_inputs,
@@ -122,34 +123,45 @@ class WrappedModel(keras.Model):
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         bound.pop("self")
         callbacks = bound.get("callbacks")
-        if isinstance(callbacks, keras.callbacks.CallbackList):
+        in_list = isinstance(callbacks, keras.callbacks.CallbackList)
+        if in_list:
             present = callbacks.callbacks
         else:
             present = keras.tree.flatten(callbacks) if callbacks else []
-        kind = kind_of_callback(self.method)
-        pruning = next((c for c in present if isinstance(c, kind)), None)
-        if pruning is None:
-            pruning = kind()
-            if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.append(pruning)
-            else:
-                present = [pruning, *present]
+        present = self._with_own(present)
+        if in_list:
+            for callback in present:
+                if callback not in callbacks.callbacks:
+                    callbacks.append(callback)
+        else:
+            bound["callbacks"] = present
         if slims(self.method):
             check_slimming(self, present)
         backups = [callback for callback in present if isinstance(callback, Backup)]
-        for callback in (pruning, *backups):
-            callback.others = tuple(present)
         resumed = max((backup.epoch for backup in backups), default=0)
         bound["initial_epoch"] = resumed or bound.get("initial_epoch", 0)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            # A backup comes last: what runs behind it would be lost.
-            bound["callbacks"] = sorted(present, key=lambda c: isinstance(c, Backup))
         data = bound.get("x")
-        self._sample_inputs = lambda: sample_inputs(data)
+        told = [callback for callback in present if isinstance(callback, InFit)]
+        data = TrainingData(bound.get("x"), bound.get("y"), bound.get("sample_weight"))
+        for callback in told:
+            callback.fit_call = FitCall(tuple(present), data)
+        self._sample_inputs = lambda: sample_inputs(data.x)
         try:
             return super().fit(**bound)
         finally:
             self._sample_inputs = None
+            for callback in told:
+                callback.fit_call = None
+
+    def _with_own(self, callbacks):
+        """The callbacks and those of the method; a backup comes last, what runs behind it is lost."""
+        own = self.method.callback()
+        pruning = next((c for c in callbacks if isinstance(c, type(own))), own)
+        first = [] if pruning in callbacks else [pruning]
+        present = sorted([*first, *callbacks], key=lambda c: isinstance(c, Backup))
+        if slims(self.method):
+            present.insert(present.index(pruning) + 1, EarlyRemoval(self.method, pruning))
+        return present
 
     def load_weights(self, filepath, *args, **kwargs):
         # A compiled optimizer has no state to load into before it is built.

@@ -15,6 +15,7 @@ from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.finalize import remove_dead
 from resrep_keras.methods.channels.settings import (
@@ -121,6 +122,9 @@ class ChannelMethod(Method):
         channel_state.baseline = self.baseline(model, channel_state)
         self.check_target(channel_state)
         return copy, channel_state.baseline
+
+    def callback(self):
+        return PruningCallback()
 
     def make_compactor(self, number, **settings):
         """The `Compactor` that is put behind a layer, the `number`-th of the model."""

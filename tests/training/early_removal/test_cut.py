@@ -10,9 +10,9 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras import ResRep
+from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.optimizers.wrapper import find_wrapper
-from resrep_keras.training.callbacks import PruningCallback
 from resrep_keras.training.early_removal.slimming import cut, cut_dead, sample_inputs
 from tests import helpers, zoo
 

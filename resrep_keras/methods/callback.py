@@ -1,0 +1,161 @@
+"""MethodCallback: it asks a wrapped model's method what to do while `fit` runs, and logs."""
+
+import dataclasses
+
+import keras
+
+from resrep_keras.methods.callback_checks import refuse_averages
+from resrep_keras.optimizers.wrapper import find_wrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """What `fit` trains on, as it was given.
+
+    Args:
+        x: Arrays, or a dataset, `PyDataset` or generator of batches.
+        y, sample_weight: Arrays; `None` where `x` brings them, or there are none.
+    """
+
+    x: object = None
+    y: object = None
+    sample_weight: object = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FitCall:
+    """What `fit` of a wrapped model tells the callbacks of this library.
+
+    Args:
+        callbacks: All callbacks of the run, in their order.
+        data: The `TrainingData`.
+    """
+
+    callbacks: tuple
+    data: TrainingData
+
+
+class InFit:
+    """Mixin of the callbacks that `fit` of a wrapped model tells of itself."""
+
+    fit_call = None  # the FitCall, while it runs
+
+
+class MethodCallback(InFit, keras.callbacks.Callback):
+    """Tells the optimizer of a wrapped model how long the run is, and logs what the method reports.
+
+    Enough for the methods that do their work in layers or in the optimizer; `PruningCallback` is
+    for those that remove channels.
+
+    Args:
+        method: The method. Defaults to that of the model.
+
+    Raises:
+        ValueError: A model without a method, or a run of unknown length.
+    """
+
+    def __init__(self, method=None):
+        super().__init__()
+        self.method = method
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self.method is None:
+            self.method = getattr(model, "method", None)
+        if self.method is None:
+            raise ValueError(
+                f"Model '{model.name}' holds no pruning method. Expected a model made by "
+                f"resrep_keras.wrap(model), or {type(self).__name__}(method)."
+            )
+
+    def on_train_begin(self, logs=None):
+        refuse_averages(self._callbacks())
+        self._sync()
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self._planned = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._sync()
+        self._step = self._read_step()
+        if not self._planned:
+            span = self._span(epoch)
+            if span is not None:
+                self._planned = True
+                self._begin_run(epoch, *span)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step = self._epoch_start + batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._sync()
+        optimizer = self._optimizer()
+        if optimizer is not None and optimizer is not self.model.optimizer:
+            # A loss scale has left out the steps that overflowed: they count for the plan.
+            optimizer.steps.assign(self._step)
+        if logs is not None:
+            logs.update(self.report())
+
+    def on_train_end(self, logs=None):
+        self._sync()
+        data = None if self.fit_call is None else self.fit_call.data
+        self.method.end_of_run(self.model, data)
+
+    def report(self):
+        """What is logged at the end of an epoch: ``{name: number}``."""
+        return self.method.logs(self.model)
+
+    def target_met(self):
+        """Whether `finalize` would meet the method's target now."""
+        return self.method.target_met(self.model)
+
+    # ------------------------------------------------------------------------------------------
+
+    def _begin_run(self, epoch, first, last, steps):
+        """Plan the run of the steps from `first` to `last`, `steps` an epoch (0 if unknown)."""
+
+    def _callbacks(self):
+        """The callbacks of the run, as far as they are known."""
+        return () if self.fit_call is None else self.fit_call.callbacks
+
+    def _optimizer(self):
+        return find_wrapper(self.model.optimizer)
+
+    def _sync(self):
+        """Bring the variables up to date on backends that train on copies."""
+        sync = getattr(self.model, "jax_state_sync", None)
+        if sync is not None:
+            sync()
+
+    def _read_step(self):
+        optimizer = self._optimizer()
+        counter = self.model.optimizer.iterations if optimizer is None else optimizer.steps
+        step = int(keras.ops.convert_to_numpy(counter))
+        self._epoch_start = step
+        return step
+
+    def _span(self, epoch):
+        """`(first step, last step, steps of an epoch)` once it is known; a begun run goes on."""
+        steps = (self.params or {}).get("steps")
+        epochs = (self.params or {}).get("epochs", 1)
+        total = getattr(self.method, "total_steps", None)
+        if total is None and not steps:
+            if self._step == 0 and epochs > 1:
+                return None  # the length of an epoch shows itself in the first one
+            if epoch == 0:
+                raise ValueError(
+                    "The number of steps of this run is not known. Give fit(steps_per_epoch=...), or "
+                    f"{type(self.method).__name__}(total_steps=...)."
+                )
+            steps = max(1, self._step // epoch)
+        first, last = self._step, self._step + (epochs - epoch) * (steps or 0)
+        if total is not None:
+            first, last = 0, total
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            begun, ends = (int(n) for n in keras.ops.convert_to_numpy(optimizer.plan))
+            if begun <= self._step < ends:
+                first, last = begun, ends
+            else:
+                optimizer.plan.assign([first, last])
+        return first, last, steps or 0
