@@ -1,0 +1,241 @@
+"""Everything that knows how Keras is built: what it does not export, or has in some versions only.
+
+Nothing is built when this module is imported: no model, layer or symbolic tensor, so that Keras's
+automatic names are those of a program that does not import the library.
+"""
+
+import contextlib
+import functools
+import inspect
+import sys
+
+import keras
+from keras.src.models.functional import Functional
+
+# --- classes ---------------------------------------------------------------------------------
+
+
+def is_functional(model):
+    """Whether a model was made from `(inputs, outputs)`; a Sequential model was not."""
+    return isinstance(model, Functional)
+
+
+def is_layer(operation):
+    """Whether an operation is a layer, and no raw operation of `keras.ops`."""
+    return isinstance(operation, keras.layers.Layer)
+
+
+def layer_class(name):
+    """The class that `keras.layers` exports by a name.
+
+    Raises:
+        ValueError: This version of Keras has none.
+    """
+    return _found(_exported(keras.layers, name), f"keras.layers.{name}")
+
+
+def layer_classes(*names):
+    """Those of the layer classes that this version of Keras has."""
+    return _present(_exported(keras.layers, name) for name in names)
+
+
+def operation_class(name):
+    """The operation class behind a function of `keras.ops`, which Keras does not export.
+
+    Args:
+        name: Name of the function, such as `"add"` or `"image.resize"`; of `keras.activations` in
+            the form `"activations.relu"`.
+
+    Raises:
+        ValueError: This version of Keras has no such function, or no class behind it.
+    """
+    return _found(_operation(name), f"an operation behind keras.ops.{name}")
+
+
+def operation_classes(*names):
+    """Those of the operation classes that this version of Keras has."""
+    return _present(_operation(name) for name in names)
+
+
+def application_class(builder, name):
+    """A layer class that stands beside a builder of `keras.applications` and is not exported.
+
+    Args:
+        builder: The function that builds the application.
+        name: Name of the class.
+
+    Raises:
+        ValueError: This version of Keras has none.
+    """
+    return _found(_exported(_module_of(builder), name), f"{name} beside {builder.__name__}")
+
+
+def application_classes(builder, *names):
+    """Those of the layer classes beside a builder that this version of Keras has."""
+    return _present(_exported(_module_of(builder), name) for name in names)
+
+
+def _exported(module, name):
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
+
+def _module_of(function):
+    return sys.modules[function.__module__]
+
+
+def _operation(name):
+    inside = keras if name.startswith("activations.") else keras.ops
+    function = _exported(inside, name)
+    if function is None:
+        return None
+    # `expand_dims` is the function of `ExpandDims`, `abs` another name of `absolute`.
+    short = {"abs": "absolute"}.get(name, name).rpartition(".")[2].replace("_", "")
+    for key, value in vars(_module_of(function)).items():
+        if key.lower() == short and inspect.isclass(value) and issubclass(value, keras.Operation):
+            return value
+    return None
+
+
+def _found(kind, what):
+    if kind is None:
+        raise ValueError(f"Keras {keras.__version__} does not have {what}; use another version.")
+    return kind
+
+
+def _present(kinds):
+    return tuple(kind for kind in kinds if kind is not None)
+
+
+# --- layers and operations -------------------------------------------------------------------
+
+
+def weights_of_operation(operation):
+    """The weights of a layer; `()` for a raw operation, which has none."""
+    return operation.weights if is_layer(operation) else ()
+
+
+def data_format(layer):
+    """`"channels_first"` or `"channels_last"`, which a layer without that setting means."""
+    return getattr(layer, "data_format", None) or "channels_last"
+
+
+def channel_axis(layer, rank):
+    """The channel axis of what a layer with a `data_format` reads, of that rank."""
+    return 1 if data_format(layer) == "channels_first" else rank - 1
+
+
+@functools.cache
+def _arguments_of(function):
+    return frozenset(inspect.signature(function).parameters)
+
+
+def has_training_argument(operation):
+    """Whether `call` of a layer, model or raw operation takes the argument `training`."""
+    return "training" in _arguments_of(type(operation).call)
+
+
+def call_with_values(function, values, *args, **kwargs):
+    """Call a layer or function while variables have other values; no variable is changed.
+
+    Args:
+        function: What is called.
+        values: Pairs `(variable, value)`; other variables have their own values.
+        *args, **kwargs: Arguments of the call.
+
+    Returns:
+        The outputs, and pairs `(variable, value)` of those in `values` that the call would have
+        assigned another value, such as the state of random generators.
+    """
+    with keras.StatelessScope(state_mapping=list(values)) as scope:
+        before = [(variable, scope.get_current_value(variable)) for variable, _ in values]
+        outputs = function(*args, **kwargs)
+        after = [scope.get_current_value(variable) for variable, _ in before]
+    changes = [(v, new) for (v, old), new in zip(before, after) if new is not old]
+    return outputs, changes
+
+
+# --- models ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def deep_models(limit=20_000):
+    """Let Keras, which maps a graph by recursion, take a model of thousands of layers in a row."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, limit))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def become(model, other):
+    """Let `model` be the same as `other` from now on, so that whoever holds it goes on with it.
+
+    What the user or a callback has put on `model` stays there.
+    """
+    kept = {
+        name: value
+        for name, value in vars(model).items()
+        if name not in vars(other) and not name.startswith("_")
+    }
+    object.__setattr__(model, "__dict__", vars(other))
+    for name, value in kept.items():
+        setattr(model, name, value)
+
+
+@functools.cache
+def training_class(wrapped, kind):
+    """A class that prunes like `wrapped` and trains like `kind`.
+
+    Args:
+        wrapped: The class of wrapped models.
+        kind: A subclass of `keras.Model` whose instances are Functional.
+    """
+    combined = type(f"{wrapped.__name__}{kind.__name__}", (wrapped, kind), {"training_class": kind})
+    # It is saved as the class of wrapped models, whose from_config combines both again.
+    register = keras.saving.register_keras_serializable
+    register("resrep_keras", name=wrapped.__name__)(combined)
+    register("resrep_keras", name=wrapped.__name__)(wrapped)
+    return combined
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+def trains_on_copies(model):
+    """Whether `fit` trains on copies of the variables, which are there before it starts (JAX)."""
+    return hasattr(model, "jax_state_sync")
+
+
+def sync_state(model):
+    """Write what `fit` has trained so far into the variables, where it trains on copies."""
+    if trains_on_copies(model):
+        model.jax_state_sync()
+
+
+def strategy_of(value):
+    """The `tf.distribute` strategy of a model or backend tensor; `None` on other backends."""
+    return getattr(value, "distribute_strategy", None)
+
+
+def number_of_replicas(value):
+    """On how many replicas of a `tf.distribute` strategy a model or backend tensor lives."""
+    strategy = strategy_of(value)
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
+def wrapped_optimizer(optimizer):
+    """The optimizer inside a `LossScaleOptimizer` or another one of its kind, or `None`."""
+    return getattr(optimizer, "inner_optimizer", None)
+
+
+def chooses_by_function(optimizer):
+    """Whether a `MultiOptimizer` gets its optimizers from a function, so that they are not known."""
+    return getattr(optimizer, "optimizers", None) == []
+
+
+def parts_of_optimizer(optimizer):
+    """The optimizers of a `MultiOptimizer`, or the one that is given."""
+    return getattr(optimizer, "optimizers", None) or [optimizer]

@@ -1,0 +1,231 @@
+"""What the library knows of how Keras is built, one function at a time."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from resrep_keras import keras_adapter
+
+# Functions with an operation class that some rule knows, and a call that shows the class.
+CALLS = {
+    "reshape": lambda x: ops.reshape(x, (-1, 16)),
+    "pad": lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0))),
+    "get_item": lambda x: x[:, :2],
+    "split": lambda x: ops.split(x, 2, axis=1),
+    "unstack": lambda x: ops.unstack(x, axis=1),
+    "stack": lambda x: ops.stack([x, x], axis=1),
+    "concatenate": lambda x: ops.concatenate([x, x]),
+    "einsum": lambda x: ops.einsum("abc,adc->abd", x, x),
+    "transpose": lambda x: ops.transpose(x, (0, 2, 1)),
+    "swapaxes": lambda x: ops.swapaxes(x, 1, 2),
+    "moveaxis": lambda x: ops.moveaxis(x, 1, 2),
+    "expand_dims": lambda x: ops.expand_dims(x, 1),
+    "squeeze": lambda x: ops.squeeze(x[:, :1], axis=1),
+    "clip": lambda x: ops.clip(x, 0, 1),
+    "cast": lambda x: ops.cast(x, "float16"),
+    "average_pool": lambda x: ops.average_pool(x, 2),
+    "max_pool": lambda x: ops.max_pool(x, 2),
+    "image.resize": lambda x: ops.image.resize(ops.expand_dims(x, -1), (2, 2)),
+    "activations.relu": keras.activations.relu,
+}
+UNARY = (
+    "abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh relu "
+    "relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh softmax "
+    "log_sigmoid celu erf reciprocal mean sum max min"
+).split()
+BINARY = "add subtract multiply divide true_divide power maximum minimum matmul".split()
+
+
+def called(name):
+    """The class of the last operation that a call of a function makes."""
+    x = keras.Input((4, 4))
+    if name in CALLS:
+        outputs = CALLS[name](x)
+    else:
+        outputs = keras_adapter._exported(ops, name)(*[x, x][: 1 + (name in BINARY)])
+    return type(keras.Model(x, outputs).operations[-1])
+
+
+def test_functional_models_are_known():
+    inputs = keras.Input((2,))
+    assert keras_adapter.is_functional(keras.Model(inputs, layers.Dense(2)(inputs)))
+    assert not keras_adapter.is_functional(keras.Sequential([inputs]))
+    assert not keras_adapter.is_functional(layers.Dense(2))
+
+
+def test_layers_are_told_from_raw_operations():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, ops.relu(layers.Dense(3)(inputs)))
+    _, dense, relu = model.operations
+    assert [keras_adapter.is_layer(operation) for operation in (dense, relu)] == [True, False]
+    assert len(keras_adapter.weights_of_operation(dense)) == 2
+    assert keras_adapter.weights_of_operation(relu) == ()
+
+
+def test_layer_classes_are_those_that_there_are():
+    assert keras_adapter.layer_class("Dense") is layers.Dense
+    assert keras_adapter.layer_classes("Conv2D", "NoSuchLayer", "ReLU") == (
+        layers.Conv2D,
+        layers.ReLU,
+    )
+    with pytest.raises(ValueError, match=r"Keras 3\..* does not have keras.layers.NoSuchLayer"):
+        keras_adapter.layer_class("NoSuchLayer")
+
+
+@pytest.mark.parametrize("name", [*CALLS, *UNARY, *BINARY])
+def test_operation_classes_are_those_that_a_call_makes(name):
+    assert keras_adapter.operation_class(name) is called(name)
+
+
+def test_operation_classes_are_those_that_there_are():
+    add, exp = keras_adapter.operation_classes("add", "no_such_function", "exp")
+    assert (add.__name__, exp.__name__) == ("Add", "Exp")
+    with pytest.raises(ValueError, match=r"does not have an operation behind keras.ops.no_such"):
+        keras_adapter.operation_class("no_such_function")
+
+
+def test_layers_of_the_applications_are_found():
+    builder = keras.applications.ConvNeXtTiny
+    scale, depth = keras_adapter.application_classes(
+        builder, "LayerScale", "NoSuchLayer", "StochasticDepth"
+    )
+    assert issubclass(scale, layers.Layer) and issubclass(depth, layers.Layer)
+    assert keras_adapter.application_class(builder, "LayerScale") is scale
+    keras_adapter.application_class(keras.applications.InceptionResNetV2, "CustomScaleLayer")
+    with pytest.raises(ValueError, match="NoSuchLayer beside ConvNeXtTiny"):
+        keras_adapter.application_class(builder, "NoSuchLayer")
+
+
+def test_channel_axes_follow_the_data_format():
+    first, last = (layers.MaxPooling2D(data_format=f"channels_{end}") for end in ("first", "last"))
+    assert keras_adapter.channel_axis(first, 4) == 1
+    assert keras_adapter.channel_axis(last, 4) == 3
+    assert keras_adapter.data_format(first) == "channels_first"
+    assert keras_adapter.data_format(layers.Dense(2)) == "channels_last"
+
+
+def test_the_training_argument_is_seen_in_the_signature():
+    class Own(layers.Layer):
+        def call(self, inputs, training=False):
+            return inputs
+
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, ops.relu(inputs))
+    having = layers.Dropout(0.5), layers.BatchNormalization(), Own(), model
+    assert all(keras_adapter.has_training_argument(layer) for layer in having)
+    for operation in (layers.Flatten(), model.operations[-1]):
+        assert not keras_adapter.has_training_argument(operation)
+
+
+def test_calls_with_other_values_change_no_variable():
+    layer = layers.Dense(1, use_bias=False)
+    x = np.ones((1, 3), "float32")
+    layer(x)
+    kernel = layer.kernel
+    before = ops.convert_to_numpy(kernel)
+    outputs, changes = keras_adapter.call_with_values(layer, [(kernel, ops.full((3, 1), 2.0))], x)
+    assert float(outputs[0, 0]) == 6 and changes == []
+    np.testing.assert_array_equal(kernel, before)
+
+
+def test_calls_with_other_values_tell_what_they_would_assign():
+    layer = layers.Dropout(0.5, seed=1)
+    state = layer.seed_generator.state
+    before = ops.convert_to_numpy(state).tolist()
+    values = [(state, ops.convert_to_tensor(state))]
+    x = np.ones((2, 3), "float32")
+    _, changes = keras_adapter.call_with_values(layer, values, x, training=True)
+    ((variable, value),) = changes
+    assert variable is state and ops.convert_to_numpy(value).tolist() != before
+    assert ops.convert_to_numpy(state).tolist() == before
+
+
+def test_deep_models_can_be_made():
+    limit = sys.getrecursionlimit()
+    with keras_adapter.deep_models():
+        assert sys.getrecursionlimit() >= 20_000
+        x = inputs = keras.Input((1,))
+        for _ in range(limit):
+            x = ops.negative(x)
+        keras.Model(inputs, x)
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_model_becomes_another_one():
+    def build(units):
+        inputs = keras.Input((2,))
+        return keras.Model(inputs, layers.Dense(units)(inputs), name=f"of_{units}")
+
+    model, other = build(3), build(1)
+    model.mark = "mine"
+    keras_adapter.become(model, other)
+    x = np.ones((4, 2), "float32")
+    assert model.mark == "mine" and model.name == "of_1"
+    np.testing.assert_array_equal(model(x), other(x))
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones((4, 1)), verbose=0)
+
+
+@keras.saving.register_keras_serializable("test_keras_adapter")
+class Prunes(keras.Model):
+    training_class = None
+
+
+class Trains(keras.Model):
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+
+def test_training_classes_join_two_classes():
+    inputs = keras.Input((2,))
+    kind = keras_adapter.training_class(Prunes, Trains)
+    assert kind is keras_adapter.training_class(Prunes, Trains)
+    model = kind(inputs, layers.Dense(2)(inputs))
+    assert isinstance(model, Prunes) and isinstance(model, Trains)
+    assert keras_adapter.is_functional(model) and kind.training_class is Trains
+    assert kind.train_step is Trains.train_step and Prunes.training_class is None
+
+
+def test_state_is_synced_where_fit_trains_on_copies():
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            keras_adapter.sync_state(self.model)
+            seen.append(ops.convert_to_numpy(self.model.layers[-1].kernel)[0, 0])
+
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, layers.Dense(1, kernel_initializer="zeros")(inputs))
+    model.compile("sgd", "mse")
+    x = np.ones((4, 1), "float32")
+    model.fit(x, x, batch_size=2, verbose=0, callbacks=[Watch()])
+    assert 0 < seen[0] < seen[1]
+    assert keras_adapter.trains_on_copies(model) is (keras.backend.backend() == "jax")
+
+
+@pytest.mark.tensorflow_only
+def test_strategies_and_replicas_are_known():
+    import tensorflow as tf
+
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
+    assert keras_adapter.strategy_of(model) is strategy
+    assert keras_adapter.strategy_of(np.ones(2)) is None
+    assert keras_adapter.number_of_replicas(model) == 1
+    assert keras_adapter.number_of_replicas(model.layers[0].kernel.value) == 1
+
+
+def test_replicas_are_counted_where_there_is_no_strategy():
+    assert keras_adapter.number_of_replicas(object()) == 1
+
+
+def test_optimizers_inside_others_are_known():
+    inner = keras.optimizers.SGD()
+    assert keras_adapter.wrapped_optimizer(inner) is None
+    assert keras_adapter.wrapped_optimizer(keras.optimizers.LossScaleOptimizer(inner)) is inner
+    assert keras_adapter.parts_of_optimizer(inner) == [inner]
+    assert not keras_adapter.chooses_by_function(inner)
