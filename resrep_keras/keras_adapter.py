@@ -116,6 +116,16 @@ def weights_of_operation(operation):
     return operation.weights if is_layer(operation) else ()
 
 
+def activation_setting(layer):
+    """The function in the attribute `activation` of a layer; `None` where it has none."""
+    return getattr(layer, "activation", None)
+
+
+def is_array(value):
+    """Whether a value is a tensor, symbolic or not, a variable or a NumPy array."""
+    return hasattr(value, "shape")
+
+
 def data_format(layer):
     """`"channels_first"` or `"channels_last"`, which a layer without that setting means."""
     return getattr(layer, "data_format", None) or "channels_last"

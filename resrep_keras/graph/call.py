@@ -103,8 +103,8 @@ class Call:
 
     def couple(self, first, second):
         """Make the channels of two flows equal, or two arrays of labels."""
-        first, second = (getattr(value, "labels", value) for value in (first, second))
-        self._tracer.labels.union(*np.broadcast_arrays(first, second))
+        labels = [v.labels if isinstance(v, Flow) else v for v in (first, second)]
+        self._tracer.labels.union(*np.broadcast_arrays(*labels))
 
     def tie(self, flow, groups):
         """Couple the channels of the same position in each of `groups` equal groups."""

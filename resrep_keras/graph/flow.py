@@ -18,6 +18,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.keras_adapter import activation_setting, application_classes, weights_of_operation
+
 
 @functools.singledispatch
 def flow(layer, call):
@@ -37,9 +39,13 @@ def rule_of(question, layer):
     """
     for base in type(layer).__mro__:
         if base in question.registry:
-            inherited = getattr(type(layer), "call", None) is getattr(base, "call", None)
-            return question.registry[base if inherited or base is type(layer) else object]
+            return question.registry[object if _overrides_call(type(layer), base) else base]
     return question.registry[object]
+
+
+def _overrides_call(kind, base):
+    between = kind.__mro__[: kind.__mro__.index(base)]
+    return any("call" in vars(other) for other in between)
 
 
 def has_rule(question, layer):
@@ -60,8 +66,35 @@ def register_all(question, *kinds):
 
 def beside(builder, name):
     """A class that stands in the module of a public builder and is not exported itself."""
-    module = __import__(builder.__module__, fromlist=[name])
-    return getattr(module, name, None)
+    return next(iter(application_classes(builder, name)), None)
+
+
+# --- other questions -------------------------------------------------------------------------
+
+
+@functools.singledispatch
+def depends_on_channels(layer):
+    """Whether a layer that is called twice must see the same channels each time."""
+    return bool(weights_of_operation(layer))
+
+
+@depends_on_channels.register
+def _(layer: keras.layers.Reshape):
+    return True
+
+
+@functools.singledispatch
+def activation_of(layer):
+    """The function that a layer applies last, also where another layer wraps it; else `None`.
+
+    A layer of one's own has it in its attribute `activation`, as those of Keras.
+    """
+    return activation_setting(layer)
+
+
+@activation_of.register
+def _(layer: keras.layers.Wrapper):
+    return activation_of(layer.layer)
 
 
 # --- what a function does to zeros -----------------------------------------------------------
@@ -98,17 +131,18 @@ def _probe(function, rank):
     return pointwise, pointwise and keeps_zero(function)
 
 
-@functools.cache
-def _probe_activation(name, rank):
-    return _probe(getattr(keras.activations, name), rank)
+_probe_once = functools.cache(_probe)
+
+
+def _is_of_keras(function):
+    return any(function is known for known in vars(keras.activations).values())
 
 
 def apply_function(call, flow_in, function, shape=None):
     """The flow behind an element-wise function; pins where it mixes channels."""
     rank = max(2, len(flow_in.shape))
-    name = getattr(function, "__name__", "")
-    if getattr(keras.activations, name, None) is function:
-        pointwise, zero = _probe_activation(name, rank)
+    if _is_of_keras(function):
+        pointwise, zero = _probe_once(function, rank)
     else:
         if "probe" not in call.memo:
             call.memo["probe"] = _probe(function, rank)

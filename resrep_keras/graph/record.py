@@ -5,7 +5,6 @@ written out in place, and so are subclassed models and layers that are made of o
 """
 
 import functools
-import inspect
 
 import keras
 
@@ -13,12 +12,12 @@ from resrep_keras.graph.recording import (
     Probe,
     Recording,
     Step,
-    deep_models,
     output_specs,
     replaced,
     symbolic_tensors,
 )
 from resrep_keras.graph.unroll import as_functional, open_operation
+from resrep_keras.keras_adapter import deep_models, has_training_argument
 
 
 class _Recorder:
@@ -43,7 +42,7 @@ class _Recorder:
             args, kwargs = keras.tree.map_structure(
                 functools.partial(replaced, real), (args, kwargs)
             )
-            if training is not None and "training" in _parameters(type(operation)):
+            if training is not None and has_training_argument(operation):
                 kwargs = {**kwargs, "training": training}
             outputs = self.call(operation, args, kwargs, path)
             specs = keras.tree.map_structure(
@@ -93,11 +92,6 @@ class _Recorder:
         entry = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
         outputs = recorder.call(layer, (entry,), {}, path)
         return Recording(layer.name, entry, outputs, recorder.steps)
-
-
-@functools.cache
-def _parameters(kind):
-    return frozenset(inspect.signature(kind.call).parameters)
 
 
 @functools.singledispatch

@@ -1,22 +1,9 @@
 """A recording: the calls of a model in the order of execution, to be played again."""
 
-import contextlib
 import dataclasses
 import functools
-import sys
 
 import keras
-
-
-@contextlib.contextmanager
-def deep_models(limit=20_000):
-    """Let Keras, which maps a graph by recursion, take a model of thousands of layers in a row."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, limit))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 class Probe(keras.Operation):

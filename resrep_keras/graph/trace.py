@@ -13,7 +13,13 @@ import numpy as np
 from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import Call
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
-from resrep_keras.graph.flow import flow, has_rule, rule_of
+from resrep_keras.graph.flow import (
+    activation_of,
+    depends_on_channels,
+    flow,
+    has_rule,
+    rule_of,
+)
 from resrep_keras.graph.labels import Flow, Labels
 from resrep_keras.graph.recording import around
 
@@ -107,10 +113,7 @@ class _Tracer:
             if not alone or any(t in outputs for c in calls for t in c.output_ids):
                 continue
             norm = next(iter(norms.values()))
-            linear = getattr(calls[0].operation, "activation", None) in (
-                None,
-                keras.activations.linear,
-            )
+            linear = activation_of(calls[0].operation) in (None, keras.activations.linear)
             same_calls = len(self._calls_of[id(norm)]) == len(calls)
             if linear and same_calls and isinstance(norm, keras.layers.BatchNormalization):
                 deferred[key] = norm
@@ -230,7 +233,7 @@ class _Tracer:
     def _join_calls(self, call):
         """A layer that is called twice reads, or shapes, the same channels each time."""
         first = self._calls_of[id(call.operation)][0]
-        if call is first or not _depends_on_channels(call.operation):
+        if call is first or not depends_on_channels(call.operation):
             return
         for here, there in zip(call.inputs + call.outputs, first.inputs + first.outputs):
             if here.labels.size == there.labels.size:
@@ -339,7 +342,3 @@ class _Tracer:
             changed,
             tuple(reasons[int(c)] for c in channels),
         )
-
-
-def _depends_on_channels(operation):
-    return bool(getattr(operation, "weights", ())) or isinstance(operation, keras.layers.Reshape)

@@ -5,7 +5,6 @@ they call. Where that would not be the same as calling the layer, it stays close
 """
 
 import functools
-import inspect
 
 import keras
 import numpy as np
@@ -18,10 +17,9 @@ from resrep_keras.graph.recording import (
     replaced,
     symbolic_tensors,
 )
+from resrep_keras.keras_adapter import Functional, has_training_argument, is_array, is_layer
 
 # --- models --------------------------------------------------------------------------------------
-
-Functional = type(keras.Model(*[keras.Input((1,))] * 2))
 
 
 def is_graph(layer):
@@ -157,10 +155,10 @@ def _open_call(layer, args, kwargs):
     held = {id(weight) for part in parts for weight in part.weights}
     if not parts or any(id(weight) not in held for weight in layer.weights):
         return None
-    if getattr(layer, "activity_regularizer", None) is not None:
+    if layer.activity_regularizer is not None:
         return None
     settings = [{}]
-    if "training" in inspect.signature(layer.call).parameters:
+    if has_training_argument(layer):
         settings += [{"training": True}, {"training": False}]
     originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
     graphs = []
@@ -202,12 +200,11 @@ def _calls(graph):
 
     def see(operation, args, kwargs):
         constants = [
-            np.asarray(value).tobytes() if hasattr(value, "shape") else repr(value)
+            np.asarray(value).tobytes() if is_array(value) else repr(value)
             for value in keras.tree.flatten((args, {**kwargs, "training": None}))
             if not is_symbolic(value)
         ]
-        layer = isinstance(operation, keras.layers.Layer)
-        what = id(operation) if layer else {**operation.get_config(), "name": None}
+        what = id(operation) if is_layer(operation) else {**operation.get_config(), "name": None}
         return type(operation), what, constants
 
     return _replay(graph, see)

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
+from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.rules.sequences import CONV_RECURRENT, RECURRENT
 
@@ -74,12 +75,10 @@ class Gated(keras.layers.Layer):
             if id(variable) in by_weight:
                 value = value * ops.cast(by_weight[id(variable)], value.dtype)
             values.append((variable, value))
-        with keras.StatelessScope(state_mapping=values) as scope:
-            outputs = self.layer(*args, **kwargs)
-        for variable, value in values:  # the state of random generators, say
-            new = scope.get_current_value(variable)
-            if not variable.trainable and new is not None and new is not value:
-                variable.assign(new)
+        outputs, changes = call_with_values(self.layer, values, *args, **kwargs)
+        for variable, value in changes:  # the state of random generators, say
+            if not variable.trainable:
+                variable.assign(value)
         return outputs
 
     def compute_mask(self, inputs, previous_mask):

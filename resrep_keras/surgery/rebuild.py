@@ -5,9 +5,10 @@ import inspect
 
 import keras
 
-from resrep_keras.graph.recording import deep_models, symbolic_tensors
+from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import is_graph
+from resrep_keras.keras_adapter import deep_models
 
 
 @deep_models()

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from resrep_keras.graph.recording import deep_models
+from resrep_keras.keras_adapter import deep_models
 from resrep_keras.methods.callback import FitCall, InFit, TrainingData
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.checkpoints import Backup, seeds

@@ -5,8 +5,8 @@ import warnings
 
 import keras
 
-from resrep_keras.graph.recording import deep_models
-from resrep_keras.graph.unroll import Functional, check_model
+from resrep_keras.graph.unroll import check_model
+from resrep_keras.keras_adapter import deep_models, is_functional
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.training.model import WrappedModel, replicas_of
 from resrep_keras.training.own_methods import combine, own_hooks, settings_of, warn_of_lost
@@ -70,7 +70,7 @@ def wrap(model, method=None):
 def _kind_of_wrapped(model):
     """The class of the wrapped model, and what its constructor takes from the dense one."""
     hooks = own_hooks(type(model))
-    settings = settings_of(model) if hooks and isinstance(model, Functional) else None
+    settings = settings_of(model) if hooks and is_functional(model) else None
     if settings is not None:
         return combine(WrappedModel, type(model)), settings
     if hooks:
