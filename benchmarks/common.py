@@ -11,6 +11,7 @@ import time
 import keras
 import numpy as np
 
+from resrep_keras.common.files import write_text
 from resrep_keras.methods.channels.channel_state import ChannelState
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -21,19 +22,11 @@ def machine():
     return f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}"
 
 
-def write(path, text):
-    """Write a file beside its place, and rename it: a run that is stopped leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"unfinished_{path.name}")
-    beside.write_text(text)
-    os.replace(beside, path)
-
-
 def write_result(result, page):
     """Write JSON and page to the result files that are named after the benchmark."""
     stem = RESULTS / pathlib.Path(sys.argv[0]).stem
-    write(stem.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
-    write(stem.with_suffix(".md"), page)
+    write_text(stem.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
+    write_text(stem.with_suffix(".md"), page)
 
 
 def mask_at_random(model, seed=0, share=0.3):

@@ -22,9 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from absl import app, flags
-from common import PeakMemory, machine, mask_at_random, write
+from common import PeakMemory, machine, mask_at_random
 
 import resrep_keras
+from resrep_keras.common.files import write_text
 from resrep_keras.costs.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.forward import example_inputs, run
@@ -244,8 +245,8 @@ def main(_):
                 "machine": machine(),
                 "rows": [rows[name] for name in ALL if name in rows],
             }
-            write(JSON, json.dumps(result, indent=1) + "\n")
-            write(PAGE, as_page(result))
+            write_text(JSON, json.dumps(result, indent=1) + "\n")
+            write_text(PAGE, as_page(result))
     if failed:
         raise SystemExit(f"Not within the tolerance: {', '.join(failed)}.")
 

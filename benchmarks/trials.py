@@ -16,6 +16,8 @@ import numpy as np
 from absl import flags
 from common import machine, write_result
 
+from resrep_keras.common.files import written_beside
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
 flags.DEFINE_string(
@@ -57,9 +59,8 @@ def work_dir():
 def kept(path, make):
     """What `make` wrote to a path, once: a run that is stopped leaves nothing behind."""
     if not path.exists():
-        beside = path.with_name(f"unfinished_{path.name}")
-        make(beside)
-        os.replace(beside, path)
+        with written_beside(path) as fresh:
+            make(fresh)
     return path
 
 

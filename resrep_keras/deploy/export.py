@@ -1,13 +1,11 @@
 """export(model, path): write a model, read it back, compare."""
 
-import os
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import numpy as np
 
+from resrep_keras.common.files import written_beside
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
@@ -52,26 +50,15 @@ def export(model, path, sparse=False):
         )
     if sparse and suffix != ".tflite":
         raise ValueError(f"Expected a path that ends in .tflite with sparse=True; got '{path}'.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write, read = FORMATS[suffix]
     settings = {"sparse": True} if sparse else {}
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fresh = pathlib.Path(folder) / (path.name or "model")
+    with written_beside(path) as fresh:
         write(model, fresh, **settings)
-        _replace(fresh, path, pathlib.Path(folder))
     inputs = example_inputs(model, batch_size=1)
     expected, actual = keras.tree.flatten(run(model, inputs)), read(path, inputs)
     return max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
     )
-
-
-def _replace(fresh, path, folder):
-    """Put `fresh` in the place of `path`; a folder that stands there is moved away first."""
-    if path.is_dir():
-        os.replace(path, folder / "replaced")
-    os.replace(fresh, path)
-    shutil.rmtree(folder / "replaced", ignore_errors=True)
 
 
 def _write_keras(model, path):

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import os
-import pathlib
 import tempfile
 
 import keras
 
+from resrep_keras.common.files import write_text
 from resrep_keras.costs.latency import keras_latency, tflite_latency
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
@@ -68,11 +68,7 @@ class Report:
             indent=1,
         )
         if path is not None:
-            path = pathlib.Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f"{path.name}.tmp")
-            beside.write_text(text)
-            os.replace(beside, path)
+            write_text(path, text)
         return text
 
     def plot(self):

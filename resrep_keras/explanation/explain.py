@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 import textwrap
 
 import numpy as np
 
+from resrep_keras.common.files import write_text
 from resrep_keras.costs.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.explanation.picture import draw
@@ -331,11 +330,7 @@ def _wrapped(text, start=""):
 
 
 def _written(text, path):
-    """Return `text`, and write it to `path` where given, so that no half-written file is left."""
+    """Return `text`, and write it to `path` where given."""
     if path is not None:
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.tmp")
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        write_text(path, text)
     return text

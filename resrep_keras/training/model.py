@@ -8,7 +8,7 @@ import keras
 from resrep_keras.keras_adapter import deep_models
 from resrep_keras.methods.callback import FitCall, InFit, TrainingData
 from resrep_keras.optimizers.wrapper import find_wrapper
-from resrep_keras.training.checkpoints import Backup, seeds
+from resrep_keras.training.backup import Backup, seeds
 from resrep_keras.training.early_removal.callback import EarlyRemoval
 from resrep_keras.training.early_removal.slimming import (
     check_slimming,

@@ -76,7 +76,7 @@ def in_the_middle_of_a_write(flag):
 
     def save_weights(self, filepath, *args, **kwargs):
         save(self, filepath, *args, **kwargs)
-        if "epoch-9" in os.listdir(pathlib.Path(filepath).parents[1]) and not flag.exists():
+        if "epoch-9" in os.listdir(pathlib.Path(filepath).parents[2]) and not flag.exists():
             flag.touch()
             os.truncate(filepath, os.path.getsize(filepath) // 2)
             kill()
@@ -89,9 +89,10 @@ def between_two_backups(flag):
     remove = shutil.rmtree
 
     def rmtree(path, *args, **kwargs):
-        if path.name == ".removed" and path.exists() and not flag.exists():
+        files = sorted(pathlib.Path(path).glob("epoch-*/*"))
+        if files and not flag.exists():
             flag.touch()
-            next(path.iterdir()).unlink()
+            files[0].unlink()
             kill()
         remove(path, *args, **kwargs)
 

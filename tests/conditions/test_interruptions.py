@@ -13,6 +13,7 @@ import pytest
 from keras import layers
 
 import resrep_keras
+from resrep_keras.training.counters import counters
 from tests.conditions import interrupted_run
 from tests.paths import ROOT
 
@@ -214,7 +215,7 @@ def test_a_callback_of_ones_own_may_count(tmp_path):
         def on_epoch_end(self, epoch, logs=None):
             self.epochs += 1
 
-    resrep_keras.training.checkpoints.counters.register(Seen, lambda callback: ("epochs",))
+    counters.register(Seen, lambda callback: ("epochs",))
     backup = interrupted(tmp_path, callbacks=lambda: [Seen()])
     seen = Seen()
     fit(compiled(), [seen, backup])

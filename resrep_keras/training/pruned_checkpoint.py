@@ -1,0 +1,87 @@
+"""PrunedCheckpoint: the best model among those that are pruned."""
+
+import pathlib
+import re
+import warnings
+
+import keras
+
+from resrep_keras.common.files import put, scratch_folder, sweep
+from resrep_keras.methods.callback import InFit
+from resrep_keras.methods.callback_checks import unpruned_choice
+from resrep_keras.methods.channels.callback import PruningCallback
+
+
+class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
+    """Keeps the best model among those that are pruned.
+
+    Epochs before the target is met, or in which a masked channel is still being forgotten, do not
+    count, however accurate they are. The file holds the wrapped model with its optimizer:
+
+    >>> best = resrep_keras.PrunedCheckpoint("best.keras", monitor="val_accuracy")
+    >>> model.fit(train, validation_data=val, epochs=30, callbacks=[best])
+    >>> slim = resrep_keras.finalize(keras.models.load_model("best.keras"))
+
+    Args:
+        filepath: Path that ends in `.keras`; its last part may hold `{epoch}` and names of the
+            logs, as in `keras.callbacks.ModelCheckpoint`.
+        monitor: What is compared. Defaults to `"val_loss"`.
+        mode: `"min"`, `"max"` or `"auto"`. Defaults to `"auto"`.
+        **kwargs: `verbose` and `initial_value_threshold` of `keras.callbacks.ModelCheckpoint`.
+
+    Raises:
+        ValueError: Another ending; a model that was not made by `wrap`.
+    """
+
+    def __init__(self, filepath, monitor="val_loss", mode="auto", **kwargs):
+        path = pathlib.Path(filepath)
+        if path.suffix != ".keras":
+            raise ValueError(f"Expected a filepath that ends in .keras; got '{filepath}'.")
+        super().__init__(path, monitor=monitor, mode=mode, save_best_only=True, **kwargs)
+        self._place = path
+        self._pruning = None
+        self._waited = False  # whether an epoch has passed without a file
+
+    def set_model(self, model):
+        super().set_model(model)
+        method = getattr(model, "method", None)
+        self._pruning = PruningCallback() if method is None else method.callback()
+        self._pruning.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._pruning.fit_call = self.fit_call
+        self._pruning.on_train_begin()
+        self._waited = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._pruning.target_met():
+            self._waited = self.best is None
+            return
+        self._waited = False
+        # Keras fills in placeholders, also in the folder's name.
+        folder, owner = self._place.parent, re.sub("[{}]", "", self._place.stem)
+        sweep(folder, owner)
+        with scratch_folder(folder, owner) as scratch:
+            self.filepath = str(scratch / self._place.name)
+            try:
+                super().on_epoch_end(epoch, logs)
+            finally:
+                self.filepath = str(self._place)
+            for written in scratch.iterdir():
+                put(written, folder / written.name, owner)
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        if self._waited:
+            warnings.warn(
+                f"The target was met in no epoch of this run: '{self._place}' is not written. Train "
+                "to the end of the planned run.",
+                stacklevel=2,
+            )
+
+
+@unpruned_choice.register
+def _pruned_only(callback: PrunedCheckpoint, pruned_from):
+    del callback, pruned_from
+    return None
