@@ -78,7 +78,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._sync()
         self._step = self._read_step()
-        if not self._planned:
+        if not self._planned and self._plans():
             span = self._span(epoch)
             if span is not None:
                 self._planned = True
@@ -111,6 +111,10 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     # ------------------------------------------------------------------------------------------
 
+    def _plans(self):
+        """Whether anybody has to know how long the run is."""
+        return self._optimizer() is not None
+
     def _begin_run(self, epoch, first, last, steps):
         """Plan the run of the steps from `first` to `last`, `steps` an epoch (0 if unknown)."""
 
@@ -138,7 +142,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         """`(first step, last step, steps of an epoch)` once it is known; a begun run goes on."""
         steps = (self.params or {}).get("steps")
         epochs = (self.params or {}).get("epochs", 1)
-        total = getattr(self.method, "total_steps", None)
+        total = self.method.total_steps
         if total is None and not steps:
             if self._step == 0 and epochs > 1:
                 return None  # the length of an epoch shows itself in the first one

@@ -25,16 +25,30 @@ class Composed(Method):
         # What takes something away comes first: it traces the model as it is.
         self.methods = sorted(methods, key=lambda method: not _trains(method))
 
-    @property
-    def removes_channels(self):
-        return self.methods[0].removes_channels
+    # The settings of a run are those of the method that takes something away ----------------------
 
-    def __getattr__(self, name):
-        """Settings and answers of the method that removes channels are those of all of them."""
-        lead = vars(self).get("methods", [None])[0]
-        if lead is None or name.startswith("__") or not lead.removes_channels:
-            raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'.")
-        return getattr(lead, name)
+    @property
+    def lead(self):
+        """The method that comes first, and decides how far a run goes."""
+        return self.methods[0]
+
+    @property
+    def total_steps(self):
+        return self.lead.total_steps
+
+    @property
+    def input_shape(self):
+        return self.lead.input_shape
+
+    @property
+    def exact(self):
+        return self.lead.exact
+
+    @property
+    def threshold(self):
+        return self.lead.threshold
+
+    # What a method answers ------------------------------------------------------------------------
 
     def insert(self, model):
         baseline = {}
@@ -49,7 +63,7 @@ class Composed(Method):
         return inner
 
     def callback(self):
-        return self.methods[0].callback()  # of what removes channels, if anything does
+        return self.lead.callback()
 
     def end_of_run(self, model, data):
         for method in self.methods:
@@ -61,13 +75,30 @@ class Composed(Method):
 
     def finalize(self, model, data=None):
         """The first method's: what the others put into a model is in no graph that is read."""
-        return self.methods[0].finalize(model, data)
+        return self.lead.finalize(model, data)
 
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}
 
     def target_met(self, model):
         return all(method.target_met(model) for method in self.methods)
+
+    # What a callback asks where channels go -------------------------------------------------------
+
+    def baseline(self, dense, channel_state):
+        return self.lead.baseline(dense, channel_state)
+
+    def limits(self, channel_state):
+        return self.lead.limits(channel_state)
+
+    def plan(self, first, last, steps_per_epoch):
+        return self.lead.plan(first, last, steps_per_epoch)
+
+    def check(self, channel_state, plan, last, optimizer):
+        self.lead.check(channel_state, plan, last, optimizer)
+
+    def update(self, channel_state, optimizer, plan, step):
+        self.lead.update(channel_state, optimizer, plan, step)
 
 
 def compose(*methods):
@@ -117,7 +148,7 @@ def _check_together(methods):
     kinds = [type(method) for method in methods]
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"Expected each method once; got {[kind.__name__ for kind in kinds]}.")
-    if any(getattr(method, "slim_every", None) is not None for method in methods):
+    if any(method.slim_every is not None for method in methods):
         raise ValueError(
             "slim_every rebuilds the model in the middle of training, without what other methods "
             "have put into it. Set slim_every=None; finalize() removes the channels at the end."

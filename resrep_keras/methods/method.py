@@ -4,22 +4,45 @@ A method holds settings, no state. What changes during training lives in variabl
 its optimizer.
 """
 
+import dataclasses
 import inspect
+import typing
 
 import keras
 
+from resrep_keras.common.checks import check_number
 from resrep_keras.methods.callback import MethodCallback
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Method:
     """Base of the methods; those that remove channels go on from `ChannelMethod`.
 
-    A subclass names its settings in its constructor, and keeps each as an attribute of that name.
+    A subclass is a dataclass whose fields are its settings, its target the first, and checks them in
+    `__post_init__`. One with a constructor of its own keeps each argument as an attribute of its
+    name.
+
+    Args:
+        total_steps: Steps of the run, for data whose length `fit` cannot tell, such as a generator's.
+            By name only. Defaults to what `fit` says.
+
+    Attributes:
+        input_shape: Shape of one input, without batch, for a model with unknown sizes. A setting of
+            `ChannelSettings`; `None` where a method has none.
+        exact: Whether channels stay whose removal changes outputs. A setting of `ChannelSettings`.
+        slim_every: Epochs between removals of dead channels while `fit` runs. A setting of `ResRep`;
+            `None` for the methods that wait for `finalize`.
     """
 
-    # Whether its model has compactors, so that `finalize` removes the channels that are dead.
-    removes_channels = False
-    slim_every = None  # epochs between removals of dead channels while the model trains
+    total_steps: int | None = dataclasses.field(default=None, kw_only=True)
+
+    input_shape: typing.ClassVar[tuple | None] = None
+    exact: typing.ClassVar[bool] = True
+    slim_every: typing.ClassVar[int | None] = None
+
+    def __post_init__(self):
+        if self.total_steps is not None:
+            check_number("total_steps", self.total_steps, at_least=1, whole=True)
 
     # The questions ----------------------------------------------------------------------------
 
@@ -91,9 +114,8 @@ class Method:
     # A value ----------------------------------------------------------------------------------
 
     def get_config(self):
-        names = inspect.signature(type(self).__init__).parameters
-        config = {name: getattr(self, name) for name in names if name != "self"}
-        return {name: keras.saving.serialize_keras_object(value) for name, value in config.items()}
+        settings = self._settings().items()
+        return {name: keras.saving.serialize_keras_object(value) for name, value in settings}
 
     @classmethod
     def from_config(cls, config):
@@ -106,6 +128,9 @@ class Method:
         return hash(repr(self))
 
     def __repr__(self):
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
         return f"{type(self).__name__}({settings})"
+
+    def _settings(self):
+        """``{name: value}`` of the constructor's arguments."""
+        return {name: vars(self)[name] for name in inspect.signature(type(self)).parameters}

@@ -115,8 +115,7 @@ class PenaltyOptimizer(OptimizerWrapper):
                 f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the like "
                 "belong to `inner_optimizer`."
             )
-        check_number("penalty_strength", penalty_strength, at_least=0)
-        check_number("momentum", momentum, at_least=0, below=1)
+        check_penalty(penalty_strength, momentum)
         super().__init__(inner_optimizer, name=name)
         self.penalty_strength = float(penalty_strength)
         self.momentum = float(momentum)
@@ -173,6 +172,12 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     def own_config(self):
         return {"penalty_strength": self.penalty_strength, "momentum": self.momentum}
+
+
+def check_penalty(penalty_strength, momentum):
+    """Check the settings of a `PenaltyOptimizer`, in words."""
+    check_number("penalty_strength", penalty_strength, at_least=0)
+    check_number("momentum", momentum, at_least=0, below=1)
 
 
 def _is_compactor(variable):

@@ -91,8 +91,8 @@ def pruning_plasticity(
     check_number("sparsity", sparsity, above=0, below=1)
     spread = {"distribution": "magnitude", "scope": scope}
     method = GraNet(
-        sparsity,
-        sparsity,
+        final_sparsity=sparsity,
+        initial_sparsity=sparsity,
         interval=interval,
         regrow_rate=regrow_rate,
         regrow_end=regrow_end,

@@ -8,6 +8,7 @@ import keras
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import deep_models, is_functional
 from resrep_keras.methods.channels.resrep import ResRep
+from resrep_keras.methods.method import Method
 from resrep_keras.training.model import WrappedModel, replicas_of
 from resrep_keras.training.own_methods import combine, own_hooks, settings_of, warn_of_lost
 
@@ -43,7 +44,7 @@ def wrap(model, method=None):
     >>> slim = resrep_keras.finalize(model)
     """
     method = ResRep() if method is None else method
-    if not hasattr(method, "insert"):
+    if not isinstance(method, Method):
         raise TypeError(
             f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
             f"{method!r} of type {type(method).__name__}."

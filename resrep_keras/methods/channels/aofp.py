@@ -1,6 +1,8 @@
 """AOFP: a binary search for the least important channels of all layers, while the model trains."""
 
 import bisect
+import dataclasses
+import typing
 import warnings
 import weakref
 import zlib
@@ -26,6 +28,7 @@ TICKS = 5
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
 class AOFP(ChannelMethod):
     """Approximated oracle filter pruning: finds by trial what each layer can do without.
 
@@ -43,8 +46,6 @@ class AOFP(ChannelMethod):
     ends. Training goes on all the while; ablations touch neither the loss nor any statistics.
 
     Args:
-        target_reduction: As in `ResRep`. The search stops where the target is met. `None` searches
-            to the end and leaves the widths to `max_damage`. Defaults to `0.5`.
         max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
             larger. Defaults to `0.05`.
         interval: Steps of a half-round. Defaults to a fortieth of the search, at least 10.
@@ -52,11 +53,10 @@ class AOFP(ChannelMethod):
         search_end: Share of the run at which the search ends; the rest is fine-tuning. A target that
             is not met by then is met by the mean damages found so far, and a warning says so.
             Defaults to `0.5`.
-        at_most, min_channels, min_share, exclude, coupled, threads: As in `ResRep`.
         seed: Seed of the ablations. Defaults to `0`.
-        total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
-        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
-        exact: See `ResRep`. Defaults to `True`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`. The search stops where the target is met; with `target_reduction=None`
+            and no other limit it goes on to its end, and leaves the widths to `max_damage`.
 
     Example:
 
@@ -74,55 +74,27 @@ class AOFP(ChannelMethod):
         out alone.
     """
 
-    needs_target = False
+    max_damage: float = 0.05
+    interval: int | None = None
+    warmup: float = 0.05
+    search_end: float = 0.5
+    seed: int = 0
 
-    def __init__(
-        self,
-        target_reduction=0.5,
-        max_damage=0.05,
-        interval=None,
-        warmup=0.05,
-        search_end=0.5,
-        at_most=None,
-        min_channels=1,
-        min_share=0.0,
-        exclude=(),
-        coupled=False,
-        threads=1,
-        seed=0,
-        total_steps=None,
-        input_shape=None,
-        exact=True,
-    ):
-        super().__init__(
-            target_reduction,
-            at_most,
-            min_channels,
-            min_share,
-            exclude=exclude,
-            coupled=coupled,
-            threads=threads,
-            input_shape=input_shape,
-            exact=exact,
-        )
-        check_number("max_damage", max_damage, at_least=0)
-        check_number("warmup", warmup, at_least=0, below=1)
-        check_number("search_end", search_end, above=0, below=1)
-        check_number("seed", seed, at_least=0, whole=True)
-        if warmup >= search_end:
+    needs_target: typing.ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("max_damage", self.max_damage, at_least=0)
+        check_number("warmup", self.warmup, at_least=0, below=1)
+        check_number("search_end", self.search_end, above=0, below=1)
+        check_number("seed", self.seed, at_least=0, whole=True)
+        if self.warmup >= self.search_end:
             raise ValueError(
-                f"Expected warmup to end before the search does; got warmup={warmup}, "
-                f"search_end={search_end}."
+                f"Expected warmup to end before the search does; got warmup={self.warmup}, "
+                f"search_end={self.search_end}."
             )
-        for name, value in (("interval", interval), ("total_steps", total_steps)):
-            if value is not None:
-                check_number(name, value, at_least=1, whole=True)
-        self.max_damage = max_damage
-        self.interval = interval
-        self.warmup = warmup
-        self.search_end = search_end
-        self.seed = seed
-        self.total_steps = total_steps
+        if self.interval is not None:
+            check_number("interval", self.interval, at_least=1, whole=True)
 
     @classmethod
     def paper(cls, **settings):

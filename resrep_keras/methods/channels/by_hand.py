@@ -1,12 +1,15 @@
 """CompactorsByHand: what stands for a method where compactors were put into a model by hand."""
 
+import dataclasses
+import typing
+
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class CompactorsByHand(ChannelMethod):
-    """No target and no settings of its own: `finalize` removes what is dead."""
+    """No target and no training of its own: `finalize` removes what is dead."""
 
-    needs_target = False
+    target_reduction: None = None
 
-    def __init__(self):
-        super().__init__(target_reduction=None)
+    needs_target: typing.ClassVar[bool] = False

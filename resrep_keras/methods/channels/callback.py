@@ -81,14 +81,13 @@ class PruningCallback(MethodCallback):
     # ------------------------------------------------------------------------------------------
 
     def _read_model(self):
-        state = ChannelState(
-            self.model,
-            getattr(self.method, "input_shape", None),
-            getattr(self.method, "exact", True),
-        )
+        state = ChannelState(self.model, self.method.input_shape, self.method.exact)
         if state.baseline is None:  # made by hand
             state.baseline = self.method.baseline(self.model, state)
         self._channel_state, self._limits = state, self.method.limits(state)
+
+    def _plans(self):
+        return True
 
     def _begin_run(self, epoch, first, last, steps):
         self.plan = self.method.plan(first, last, steps or 1)

@@ -18,90 +18,34 @@ from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.finalize import remove_dead
-from resrep_keras.methods.channels.settings import (
-    ask_exclude,
-    check_at_most,
-    check_count,
-    check_exclude,
-    check_input_shape,
-    check_min_share,
-    check_multiple,
-    check_patterns,
-    check_per_layer,
-    check_reduction,
-    for_layer,
-    matches,
-    minimum_of,
-    multiples,
-)
+from resrep_keras.methods.channels.settings import ChannelSettings, minimum_of, multiples
 from resrep_keras.methods.method import Method
+from resrep_keras.methods.patterns import ask_exclude, check_patterns, for_layer, matches
 from resrep_keras.surgery.fold import insert_compactors
 from resrep_keras.surgery.remove import check_rules
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class ChannelMethod(Method):
-    """Base of the methods that remove channels: which may go, and how many.
+class ChannelMethod(ChannelSettings, Method):
+    """Base of the methods that remove channels.
 
-    A subclass that is a dataclass, too, adds its settings as fields and checks them in
-    `__post_init__`; one with a constructor of its own hands these on.
+    A subclass is a dataclass that adds its settings as fields and checks them in `__post_init__`.
 
     Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
-            ``{quantity: share}``, of which all are met; or `None`, where `at_most` says it all.
-            Quantities are `"macs"`, `"params"`, `"file_bytes"` (of the float32 `.tflite` file),
-            `"activation_bytes"` (peak memory of activations, see `costs.activations`) and
-            `"latency"` (of one call with LiteRT on this machine).
-        at_most: ``{quantity: largest value}``, in parameters, bytes, or seconds.
-        min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
-            by the layers' names, such as ``{"stem*": 16}``.
-        min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
-            share of ``1 - min_share``. Also by pattern.
-        channel_multiple: Layers that lose channels keep a multiple of this number, which suits
-            devices that compute so many at a time. Also by pattern. With `"auto"`, the widths are
-            those that timing this machine has shown to be fast, and no rounding is done where the
-            rounded model would be slower.
-        exclude: Names or patterns of layers that keep all channels, or a function that takes a
-            layer and returns whether it does.
-        coupled: Whether to prune channels that several layers must give up at once, such as those
-            of a residual stream.
-        threads: Number of threads for a target of latency.
-        input_shape: Shape of one input, without batch, for a model with unknown sizes.
-        exact: Whether channels stay whose removal changes outputs, because something is computed
-            over all channels together (layer normalisation).
+        **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
-    target_reduction: float | dict | None = 0.5
-    at_most: dict | None = None
-    min_channels: int | dict = 1
-    min_share: float | dict = 0.0
-    channel_multiple: int | str | dict = 1
-    exclude: tuple | typing.Callable = ()
-    coupled: bool = False
-    threads: int = 1
-    input_shape: tuple | None = None
-    exact: bool = True
+    needs_target: typing.ClassVar[bool] = True  # whether something must say how far to prune
+    threshold = 1e-5  # below which the norm of a masked column counts as zero
 
     def __post_init__(self):
-        self.target_reduction = check_reduction(self.target_reduction)
-        self.at_most = check_at_most(self.at_most)
+        ChannelSettings.__post_init__(self)
+        Method.__post_init__(self)
         if self.needs_target and self.target_reduction is None and not self.at_most:
             raise ValueError(
                 "Expected target_reduction or at_most to say how far to prune; got neither. Give "
                 "target_reduction=0.5, say."
             )
-        check_per_layer("min_channels", self.min_channels, lambda n: check_count("min_channels", n))
-        check_per_layer("min_share", self.min_share, check_min_share)
-        check_per_layer("channel_multiple", self.channel_multiple, check_multiple)
-        check_count("threads", self.threads)
-        self.exclude = check_exclude(self.exclude)
-        self.coupled = bool(self.coupled)
-        self.input_shape = check_input_shape(self.input_shape)
-        self.exact = bool(self.exact)
-
-    removes_channels = True
-    needs_target = True  # whether something must say how far to prune
-    threshold = 1e-5  # below which the norm of a masked column counts as zero
 
     # The questions ----------------------------------------------------------------------------
 
@@ -187,11 +131,6 @@ class ChannelMethod(Method):
             "facts": {name: facts for name, (_, facts) in measured.items()},
         }
 
-    def reductions(self):
-        """``{quantity: share to remove}``."""
-        one = self.target_reduction
-        return {} if one is None else one if isinstance(one, dict) else {"macs": one}
-
     def excluded(self, graph):
         """Names of the producers that keep all channels."""
         producers = [producer for group in graph.groups for producer in group.producers]
@@ -268,11 +207,6 @@ class ChannelMethod(Method):
         except UnreachableTarget:
             return False
 
-    def times_widths(self):
-        """Whether `channel_multiple` has layers timed."""
-        setting = self.channel_multiple
-        return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
-
     def _widths(self, channel_state, producers):
         """``{producer name: allowed widths}``, where not all are."""
         tables = channel_state.predicted("latency").cost.tables if self.times_widths() else {}
@@ -295,10 +229,7 @@ class ChannelMethod(Method):
             ValueError: It is met already, or a pattern fits no layer.
         """
         known = [p.name for group in channel_state.graph.groups for p in group.producers]
-        for name in ("min_channels", "min_share", "channel_multiple"):
-            setting = getattr(self, name)
-            if isinstance(setting, dict):
-                check_patterns(name, setting, known)
+        self.check_layers(known)
         kept = self.choose(channel_state, np.zeros(channel_state.graph.num_channels))
         if kept.all() and self.limits(channel_state):
             values = ", ".join(

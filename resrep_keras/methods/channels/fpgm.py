@@ -22,9 +22,9 @@ class FPGM(OneShot):
     divided by the layer's mean. It is smallest near the geometric median of all `w_j`.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run before the selection. Defaults to `0`: before the first step.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Example:
 

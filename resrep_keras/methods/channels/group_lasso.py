@@ -25,10 +25,10 @@ class GroupLasso(LassoTraining):
     divided by the layer's mean.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run with the penalty, before the selection. Defaults to `0.5`.
         strength: Strength of the penalty, 0 or larger. Defaults to `1e-4`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Example:
 

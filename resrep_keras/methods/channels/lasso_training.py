@@ -18,7 +18,7 @@ class LassoTraining(OneShot):
     Args:
         at: Share of the run with the penalty; the selection ends it.
         strength: Strength of the penalty, 0 or larger.
-        **settings: Those of `ChannelMethod`.
+        **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
     at: float = 0.5

@@ -17,10 +17,10 @@ class MagnitudePruning(OneShot):
     fine-tuning is left to you; a wrapped model is fine-tuned by `fit`.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run before the selection. Defaults to `0`: before the first step.
         order: 1 or 2, the norm. Defaults to `1`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Example:
 

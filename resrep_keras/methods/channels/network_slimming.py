@@ -26,11 +26,11 @@ class NetworkSlimming(LassoTraining):
     sorted globally.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run with the penalty, before the selection. Defaults to `0.5`.
         strength: Strength of the penalty, 0 or larger. Defaults to `1e-4`, the paper's for ResNet
             and DenseNet. A run much shorter than its 160 epochs needs more.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Raises:
         ValueError: Before the first step, where the target needs channels that no scaled batch

@@ -23,7 +23,7 @@ class OneShot(ChannelMethod):
 
     Args:
         at: Share of the run before the selection, in [0, 1). At 0 it comes before the first step.
-        **settings: Those of `ChannelMethod`.
+        **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
     at: float = 0.0

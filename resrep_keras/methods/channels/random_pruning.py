@@ -17,11 +17,11 @@ class RandomPruning(OneShot):
     What fine-tuning alone is worth at a given cost: a criterion that is no better says nothing.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run before the selection. Defaults to `0`: before the first step.
         seed: Seed of the draw, an int of 0 or more; the same seed removes the same channels.
             Defaults to `0`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Example:
 

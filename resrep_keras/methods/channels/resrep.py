@@ -1,13 +1,15 @@
 """ResRep: lossless channel pruning by decoupling remembering and forgetting."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_number
 from resrep_keras.methods.channels.channel_method import ChannelMethod
-from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule
+from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
-from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.optimizers.penalty import PenaltyOptimizer, check_penalty
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
 LARGEST_MATRIX = 2048
@@ -29,6 +31,7 @@ NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
 class ResRep(ChannelMethod):
     """Trains compactors whose columns forget, while the rest of the model remembers.
 
@@ -36,22 +39,6 @@ class ResRep(ChannelMethod):
     target is met. The objective no longer reaches a masked column, so that it can shrink to zero.
 
     Args:
-        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or a
-            dict such as ``{"params": 0.6, "latency": 0.4}``; or `None`. Quantities are `"macs"`,
-            `"params"`, `"file_bytes"`, `"activation_bytes"` and `"latency"`. Defaults to `0.5`.
-        at_most: The largest values allowed, such as ``{"file_bytes": 400_000}``, in parameters,
-            bytes or seconds; met beside `target_reduction`. Defaults to no limit.
-        min_channels: Channels that each layer keeps at least; a number, or a dict of layer names
-            or patterns such as ``{"stem*": 16}``. Defaults to `1`.
-        min_share: The same as a share of the layer's channels, in [0, 1): the layer loses at most
-            ``1 - min_share`` of them. Defaults to `0`.
-        channel_multiple: Layers that lose channels keep a multiple of this number. A number, a
-            dict of patterns, or `"auto"`: found by timing this machine. Defaults to `1`.
-        exclude: Names or patterns of layers that keep all channels, or a function that takes a
-            layer and returns whether it does. Defaults to none.
-        coupled: Whether to prune residual streams and their like, too. Defaults to `False`, as in
-            the paper.
-        threads: Number of threads for a target of latency. Defaults to `1`.
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
@@ -62,16 +49,14 @@ class ResRep(ChannelMethod):
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
             layers that it would more than double. Defaults to `"auto"`.
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
-        total_steps: Steps of the run, where `fit` cannot tell. Defaults to `None`.
-        input_shape: Shape of one input, for a model with unknown sizes. Defaults to `None`.
-        exact: Whether channels stay whose removal changes outputs, because something is computed
-            over all channels together (layer normalisation). Defaults to `True`.
         slim_every: Epochs between removals of dead channels while `fit` runs, so that training gets
             faster as it prunes; after the last selection compactors go, too. The model stays the
-            same object, narrower; its outputs, optimizer state, schedules and callbacks go on. Each removal
-            compiles the training step anew, so that small ones wait. Not for distributed training, nor with callbacks that keep weights of
-            wider models (`BackupAndRestore`, `restore_best_weights`). Defaults to `None`: channels
-            stay until `finalize`.
+            same object, narrower; its outputs, optimizer state, schedules and callbacks go on. Each
+            removal compiles the training step anew, so that small ones wait. Not for distributed
+            training, nor with callbacks that keep weights of wider models (`BackupAndRestore`,
+            `restore_best_weights`). Defaults to `None`: channels stay until `finalize`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Example:
 
@@ -81,63 +66,34 @@ class ResRep(ChannelMethod):
         Ding et al., ICCV 2021. `ResRep.paper()` has its settings.
     """
 
-    def __init__(
-        self,
-        target_reduction=0.5,
-        at_most=None,
-        min_channels=1,
-        min_share=0.0,
-        channel_multiple=1,
-        exclude=(),
-        coupled=False,
-        threads=1,
-        penalty_strength=1e-4,
-        momentum=0.9,
-        schedule=None,
-        normalization="none",
-        compactor="auto",
-        threshold=1e-5,
-        total_steps=None,
-        input_shape=None,
-        exact=True,
-        slim_every=None,
-    ):
-        super().__init__(
-            target_reduction,
-            at_most,
-            min_channels,
-            min_share,
-            channel_multiple,
-            exclude,
-            coupled,
-            threads,
-            input_shape,
-            exact,
-        )
-        if compactor not in ("auto", "full", "diagonal"):
-            raise ValueError(f"Expected compactor 'auto', 'full' or 'diagonal'; got {compactor!r}.")
-        if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"Expected normalization 'none', 'layer' or 'cost'; got {normalization!r}."
-            )
-        check_number("threshold", threshold, at_least=0)
-        if total_steps is not None:
-            check_number("total_steps", total_steps, at_least=1, whole=True)
-        if slim_every is not None:
-            check_number("slim_every", slim_every, at_least=1, whole=True)
-        if schedule is not None and not hasattr(schedule, "plan"):
+    penalty_strength: float = 1e-4
+    momentum: float = 0.9
+    schedule: Schedule | None = None
+    normalization: str = "none"
+    compactor: str = "auto"
+    threshold: float = 1e-5
+    slim_every: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_penalty(self.penalty_strength, self.momentum)
+        if self.schedule is None:
+            self.schedule = PlannedSchedule()
+        if not isinstance(self.schedule, Schedule):
             raise TypeError(
-                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {schedule!r}."
+                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {self.schedule!r}."
             )
-        self.penalty_strength = penalty_strength
-        self.momentum = momentum
-        self.schedule = PlannedSchedule() if schedule is None else schedule
-        self.normalization = normalization
-        self.compactor = compactor
-        self.threshold = threshold
-        self.total_steps = total_steps
-        self.slim_every = slim_every
-        self.optimizer("sgd")  # raises here for settings that the optimizer refuses
+        if not isinstance(self.normalization, str) or self.normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Expected normalization 'none', 'layer' or 'cost'; got {self.normalization!r}."
+            )
+        if self.compactor not in ("auto", "full", "diagonal"):
+            raise ValueError(
+                f"Expected compactor 'auto', 'full' or 'diagonal'; got {self.compactor!r}."
+            )
+        check_number("threshold", self.threshold, at_least=0)
+        if self.slim_every is not None:
+            check_number("slim_every", self.slim_every, at_least=1, whole=True)
 
     @classmethod
     def paper(cls, **settings):

@@ -39,8 +39,8 @@ class Plan:
         return last if self.forget_steps is None else self.steps[-1] + self.forget_steps
 
 
-class _Schedule:
-    """A serialisable value: equal settings are equal schedules."""
+class Schedule:
+    """Base: when channels are selected. A serialisable value: equal settings are equal schedules."""
 
     def get_config(self):
         return dict(vars(self))
@@ -58,7 +58,7 @@ class _Schedule:
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class PlannedSchedule(_Schedule):
+class PlannedSchedule(Schedule):
     """Spreads selection and forgetting over a run of any length, so that its target is met.
 
     A short run wants early selection, quick forgetting and most of its steps for recovery. All
@@ -103,7 +103,7 @@ class PlannedSchedule(_Schedule):
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
-class PaperSchedule(_Schedule):
+class PaperSchedule(Schedule):
     """The paper's settings: a fixed interval, a fixed number of channels, and the penalty alone.
 
     Args:

@@ -1,91 +1,89 @@
-"""Settings of methods: targets, and what may differ between layers by name, pattern or function."""
+"""The settings of the methods that remove channels: which may go, and how many."""
 
-import fnmatch
+import dataclasses
 import math
+import typing
 
 from resrep_keras.common.checks import check_number
 from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.methods.patterns import check_exclude, check_patterns, check_per_layer
 
 
-def check_per_layer(name, value, check):
-    """Check a setting that is one value for all layers, or ``{pattern: value}``.
+@dataclasses.dataclass(eq=False, repr=False)
+class ChannelSettings:
+    """Which channels may go, and how many: the settings that all methods share that remove some.
 
     Args:
-        name: Name of the argument.
-        value: What was given for it.
-        check: Raises where one value is wrong.
+        target_reduction: Share of the dense MACs to remove, between 0 and 1, both excluded; or
+            ``{quantity: share}`` such as ``{"params": 0.6, "latency": 0.4}``, of which all are met;
+            or `None`, where `at_most` says it all. Quantities are `"macs"`, `"params"`,
+            `"file_bytes"` (of the float32 `.tflite` file), `"activation_bytes"` (peak memory of
+            activations, see `costs.activations`) and `"latency"` (of one call with LiteRT on this
+            machine). Defaults to `0.5`.
+        at_most: ``{quantity: largest value}``, such as ``{"file_bytes": 400_000}``, in parameters,
+            bytes or seconds; met beside `target_reduction`. Defaults to no limit.
+        min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
+            by the layers' names, such as ``{"stem*": 16}``. Defaults to `1`.
+        min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
+            share of ``1 - min_share``. Also by pattern. Defaults to `0`.
+        channel_multiple: Layers that lose channels keep a multiple of this number, which suits
+            devices that compute so many at a time. Also by pattern. With `"auto"`, the widths are
+            those that timing this machine has shown to be fast, and no rounding is done where the
+            rounded model would be slower. Defaults to `1`.
+        exclude: Names or patterns of layers that keep all channels, or a function that takes a
+            layer and returns whether it does. Defaults to none.
+        coupled: Whether to prune channels that several layers must give up at once, such as those
+            of a residual stream. Defaults to `False`.
+        threads: Number of threads for a target of latency. Defaults to `1`.
+        input_shape: Shape of one input, without batch, for a model with unknown sizes. Defaults to
+            `None`.
+        exact: Whether channels stay whose removal changes outputs, because something is computed
+            over all channels together (layer normalisation). Defaults to `True`.
 
     Raises:
-        TypeError: A pattern is not a str.
+        TypeError: A setting of another kind.
+        ValueError: A setting out of range.
     """
-    for pattern, one in value.items() if isinstance(value, dict) else [("*", value)]:
-        if not isinstance(pattern, str):
-            raise TypeError(
-                f"Expected {name} to map names or patterns of layers to values; got the key "
-                f"{pattern!r} of type {type(pattern).__name__}."
-            )
-        check(one)
 
+    target_reduction: float | dict | None = 0.5
+    at_most: dict | None = None
+    min_channels: int | dict = 1
+    min_share: float | dict = 0.0
+    channel_multiple: int | str | dict = 1
+    exclude: tuple | typing.Callable = ()
+    coupled: bool = False
+    threads: int = 1
+    input_shape: tuple | None = None
+    exact: bool = True
 
-def for_layer(setting, layer, default):
-    """The value of a setting for one layer: an exact name goes first, then the first pattern."""
-    if not isinstance(setting, dict):
-        return setting
-    if layer in setting:
-        return setting[layer]
-    matching = (value for pattern, value in setting.items() if matches(layer, pattern))
-    return next(matching, default)
+    def __post_init__(self):
+        self.target_reduction = check_reduction(self.target_reduction)
+        self.at_most = check_at_most(self.at_most)
+        check_per_layer("min_channels", self.min_channels, lambda n: check_count("min_channels", n))
+        check_per_layer("min_share", self.min_share, check_min_share)
+        check_per_layer("channel_multiple", self.channel_multiple, check_multiple)
+        check_count("threads", self.threads)
+        self.exclude = check_exclude(self.exclude)
+        self.coupled = bool(self.coupled)
+        self.input_shape = check_input_shape(self.input_shape)
+        self.exact = bool(self.exact)
 
+    def reductions(self):
+        """``{quantity: share to remove}``."""
+        one = self.target_reduction
+        return {} if one is None else one if isinstance(one, dict) else {"macs": one}
 
-def matches(layer, pattern):
-    """Whether the name of a layer is, or fits, a pattern such as ``"block1_*"``."""
-    return layer == pattern or fnmatch.fnmatchcase(layer, pattern)
+    def times_widths(self):
+        """Whether `channel_multiple` has layers timed."""
+        setting = self.channel_multiple
+        return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
 
-
-def check_patterns(name, setting, known):
-    """Raise where a pattern of a setting fits none of the `known` layers.
-
-    Raises:
-        ValueError: Names the pattern and the layers.
-    """
-    for pattern in setting:
-        if not any(matches(layer, pattern) for layer in known):
-            raise ValueError(
-                f"Expected each entry of {name} to be the name, or a pattern of names, of layers "
-                f"that make channels ({', '.join(known)}); got '{pattern}'."
-            )
-
-
-def check_exclude(exclude):
-    """Return the setting as a tuple of patterns, or a function of a layer.
-
-    Raises:
-        TypeError: Neither of these, or a function that cannot be saved with the model.
-    """
-    if isinstance(exclude, str):
-        raise TypeError(f"Expected exclude to be a list of layer names; got the str {exclude!r}.")
-    if callable(exclude):
-        if not getattr(exclude, "__name__", "<lambda>").isidentifier():
-            raise TypeError(
-                "Expected exclude to be a function with a name, so that it can be saved with the "
-                "model; got a lambda. Define it with def, and decorate it with "
-                "keras.saving.register_keras_serializable() where the model will be reloaded."
-            )
-        return exclude
-    try:
-        exclude = tuple(exclude)
-    except TypeError as error:
-        raise TypeError(
-            "Expected exclude to be a list of layer names or patterns, or a function that takes a "
-            f"layer; got {exclude!r} of type {type(exclude).__name__}."
-        ) from error
-    for pattern in exclude:
-        if not isinstance(pattern, str):
-            raise TypeError(
-                f"Expected the entries of exclude to be layer names or patterns; got {pattern!r} of "
-                f"type {type(pattern).__name__}."
-            )
-    return exclude
+    def check_layers(self, names):
+        """Raise a `ValueError` where a pattern of a setting fits none of the layers' names."""
+        for name in ("min_channels", "min_share", "channel_multiple"):
+            setting = vars(self)[name]
+            if isinstance(setting, dict):
+                check_patterns(name, setting, names)
 
 
 def check_count(name, value):
@@ -111,22 +109,6 @@ def multiples(number, channels):
     return (*range(number, channels, number), channels)
 
 
-def ask_exclude(function, layer):
-    """Whether a user's function wants all channels of a layer kept.
-
-    Raises:
-        TypeError: The function failed.
-    """
-    try:
-        return bool(function(layer))
-    except Exception as error:  # whatever a user's function raises
-        raise TypeError(
-            f"Expected exclude to be a function that takes a layer and returns whether it keeps all "
-            f"channels; for layer '{layer.name}' of type {type(layer).__name__} it raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
 def check_input_shape(shape):
     """Return the shape of one input as a tuple of sizes, or `None`."""
     if shape is None:
@@ -140,9 +122,6 @@ def check_input_shape(shape):
     for size in shape:
         check_number("each size of input_shape", size, at_least=1, whole=True)
     return shape
-
-
-# --- targets --------------------------------------------------------------------------------------
 
 
 def check_reduction(value):

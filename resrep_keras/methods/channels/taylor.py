@@ -26,10 +26,10 @@ class TaylorPruning(OneShot):
     which needs no forward or backward pass of its own.
 
     Args:
-        target_reduction, at_most, min_channels, min_share, channel_multiple, exclude, coupled,
-            threads, input_shape, exact: As in `ResRep`.
         at: Share of the run over which gradients are watched before the selection, in (0, 1).
             Defaults to `0.1`.
+        **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
+            `total_steps`.
 
     Raises:
         ValueError: `at` is 0, so that no gradient would be seen.

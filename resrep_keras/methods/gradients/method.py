@@ -1,12 +1,18 @@
 """ActivationGradientPruning: training in which the gradients of activations are mostly zeros."""
 
+import dataclasses
+import typing
+
 import keras
 import numpy as np
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.certificate import compare
-from resrep_keras.methods.channels.settings import (
+from resrep_keras.methods.gradients.places import Places
+from resrep_keras.methods.gradients.pruner import GradientPruner, check_rate, check_settings
+from resrep_keras.methods.method import Method
+from resrep_keras.methods.patterns import (
     ask_exclude,
     check_exclude,
     check_patterns,
@@ -14,13 +20,11 @@ from resrep_keras.methods.channels.settings import (
     for_layer,
     matches,
 )
-from resrep_keras.methods.gradients.places import Places
-from resrep_keras.methods.gradients.pruner import GradientPruner, check_rate, check_settings
-from resrep_keras.methods.method import Method
 from resrep_keras.surgery.rebuild import rebuild
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
+@dataclasses.dataclass(eq=False, repr=False)
 class ActivationGradientPruning(Method):
     """Sets most entries of the gradients of activations to zero, so that their mean stays.
 
@@ -40,6 +44,8 @@ class ActivationGradientPruning(Method):
         exclude: Names or patterns of convolutions that are left alone, or a function that takes a
             layer and returns whether it is. Defaults to `()`.
         seed: An int, from which each pruner gets one of its own. Defaults to `None`.
+        total_steps: As in `Method`; nothing is planned here, and the length of a run does not
+            matter.
 
     Raises:
         TypeError, ValueError: A setting of a wrong kind, or out of bounds.
@@ -59,25 +65,19 @@ class ActivationGradientPruning(Method):
         well, count like it.
     """
 
-    total_steps = 0  # nothing is planned: the length of a run does not matter
+    rate: float | dict = 0.9
+    fifo_depth: int = 5
+    threshold: str = "normal"
+    rounding: str = "stochastic"
+    exclude: tuple | typing.Callable = ()
+    seed: int | None = None
 
-    def __init__(
-        self,
-        rate=0.9,
-        fifo_depth=5,
-        threshold="normal",
-        rounding="stochastic",
-        exclude=(),
-        seed=None,
-    ):
-        check_settings(0.0, fifo_depth, threshold, rounding, seed)
-        check_per_layer("rate", rate, check_rate)
-        self.rate = rate
-        self.fifo_depth = fifo_depth
-        self.threshold = threshold
-        self.rounding = rounding
-        self.exclude = check_exclude(exclude)
-        self.seed = None if seed is None else int(seed)
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(0.0, self.fifo_depth, self.threshold, self.rounding, self.seed)
+        check_per_layer("rate", self.rate, check_rate)
+        self.exclude = check_exclude(self.exclude)
+        self.seed = None if self.seed is None else int(self.seed)
 
     def insert(self, model):
         """A copy with pruners; the baseline says where they stand and what they make cheaper."""

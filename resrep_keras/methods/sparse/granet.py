@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 
-from resrep_keras.common.checks import check_number
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
@@ -29,10 +28,8 @@ class GraNet(SparseSettings, Method):
     where that changes no output; nothing else becomes smaller in memory or faster by itself.
 
     Args:
-        initial_sparsity, final_sparsity, begin, end, interval, regrow_rate, regrow_end, distribution,
-            growth, scope, exclude, seed: As in `SparseSettings`.
-        total_steps: Steps of the run, for data whose length Keras cannot tell. Defaults to what
-            `fit` says.
+        **settings: Those of `SparseSettings`, the first of which is `final_sparsity`, and
+            `total_steps`.
 
     Raises:
         ValueError: A setting out of range.
@@ -49,24 +46,21 @@ class GraNet(SparseSettings, Method):
         NeurIPS 2021.
     """
 
-    total_steps: int | None = None
-
     def __post_init__(self):
-        super().__post_init__()
-        if self.total_steps is not None:
-            check_number("total_steps", self.total_steps, at_least=1, whole=True)
+        SparseSettings.__post_init__(self)
+        Method.__post_init__(self)
 
     # Settings by the names of other methods ---------------------------------------------------------
 
     @classmethod
     def sparse_to_sparse(cls, final_sparsity=0.9, initial_sparsity=0.5, **settings):
         """GraNet-ST: gradual pruning with neuroregeneration, from a sparse beginning."""
-        return cls(initial_sparsity, final_sparsity, **settings)
+        return cls(final_sparsity, initial_sparsity, **settings)
 
     @classmethod
     def gmp(cls, final_sparsity=0.9, **settings):
         """Gradual magnitude pruning (Zhu and Gupta, 2017): nothing grows again."""
-        return cls(final_sparsity=final_sparsity, regrow_rate=0.0, **settings)
+        return cls(final_sparsity, regrow_rate=0.0, **settings)
 
     @classmethod
     def rigl(cls, sparsity=0.9, **settings):
@@ -92,7 +86,7 @@ class GraNet(SparseSettings, Method):
     def optimizer(self, inner, model=None):
         del model
         names = [field.name for field in dataclasses.fields(SparseSettings)]
-        return SparseOptimizer(inner, **{name: getattr(self, name) for name in names})
+        return SparseOptimizer(inner, **{name: vars(self)[name] for name in names})
 
     def logs(self, model):
         kept, total = self._kept(model)

@@ -17,10 +17,9 @@ class SparseSettings:
     """How many weights become zero, when, and which grow again.
 
     Args:
-        initial_sparsity: Share of the weights that is zero from the beginning of the run on, in
-            [0, 1). Masks hold behind the first step, whose gradient is that of the dense weights.
-            Defaults to `0.0`.
-        final_sparsity: Share that is zero in the end, in [0, 1). Defaults to `0.9`.
+        final_sparsity: Share of the weights that is zero in the end, in [0, 1). Defaults to `0.9`.
+        initial_sparsity: Share that is zero from the beginning of the run on, in [0, 1). Masks hold
+            behind the first step, whose gradient is that of the dense weights. Defaults to `0.0`.
         begin, end: Shares of the run at which gradual pruning begins and ends. Default to `0.0` and
             `0.5`.
         interval: Steps between updates of the masks. Defaults to a hundredth of the run.
@@ -29,9 +28,9 @@ class SparseSettings:
             nothing. Defaults to `0.5`.
         regrow_end: Share of the run after which nothing grows any more, in [0, 1]; at `0` weights
             grow once, with the first update. Defaults to `1.0`.
-        distribution: How an initial sparsity is spread: `"erk"` (see `resrep_keras.methods.sparse.densities.erk`)
-            or `"uniform"`, at random positions, or `"magnitude"`, the largest weights. Defaults to
-            `"erk"`.
+        distribution: How an initial sparsity is spread: `"erk"` (see
+            `resrep_keras.methods.sparse.densities.erk`) or `"uniform"`, at random positions, or
+            `"magnitude"`, the largest weights. Defaults to `"erk"`.
         growth: `"gradient"` or `"random"`. Defaults to `"gradient"`.
         scope: Whether gradual pruning compares weights of all layers, `"global"`, or gives each
             layer its own sparsity by `distribution`, `"layer"`. Defaults to `"global"`.
@@ -43,8 +42,8 @@ class SparseSettings:
         ValueError: A setting out of range.
     """
 
-    initial_sparsity: float = 0.0
     final_sparsity: float = 0.9
+    initial_sparsity: float = 0.0
     begin: float = 0.0
     end: float = 0.5
     interval: int | None = None
@@ -67,10 +66,9 @@ class SparseSettings:
             check_number("interval", self.interval, at_least=1, whole=True)
         check_number("seed", self.seed, at_least=0, whole=True)
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Expected {name} to be one of {', '.join(known)}; got {getattr(self, name)!r}."
-                )
+            given = vars(self)[name]
+            if given not in known:
+                raise ValueError(f"Expected {name} to be one of {', '.join(known)}; got {given!r}.")
         exclude = self.exclude
         if isinstance(exclude, str) or not all(isinstance(each, str) for each in exclude):
             raise TypeError(
