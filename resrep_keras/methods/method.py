@@ -6,7 +6,6 @@ its optimizer.
 
 import dataclasses
 import inspect
-import typing
 
 import keras
 
@@ -36,9 +35,10 @@ class Method:
 
     total_steps: int | None = dataclasses.field(default=None, kw_only=True)
 
-    input_shape: typing.ClassVar[tuple | None] = None
-    exact: typing.ClassVar[bool] = True
-    slim_every: typing.ClassVar[int | None] = None
+    # Without types: an entry here, even a ClassVar, would come first among a subclass's arguments.
+    input_shape = None
+    exact = True
+    slim_every = None
 
     def __post_init__(self):
         if self.total_steps is not None:

@@ -188,7 +188,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
 import resrep_keras
-from resrep_keras.methods.activation_gradient import ActivationGradientPruning, pruners_of
+from resrep_keras.methods.gradients.method import ActivationGradientPruning, pruners_of
 from tests.gradient_models import data, make_loss, model_of, normalised
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     model = model_of(normalised)
