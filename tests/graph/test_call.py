@@ -1,0 +1,235 @@
+"""The words of a rule, by hand: what they say of labels, states and pins."""
+
+import keras
+import numpy as np
+import pytest
+
+from resrep_keras.graph.call import Call
+from resrep_keras.graph.labels import Flow, Labels, State
+from resrep_keras.graph.recording import Step
+
+IMAGE = (None, 4, 4)
+
+
+class Notebook:
+    """Stands for the tracer: notes what a call says."""
+
+    def __init__(self):
+        self.labels = Labels()
+        self.followers, self.shared = set(), False
+        self.said = []
+
+    def is_shared(self, operation):
+        return self.shared
+
+    def pin(self, labels, name, reason):
+        self.labels.pin(labels, f"{name}: {reason}")
+
+    def pin_inexact(self, flow, name, reason):
+        self.said.append(("inexact", reason))
+        return flow
+
+    def anchor(self, shape, name, reason):
+        label = self.labels.fresh_pinned(f"{name}: {reason}")
+        return Flow(np.full((1,) * len(shape), label), tuple(shape))
+
+    def labels_of(self, name, count):
+        return self.labels.fresh(count)
+
+    def held_labels(self, call, name, count):
+        return self.labels.fresh(count)
+
+    def inner_site(self, call, labels, name):
+        self.said.append(("inner site", name, labels.tolist()))
+
+    def stuck(self, call, labels, origins):
+        self.said.append(("stuck", labels.tolist(), sorted(origins)))
+
+    def follow(self, stream, factor):
+        self.said.append(("follow", stream.ravel().tolist(), factor.ravel().tolist()))
+
+    def stand_before_norm(self, call):
+        self.said.append(("before norm",))
+
+    def reasons(self, flow):
+        return [self.labels.reason(label) for label in flow.labels.ravel()]
+
+
+@pytest.fixture
+def book():
+    return Notebook()
+
+
+def made(book, *channels, size=IMAGE, state=State.ZERO):
+    """A flow of new channels on the last axis of images of 4 x 4; one for each number."""
+    flows = []
+    for number in channels:
+        labels = book.labels.fresh(number).reshape(1, 1, 1, number)
+        flows.append(Flow(labels, (*size, number), np.full(labels.shape, state, np.int8)))
+    return flows
+
+
+def asked(book, flows, output=None):
+    """A call on inputs of these flows, with an output like the first."""
+    tensors = [keras.KerasTensor(flow.shape) for flow in flows]
+    outputs = keras.KerasTensor(output or flows[0].shape)
+    operation = keras.layers.Identity()
+    step = Step(operation, "layer", tuple(tensors), {"axis": 1}, outputs)
+    call = Call(book, 7, step, 1)
+    call.begin(flows)
+    return call
+
+
+def test_a_call_knows_its_arguments(book):
+    a, b = made(book, 2, 3)
+    call = asked(book, [a, b])
+    assert (call.name, call.index, call.repeats) == ("layer", 7, 1)
+    assert call.input is a and call.output_shape == (None, 4, 4, 2)
+    assert call.argument("axis", 5) == 1  # by keyword
+    assert call.argument("other", 1) is call.args[1]  # by position
+    assert call.argument("other", 2) is None
+    assert call.flows_of(call.args[1]) == [b]
+
+
+def test_pins_name_the_layer(book):
+    (a,) = made(book, 2)
+    (out,) = asked(book, [a]).pin_all("nobody knows it")
+    assert book.reasons(a) == ["layer: nobody knows it"] * 2
+    assert book.reasons(out) == ["layer: nobody knows it"]
+    assert out.labels.size == 1  # one label for all channels of the output
+
+
+def test_couple_and_tie(book):
+    a, b = made(book, 4, 4)
+    call = asked(book, [a, b])
+    call.couple(a, b)
+    assert book.labels.roots().tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    call.tie(a, 2)  # the first of each half, the second of each half
+    assert book.labels.roots().tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+
+
+def test_produce_makes_channels_that_are_zero_once_removed(book):
+    (a,) = made(book, 2)
+    call = asked(book, [a], (None, 4, 4, 3))
+    out = call.produce(3, 3)
+    assert out.labels.tolist() == [[[[2, 3, 4]]]] and call.axis_out == 3
+    assert set(out.state.ravel()) == {State.ZERO}
+    book.followers.add("layer")
+    assert set(call.produce(3, 3).state.ravel()) == {State.VARYING}
+
+
+def test_channels_inside_a_layer_get_a_site(book):
+    (a,) = made(book, 2)
+    call = asked(book, [a])
+    assert call.hold("heads", 2).tolist() == [2, 3]
+    assert call.inside["heads"].tolist() == [2, 3]
+    call.gate_outputs(a, "units")
+    assert book.said == [("inner site", "heads", [2, 3]), ("inner site", "units", [0, 1])]
+
+
+@pytest.mark.parametrize(
+    ("state", "folds", "padded", "shared", "stuck"),
+    [
+        (State.ZERO, State.ZERO, True, True, False),
+        (State.CONSTANT, State.CONSTANT, False, False, False),  # goes into a bias
+        (State.CONSTANT, State.ZERO, False, False, True),  # no bias to take it
+        (State.CONSTANT, State.CONSTANT, True, False, True),  # zeros beyond the border differ
+        (State.CONSTANT, State.CONSTANT, False, True, True),  # a bias of two calls
+        (State.FIXED, State.CONSTANT, False, False, True),
+    ],
+)
+def test_weights_take_what_a_bias_can_hold(book, state, folds, padded, shared, stuck):
+    (a,) = made(book, 2, state=state)
+    book.shared = shared
+    call = asked(book, [a])
+    call.consume(a, 3, folds, padded)
+    assert call.consumed == {0: 3} and call.axis_in == 3
+    assert book.said == ([("stuck", [0, 1], [])] if stuck else [])
+
+
+def test_channels_along_another_axis_than_the_weights_read_are_pinned(book):
+    labels = book.labels.fresh(4).reshape(1, 4, 1, 1)
+    flow = Flow(labels, (None, 4, 4, 3))
+    call = asked(book, [flow])
+    out = call.vector(flow, 3)
+    assert "another axis than the layer expects" in book.reasons(flow)[0]
+    assert "several axes" in book.reasons(out)[0]
+
+
+def test_zeros_become_constants_and_those_uneven_at_borders(book):
+    (a,) = made(book, 2)
+    call = asked(book, [a])
+    constant = call.constant(a)
+    assert set(constant.state.ravel()) == {State.CONSTANT} and constant.origins == {7}
+    assert set(call.uneven(constant).state.ravel()) == {State.FIXED}
+    assert set(call.uneven(a).state.ravel()) == {State.ZERO}
+    varying = a.replace(state=np.full_like(a.state, State.VARYING))
+    assert set(call.constant(varying).state.ravel()) == {State.VARYING}
+
+
+def test_a_sum_couples_its_terms_and_keeps_the_hardest_state(book):
+    a, b = made(book, 2, 2)
+    b = b.replace(state=b.state + State.CONSTANT, origins=frozenset({3}))
+    out = asked(book, [a, b]).merge([a, b])
+    assert book.labels.roots().tolist() == [0, 1, 0, 1]
+    assert out.state.ravel().tolist() == [State.CONSTANT] * 2 and out.origins == {3}
+
+
+def test_a_sum_that_broadcasts_over_channels_is_pinned(book):
+    a, one = made(book, 2, 1)
+    asked(book, [a, one]).merge([a, one])
+    assert "broadcasts over channels" in book.reasons(a)[0]
+
+
+def test_one_zero_factor_makes_a_product_zero_and_the_smaller_one_follows(book):
+    (stream,) = made(book, 2)
+    (scale,) = made(book, 2, size=(None, 1, 1), state=State.VARYING)
+    out = asked(book, [stream, scale]).multiply([stream, scale])
+    assert out.state.ravel().tolist() == [State.ZERO] * 2
+    assert book.said == [("follow", [0, 1], [2, 3])]
+    assert book.labels.roots().tolist() == [0, 1, 0, 1]
+
+
+def test_a_factor_that_is_broadcast_over_channels_is_kept(book):
+    stream, one = made(book, 2, 1)
+    out = asked(book, [stream, one]).multiply([stream, one])
+    assert book.reasons(stream) == [None, None]
+    assert "broadcast over channels" in book.reasons(one)[0]
+    assert out.state.ravel().tolist() == [State.ZERO] * 2  # zero times anything
+
+
+def test_a_concatenation_has_the_channels_in_a_row(book):
+    a, b = made(book, 2, 3)
+    b = b.replace(state=b.state + State.CONSTANT)
+    out = asked(book, [a, b], (None, 4, 4, 5)).concatenate([a, b], 3)
+    assert out.labels.ravel().tolist() == [0, 1, 2, 3, 4]
+    assert out.state.ravel().tolist() == [0, 0, 1, 1, 1]
+
+
+def test_a_concatenation_along_another_axis_is_pinned(book):
+    a, b = made(book, 2, 2)
+    asked(book, [a, b], (None, 8, 4, 2)).concatenate([a, b], 1)
+    assert "another axis than the channels'" in book.reasons(a)[0]
+    c = Flow(book.labels.fresh(2).reshape(1, 1, 1, 2), (None, None, 4, 2))
+    asked(book, [c, c], (None, None, 4, 2)).concatenate([c, c], 1)
+    assert "a concatenation of unknown sizes" in book.reasons(c)[0]
+
+
+def test_a_fixed_scale_asks_for_its_site_in_words(book):
+    (a,) = made(book, 2)
+    call = asked(book, [a])
+    book.site = lambda call, flow, axis, gate, diagonal: (axis, gate, diagonal)
+    assert call.site(a, 3, True) == (3, True, False)
+    assert call.axis_out == 3 and not book.said
+    call.site(a, 3, diagonal=True, shifts=False)
+    assert book.said == [("before norm",)]
+
+
+def test_the_answers_of_an_earlier_pass_are_forgotten_the_memo_is_not(book):
+    (a,) = made(book, 2)
+    call = asked(book, [a])
+    call.consume(a, 3)
+    call.memo["probe"] = True
+    call.begin([a])
+    assert (call.consumed, call.axis_in, call.inside) == ({}, None, {})
+    assert call.memo == {"probe": True}

@@ -1,0 +1,125 @@
+"""A recording by hand: y = Dense(x) twice, then a sum."""
+
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from resrep_keras.graph.record import record
+from resrep_keras.graph.recording import (
+    Enter,
+    Leave,
+    Probe,
+    Recording,
+    around,
+    output_specs,
+    replaced,
+    symbolic_tensors,
+)
+from tests import zoo
+
+
+@pytest.fixture
+def model():
+    x = inputs = keras.Input((3,), name="x")
+    y = layers.Dense(3, name="first")(x)
+    z = layers.Dense(3, name="second")(y)
+    return keras.Model(inputs, layers.Add(name="sum")([y, z]), name="net")
+
+
+def test_it_is_played_in_order_with_the_answers_of_a_function(model):
+    played = []
+
+    def add_one(step, *args, **kwargs):
+        played.append(step.name)
+        values = keras.tree.flatten(args)
+        return sum(values) + 1
+
+    # first: 1 + 1 = 2; second: 2 + 1 = 3; sum: 2 + 3 + 1 = 6.
+    assert record(model).run(1, add_one) == 6
+    assert played == ["first", "second", "sum"]
+
+
+def test_played_with_its_own_operations_it_is_the_model():
+    model = zoo.build("residual")
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+
+    def call(step, *args, **kwargs):
+        return step.operation(*args, **kwargs)
+
+    played = record(model).run(x, call)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(played), ops.convert_to_numpy(model(x)), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_inputs_and_outputs_keep_their_structure():
+    inputs = {"a": keras.Input((2,), name="a"), "b": keras.Input((2,), name="b")}
+    outputs = {"sum": layers.Add()([inputs["a"], inputs["b"]]), "a": inputs["a"]}
+    recording = record(keras.Model(inputs, outputs))
+    found = recording.run({"a": 2, "b": 3}, lambda step, values: values[0] * values[1])
+    assert found == {"sum": 6, "a": 2}
+
+
+def test_values_are_let_go_of_after_their_last_use(model):
+    class Value:
+        pass
+
+    made = []
+
+    def call(step, *args, **kwargs):
+        if step.name == "sum":
+            assert made[0]() is not None  # 'sum' still reads the first value
+        value = Value()
+        made.append(weakref.ref(value))
+        return value
+
+    result = record(model).run(Value(), call)
+    assert [reference() is None for reference in made] == [True, True, False]
+    assert made[-1]() is result
+
+
+def test_inner_calls_come_before_the_call_that_holds_them():
+    inputs = keras.Input((4, 3))
+    outer = layers.TimeDistributed(layers.Dense(2, name="inside"), name="outer")
+    recording = record(keras.Model(inputs, outer(inputs)))
+    steps = list(recording.all_steps())
+    assert [step.name for step in steps] == ["inside", "outer"]
+    assert [step.name for step in recording.steps] == ["outer"]
+    enter, leave = around(recording.steps[0])
+    assert type(enter.operation) is Enter and type(leave.operation) is Leave
+    assert (enter.name, leave.name) == ("outer", "outer")
+    inner = recording.steps[0].inner
+    assert inner.inputs.shape == (None, 3) and leave.args == (inner.outputs,)
+    assert leave.outputs is recording.steps[0].outputs
+
+
+def test_symbolic_tensors_are_found_in_nested_arguments():
+    a, b = keras.KerasTensor((1,)), keras.KerasTensor((2,))
+    assert symbolic_tensors(([a, 3], "text"), {"other": {"b": b}}) == [a, b]
+    assert replaced({id(a): "value"}, a) == "value"
+    assert replaced({}, 3) == 3
+
+
+def test_shapes_of_a_call_are_found_without_calling_the_layer(model):
+    first = model.get_layer("first")
+    nodes = len(first._inbound_nodes)
+    for batch in (None, 7):  # as it was called, and on another shape
+        spec = output_specs(first, (keras.KerasTensor((batch, 3)),), {})
+        assert (tuple(spec.shape), spec.dtype) == ((batch, 3), "float32")
+    assert len(first._inbound_nodes) == nodes
+
+
+def test_a_probe_stands_for_shapes_only():
+    spec = keras.KerasTensor((None, 5))
+    inputs = keras.Input((3,))
+    assert Probe(spec)(inputs).shape == (None, 5)
+    with pytest.raises(NotImplementedError, match="only stands for shapes"):
+        Probe(spec).call(inputs)
+
+
+def test_an_empty_recording_hands_its_inputs_on():
+    tensor = keras.KerasTensor((2,))
+    assert Recording("nothing", tensor, [tensor], []).run(5, None) == [5]
