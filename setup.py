@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["resrep_keras", "resrep_keras.*"]),
     python_requires=">=3.10",
-    install_requires=["tensorflow", "keras>=3.9", "absl-py", "numpy"],
+    install_requires=["tensorflow", "keras>=3.12", "absl-py", "numpy"],
     extras_require={
         "examples": EXAMPLES,
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
