@@ -236,6 +236,15 @@ def number_of_replicas(value):
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
+def place_of_variable(optimizer, variable):
+    """The position of a variable among those that an optimizer was built for.
+
+    The look-up is the one that Keras documents for optimizers of one's own (see the docstring of
+    `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
+    """
+    return optimizer._get_variable_index(variable)
+
+
 def wrapped_optimizer(optimizer):
     """The optimizer inside a `LossScaleOptimizer` or another one of its kind, or `None`."""
     return getattr(optimizer, "inner_optimizer", None)

@@ -223,6 +223,13 @@ def test_replicas_are_counted_where_there_is_no_strategy():
     assert keras_adapter.number_of_replicas(object()) == 1
 
 
+def test_optimizers_know_the_place_of_a_variable():
+    variables = [keras.Variable(np.zeros(2)) for _ in range(3)]
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(variables)
+    assert [keras_adapter.place_of_variable(optimizer, v) for v in variables] == [0, 1, 2]
+
+
 def test_optimizers_inside_others_are_known():
     inner = keras.optimizers.SGD()
     assert keras_adapter.wrapped_optimizer(inner) is None

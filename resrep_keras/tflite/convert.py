@@ -5,6 +5,7 @@ import tempfile
 import keras
 
 from resrep_keras.graph.unroll import check_model, inputs_of
+from resrep_keras.keras_adapter import call_with_values
 
 
 def to_tflite(model, batch_size=1, sparse=False):
@@ -65,8 +66,8 @@ def to_tflite_quickly(model):
 
     @tf.function(input_signature=signature)
     def function(*flat):
-        with keras.StatelessScope(state_mapping=constants):
-            return model(list(flat))
+        outputs, _ = call_with_values(model, constants, list(flat))
+        return outputs
 
     concrete = function.get_concrete_function()
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert()
