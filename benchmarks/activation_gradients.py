@@ -2,11 +2,12 @@
 
     python benchmarks/activation_gradients.py --data_dir=<folder of idx files>
 
-Each seed trains one net of three convolutions with batch normalisation in several ways: dense, at two
-rates, with thresholds of a log-normal fit, and with deterministic rounding. Finished runs are kept in
-the work folder. Then the gradients of the weights are compared with those of the dense model, and steps
-are timed. Writes `benchmarks/results/activation_gradients.json` and `.md`, and fails where the accuracy
-at a rate of 0.9 is more than 0.5 points from the dense one, or fewer than half of a gradient are zeros.
+Each seed trains one net of three convolutions with batch normalisation in several ways: dense, at
+two rates, with thresholds of a log-normal fit, and with deterministic rounding. Finished runs are
+kept in the work folder. Then the gradients of the weights are compared with those of the dense
+model, and steps are timed. Writes `benchmarks/results/activation_gradients.json` and `.md`, and
+fails where the accuracy at a rate of 0.9 is more than 0.5 points from the dense one, or fewer than
+half of a gradient are zeros.
 """
 
 import sys
@@ -174,11 +175,11 @@ def time_steps(data):
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}, {result['threads']} thread; "
-        f"{len(result['seeds'])} seeds, mean and sample standard deviation; {result['images']:,} images, "
-        f"{result['epochs']} epochs, batches of {BATCH}.",
+        f"{len(result['seeds'])} seeds, mean and sample standard deviation; {result['images']:,} "
+        f"images, {result['epochs']} epochs, batches of {BATCH}.",
         "",
-        "| | test accuracy (%) | zeros of the gradient at conv1, conv2, conv3 | multiply-adds of the "
-        "backward convolutions, counted | time of a step, measured |",
+        "| | test accuracy (%) | zeros of the gradient at conv1, conv2, conv3 | multiply-adds of "
+        "the backward convolutions, counted | time of a step, measured |",
         "|---|---|---|---|---|",
     ]
     for variant, runs in result["runs"].items():
@@ -187,18 +188,19 @@ def as_markdown(result):
         if "zeros" in runs[0]:
             means = [np.mean([run["zeros"][name] for run in runs]) for name in runs[0]["zeros"]]
             zeros = ", ".join(f"{mean:.2f}" for mean in means)
-            macs = f"{np.mean([pruned / dense for dense, pruned in (r['backward_macs'] for r in runs)]):.3f}"
+            shares = [pruned / dense for dense, pruned in (run["backward_macs"] for run in runs)]
+            macs = f"{np.mean(shares):.3f}"
         lines.append(
             f"| {variant} | {mean_and_spread(values)} | {zeros} | {macs} | "
             f"{result['steps'][variant]['ratio']:.2f} |"
         )
     lines += [
         "",
-        "Multiply-adds and times are shares of the dense ones: the kernels are dense and multiply with "
-        "zeros, too, so that pruning costs time here.",
+        "Multiply-adds and times are shares of the dense ones: the kernels are dense and multiply "
+        "with zeros, too, so that pruning costs time here.",
         "",
-        f"Gradients of the kernels on one batch, mean of {result['draws']} backward passes (one, where "
-        "nothing is drawn), against the dense ones:",
+        f"Gradients of the kernels on one batch, mean of {result['draws']} backward passes (one, "
+        "where nothing is drawn), against the dense ones:",
         "",
         "| | cosine at conv1, conv2, conv3 | length, as a share |",
         "|---|---|---|",

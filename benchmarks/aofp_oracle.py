@@ -7,8 +7,8 @@ damages over random halves are compared, by Spearman's rank correlation, with
 
 1. the damage of leaving out each channel alone;
 2. for the 8 channels of the first layer, the mean damage over all 70 halves, which they estimate;
-3. for the 16 channels of the second layer, the four that the binary search (16, 8, 4) chooses: their
-   rank among all 1,820 sets of four, by damage done together.
+3. for the 16 channels of the second layer, the four that the binary search (16, 8, 4) chooses:
+   their rank among all 1,820 sets of four, by damage done together.
 
 Exits with an error where a bar is missed: 0.4, 0.95, and the best 15 %. Writes
 `benchmarks/results/aofp_oracle.json` and `.md`.
@@ -154,8 +154,8 @@ def as_markdown(result):
         f"Made by `{result['command']}` on {result['machine']}; {result['images']:,} images, "
         f"{result['epochs']} epochs, scores over {result['batches']:,} batches of 64.",
         "",
-        "| seed | test accuracy (%) | leaving out one: 8, 16 channels | all 70 halves of 8 | binary "
-        "search 16 to 4: rank of 1,820 |",
+        "| seed | test accuracy (%) | leaving out one: 8, 16 channels | all 70 halves of 8 | "
+        "binary search 16 to 4: rank of 1,820 |",
         "|---|---|---|---|---|",
     ]
     for row in result["rows"]:

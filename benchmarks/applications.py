@@ -127,8 +127,8 @@ def as_markdown(result):
     ]
     for row in result["step_time"]:
         lines.append(
-            f"| {row['model']} | {row['image_size']} px | {row['batch']} | {row['dense_seconds']} | "
-            f"{row['wrapped_seconds']} | {row['wrapped_over_dense']} |"
+            f"| {row['model']} | {row['image_size']} px | {row['batch']} | {row['dense_seconds']} "
+            f"| {row['wrapped_seconds']} | {row['wrapped_over_dense']} |"
         )
     chosen = result["selection"]
     lines += ["", f"Selecting among {chosen['channels']:,} channels takes {chosen['seconds']} s."]

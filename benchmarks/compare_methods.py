@@ -94,13 +94,13 @@ def as_markdown(result):
     runs = result["runs"]
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
-        f"images of Fashion-MNIST, {len(result['seeds'])} seeds, mean and sample standard deviation. "
-        f"All start from the same dense net of {first} epochs, which has "
-        f"{mean_and_spread(values_of(next(iter(runs.values())), 'dense_accuracy'))} %, and train {second} epochs "
-        f"more by the same recipe; target_reduction={result['target_reduction']}.",
+        f"images of Fashion-MNIST, {len(result['seeds'])} seeds, mean and sample standard "
+        f"deviation. All start from the same dense net of {first} epochs, which has "
+        f"{mean_and_spread(values_of(next(iter(runs.values())), 'dense_accuracy'))} %, and train "
+        f"{second} epochs more by the same recipe; target_reduction={result['target_reduction']}.",
         "",
-        "| method | test accuracy (%) | by seed | to the dense net of the same seed | MACs left (%) | "
-        "CPU time, dense = 1 |",
+        "| method | test accuracy (%) | by seed | to the dense net of the same seed | MACs left "
+        "(%) | CPU time, dense = 1 |",
         "|---|---|---|---|---|---|",
     ]
     for name in ranked(runs):
@@ -144,8 +144,8 @@ def plot(result):
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.set_xlabel("test accuracy (%)")
     axes.set_title(
-        f"{100 * result['target_reduction']:.0f} % of the MACs removed, equal epochs; mean and range "
-        f"of {len(result['seeds'])} seeds",
+        f"{100 * result['target_reduction']:.0f} % of the MACs removed, equal epochs; mean and "
+        f"range of {len(result['seeds'])} seeds",
         fontsize=9,
     )
     axes.grid(axis="x", color="#dddddd", lw=0.6)

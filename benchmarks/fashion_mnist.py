@@ -141,9 +141,9 @@ def as_markdown(result):
         lines.append(f"| {title} | {accuracy} | {left} | {latency} |")
     lines += [
         "",
-        f"The dense net has {result['dense_macs']:,} MACs. Wrapped and slim model differ by at most "
-        f"{result['largest_relative_difference']:.1e} of the largest output. Latency is a ratio of "
-        "medians measured in turn, batch 1, one thread.",
+        f"The dense net has {result['dense_macs']:,} MACs. Wrapped and slim model differ by at "
+        f"most {result['largest_relative_difference']:.1e} of the largest output. Latency is a "
+        "ratio of medians measured in turn, batch 1, one thread.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""GraNet against gradual pruning and fixed sparsity, at 98 % zeros; and what zeros are worth in a file.
+"""GraNet against gradual pruning and fixed sparsity, at 98 % zeros; what zeros save in a file.
 
     python benchmarks/granet.py --data_dir=<folder of idx files>
 
@@ -53,8 +53,9 @@ def methods():
 
 
 def mlp():
-    # Weight decay as PyTorch's SGD has it, part of the gradient and of the momentum: an L2 penalty of
-    # half the strength. Keras's own weight_decay would be taken off the weights beside the gradient.
+    # Weight decay as PyTorch's SGD has it, part of the gradient and of the momentum: an L2 penalty
+    # of half the strength. Keras's own weight_decay would be taken off the weights beside the
+    # gradient.
     decay = {f"{part}_regularizer": keras.regularizers.L2(DECAY / 2) for part in ("kernel", "bias")}
     x = inputs = keras.Input((784,))
     for units in (300, 100):
@@ -109,7 +110,7 @@ def run(method, data, seed):
     return trials.record(name_of(method, seed), make)
 
 
-# --- what zeros are worth in a file -------------------------------------------------------------------
+# --- what zeros are worth in a file ---------------------------------------------------------------
 
 
 def convolutional(sparsity, size=65):
@@ -184,7 +185,7 @@ def file_rows(seed):
         )
 
 
-# --- the page -----------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def bars(means):
@@ -197,8 +198,8 @@ def bars(means):
 
 def as_markdown(result):
     lines = [
-        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean and "
-        f"sample standard deviation; MLP 784-300-100-10 on Fashion-MNIST, {result['pixels']}, "
+        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean "
+        f"and sample standard deviation; MLP 784-300-100-10 on Fashion-MNIST, {result['pixels']}, "
         f"{result['epochs']} epochs, sparsity {result['sparsity']} but for the dense one.",
         "",
         "| method | test accuracy (%) | by seed | units left |",
@@ -221,8 +222,8 @@ def as_markdown(result):
 def _file_lines(result):
     lines = [
         "",
-        f"float32 TFLite files, `{result['threads']}` thread(s), medians of {result['repeats']} calls in "
-        "turn. *Zeros* is the sparse model as a plain file, *sparse* the one of "
+        f"float32 TFLite files, `{result['threads']}` thread(s), medians of {result['repeats']} "
+        "calls in turn. *Zeros* is the sparse model as a plain file, *sparse* the one of "
         "`export(model, path, sparse=True)`.",
         "",
         "| model | density | bytes: dense / zeros / sparse | zipped | microseconds |",

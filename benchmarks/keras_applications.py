@@ -181,13 +181,13 @@ def as_page(result):
         "more than 300 layers with weights, where rounding adds up.",
         "",
         "Random weights, batch statistics and compactors; 30 % of the channels that may go are",
-        "removed, coupled ones included. *Channels*: the share that may go. *MACs*: the share of the",
-        "cost that is spent on at least one of them. *Difference*: the largest between wrapped and",
-        "slim model as a share of the largest output; behind it, between the slim model and itself",
-        "reloaded. *Memory*: the peak of `finalize`, as a share of 3 x weights + 1 GB.",
+        "removed, coupled ones included. *Channels*: the share that may go. *MACs*: the share of",
+        "the cost that is spent on at least one of them. *Difference*: the largest between wrapped",
+        "and slim model as a share of the largest output; behind it, between the slim model and",
+        "itself reloaded. *Memory*: the peak of `finalize`, as a share of 3 x weights + 1 GB.",
         "",
-        "| model | channels (%) | MACs (%) | difference | .keras | SavedModel | TFLite | trace (s) | "
-        "finalize (s) | memory (%) | kept channels |",
+        "| model | channels (%) | MACs (%) | difference | .keras | SavedModel | TFLite | trace (s) "
+        "| finalize (s) | memory (%) | kept channels |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -207,10 +207,10 @@ def as_page(result):
         )
     lines += [
         "",
-        "Kept channels: *an output of the model* are the ten classes. ConvNeXt normalises its stems and",
-        "residual streams by a LayerNormalization, whose mean and variance run over all channels: no",
-        "removal is exact there, and `exact=False` allows it all the same. What is left of ConvNeXt, the",
-        "wide hidden layers of its blocks, holds nearly all of its MACs.",
+        "Kept channels: *an output of the model* are the ten classes. ConvNeXt normalises its",
+        "stems and residual streams by a LayerNormalization, whose mean and variance run over all",
+        "channels: no removal is exact there, and `exact=False` allows it all the same. What is",
+        "left of ConvNeXt, the wide hidden layers of its blocks, holds nearly all of its MACs.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,9 +2,9 @@
 
     python benchmarks/latency_targets.py
 
-Each net is wrapped with a target of latency, trained for five epochs on random images (which channels
-go matters here, not the accuracy), finalized, and timed with LiteRT in turn with the dense net. The
-second table removes half of the MACs with and without rounding. Writes
+Each net is wrapped with a target of latency, trained for five epochs on random images (which
+channels go matters here, not the accuracy), finalized, and timed with LiteRT in turn with the dense
+net. The second table removes half of the MACs with and without rounding. Writes
 `benchmarks/results/latency_targets.json` and `.md`.
 """
 
@@ -109,8 +109,8 @@ def as_markdown(result):
         f"Made by `{result['command']}` on {result['machine']}; {result['threads']} thread(s), "
         f"medians of {result['repeats']} calls in turn, batch 1, one seed.",
         "",
-        "| net | latency asked, share of dense | measured | measured / asked | MACs left | error of "
-        "the fit |",
+        "| net | latency asked, share of dense | measured | measured / asked | MACs left | error "
+        "of the fit |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -120,8 +120,8 @@ def as_markdown(result):
     ]
     lines += [
         "",
-        "Half of the MACs removed, with and without rounding of widths; multiples that cannot reach the "
-        "target are left out:",
+        "Half of the MACs removed, with and without rounding of widths; multiples that cannot "
+        "reach the target are left out:",
         "",
         "| net | `channel_multiple` | MACs left | latency left | latency / unrounded |",
         "|---|---|---|---|---|",

@@ -2,9 +2,9 @@
 
     python benchmarks/normalization.py --data_dir=<folder of idx files>
 
-Each seed trains one dense net on a part of Fashion-MNIST; each normalisation goes on from it with the
-same recipe and removes the same share of the MACs. Finished runs are kept in the work folder. Writes
-`benchmarks/results/normalization.json` and `.md`.
+Each seed trains one dense net on a part of Fashion-MNIST; each normalisation goes on from it with
+the same recipe and removes the same share of the MACs. Finished runs are kept in the work folder.
+Writes `benchmarks/results/normalization.json` and `.md`.
 """
 
 import trials
@@ -39,9 +39,9 @@ def run(normalization, data, seed):
 
 def as_markdown(result):
     lines = [
-        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean and "
-        f"sample standard deviation; {result['images']:,} images, {result['epochs'][0]} dense and "
-        f"{result['epochs'][1]} pruning epochs, target_reduction={result['target_reduction']}.",
+        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean "
+        f"and sample standard deviation; {result['images']:,} images, {result['epochs'][0]} dense "
+        f"and {result['epochs'][1]} pruning epochs, target_reduction={result['target_reduction']}.",
         "",
         "| `normalization` | test accuracy (%) | by seed | narrowest layer, by seed |",
         "|---|---|---|---|",

@@ -2,12 +2,13 @@
 
     python benchmarks/resrep_ablation.py --data_dir=<folder of idx files>
 
-Ways to press channels to zero, from the same dense net, with the same recipe, selections and target:
-the group lasso acts on compactors, directly on kernels, or on all parameters that make a channel (its
-kernel, scale and offset, which must all be zero for an exact removal); and the objective's gradient
-of what makes the channels that are selected is set to zero, or not. The penalty alone forgets, as in the paper; momentum and strength are the same for all,
-such that the channels that are selected last can just reach zero in a run of this length. At the end
-the selected channels are removed. Writes `benchmarks/results/resrep_ablation.json` and `.md`.
+Ways to press channels to zero, from the same dense net, with the same recipe, selections and
+target: the group lasso acts on compactors, directly on kernels, or on all parameters that make a
+channel (its kernel, scale and offset, which must all be zero for an exact removal); and the
+objective's gradient of what makes the channels that are selected is set to zero, or not. The
+penalty alone forgets, as in the paper; momentum and strength are the same for all, such that the
+channels that are selected last can just reach zero in a run of this length. At the end the selected
+channels are removed. Writes `benchmarks/results/resrep_ablation.json` and `.md`.
 """
 
 import dataclasses
@@ -201,8 +202,8 @@ def run(cell, data, seed):
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
-        f"images of Fashion-MNIST, {len(result['seeds'])} seeds, mean and sample standard deviation. "
-        f"{result['epochs'][1]} epochs from a dense net of {result['epochs'][0]}, "
+        f"images of Fashion-MNIST, {len(result['seeds'])} seeds, mean and sample standard "
+        f"deviation. {result['epochs'][1]} epochs from a dense net of {result['epochs'][0]}, "
         f"target_reduction={result['target_reduction']}, strength {result['strength']:g}, "
         f"momentum {MOMENTUM}. Norms as shares of those at the start; one "
         f"below {ZERO:g} counts as zero.",
@@ -218,8 +219,8 @@ def as_markdown(result):
             f"| {PLACES[cell.removesuffix('_free')]} | {'off' if 'free' in cell else 'on'} | "
             f"{mean_and_spread([run['with_all'] for run in runs])} | "
             f"{mean_and_spread([run['accuracy'] for run in runs])} | {zero} of {removed} | "
-            f"{max(run['largest_norm'] for run in runs):.2g} | {medians[0]:.2g} / {medians[1]:.2g} | "
-            f"{100 * np.mean([run['macs_left'] for run in runs]):.1f} |"
+            f"{max(run['largest_norm'] for run in runs):.2g} | {medians[0]:.2g} / {medians[1]:.2g} "
+            f"| {100 * np.mean([run['macs_left'] for run in runs]):.1f} |"
         )
     return "\n".join(lines) + "\n"
 

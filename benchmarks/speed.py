@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py
 
-Each model runs in a process of its own. Trace seconds are the median of three. A chain of 500, 1,000
-and 2,000 layers shows how the work grows. Results go to benchmarks/results/speed.json and .md.
+Each model runs in a process of its own. Trace seconds are the median of three. A chain of 500,
+1,000 and 2,000 layers shows how the work grows. Results go to benchmarks/results/speed.json and
+.md.
 """
 
 import json

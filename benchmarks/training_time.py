@@ -7,7 +7,8 @@
    from the same trained net, the time to compile steps anew included; an epoch of each in turn.
 3. Final accuracy with and without slimming, on a subset of Fashion-MNIST, over some seeds.
 
-Results go to benchmarks/results/training_time.json and .md; what a call does not measure stays there.
+Results go to benchmarks/results/training_time.json and .md; what a call does not measure stays
+there.
 """
 
 import json
@@ -35,7 +36,8 @@ from examples.nets import NETS
 
 # Input shapes of the nets.
 SHAPES = {"resnet20": (32, 32, 3), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
-# The widths of ResNet-20 are few kernels wide: streams are pruned, too, by whole kernels, and early.
+# The widths of ResNet-20 are few kernels wide: streams are pruned, too, by whole kernels, and
+# early.
 SETTINGS = {
     "resnet20": {
         "coupled": True,
@@ -240,8 +242,8 @@ def as_markdown(result):
         lines += [
             "",
             f"Test accuracy of small_resnet on {result['images']:,} images of Fashion-MNIST, "
-            f"{result['accuracy_epochs']} epochs, {len(with_)} seeds: {_spread(with_)} with slimming, "
-            f"{_spread(without)} without.",
+            f"{result['accuracy_epochs']} epochs, {len(with_)} seeds: {_spread(with_)} with "
+            f"slimming, {_spread(without)} without.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -249,8 +251,8 @@ def as_markdown(result):
 def _run_lines(rows):
     lines = [
         "",
-        f"A whole run with `slim_every=1` over plain dense training (limit {RUN_LIMIT}), both from a "
-        f"net of {TRAINED_EPOCHS} epochs, with the time to compile anew:",
+        f"A whole run with `slim_every=1` over plain dense training (limit {RUN_LIMIT}), both from "
+        f"a net of {TRAINED_EPOCHS} epochs, with the time to compile anew:",
         "",
         "| net | epochs x steps | dense (s) | slimming (s) | ratio | MACs left | cuts | largest "
         "difference at a cut | train accuracy: dense, slimming |",

@@ -1,4 +1,4 @@
-"""What the benchmarks share that train on Fashion-MNIST: flags, data, recipe, kept runs, result files."""
+"""What benchmarks on Fashion-MNIST share: flags, data, recipe, kept runs, result files."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def kept(path, make):
 
 
 def record(name, make):
-    """The JSON values that `make` returned for a path, read from that path where it was run before."""
+    """The JSON values that `make` returned for a path, read from it where it was run before."""
     path = work_dir() / f"{name}.json"
     return json.loads(kept(path, lambda p: p.write_text(json.dumps(make(path)))).read_text())
 

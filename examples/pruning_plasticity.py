@@ -1,11 +1,12 @@
-"""Until when may a net be pruned? Its plasticity at several points of a run, over learning-rate drops.
+"""Until when may a net be pruned? Its plasticity at several points, over learning-rate drops.
 
     python pruning_plasticity.py
-    python pruning_plasticity.py --dataset=fashion_mnist --data_dir=<folder of idx files> --limit=10000
+    python pruning_plasticity.py --dataset=fashion_mnist --data_dir=<folder of idx files> \\
+        --limit=10000
 
-A net is trained with a rate that drops to a tenth at 1/2 and 3/4 of its epochs. At each point that is
-asked for, a copy is pruned at once and trained on at the rate of that point; the plasticity is what
-the accuracy has gained or lost then. Before the first drop it is high, after it low.
+A net is trained with a rate that drops to a tenth at 1/2 and 3/4 of its epochs. At each point that
+is asked for, a copy is pruned at once and trained on at the rate of that point; the plasticity is
+what the accuracy has gained or lost then. Before the first drop it is high, after it low.
 """
 
 import json

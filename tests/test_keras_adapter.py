@@ -32,9 +32,9 @@ CALLS = {
     "activations.relu": keras.activations.relu,
 }
 UNARY = (
-    "abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh relu "
-    "relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh softmax "
-    "log_sigmoid celu erf reciprocal mean sum max min"
+    "abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh "
+    "relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
+    "softmax log_sigmoid celu erf reciprocal mean sum max min"
 ).split()
 BINARY = "add subtract multiply divide true_divide power maximum minimum matmul".split()
 

@@ -1,6 +1,7 @@
 """ResRep on the JAX backend with Keras's DataParallel: each device takes a part of the batch.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=2 python examples/distributed/jax_data_parallel.py
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 \\
+        python examples/distributed/jax_data_parallel.py
 
 The flag makes two virtual devices of one CPU; leave it away on a machine with GPUs or TPUs. Batch
 statistics are those of the whole batch, since JAX divides one computation among the devices.

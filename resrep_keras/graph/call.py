@@ -162,7 +162,7 @@ class Call:
         return self.require(flow, allowed)
 
     def require(self, flow, allowed=State.ZERO):
-        """Removed channels must hold at most `allowed` here: gates are placed, or channels pinned."""
+        """Removed channels hold at most `allowed` here: gates are placed, or channels pinned."""
         stuck = flow.state > allowed
         if stuck.any():
             self._tracer.stuck(self, flow.labels[stuck], flow.origins)

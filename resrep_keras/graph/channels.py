@@ -169,8 +169,8 @@ class ChannelGraph:
             channels = next(p.channels for p in self.group(name).producers if p.name == name)
             if not np.array_equal(kept[channels], np.asarray(mask)):
                 raise ValueError(
-                    f"The keep mask of layer '{name}' disagrees with that of a layer coupled to it; "
-                    "coupled layers keep the same channels."
+                    f"The keep mask of layer '{name}' disagrees with that of a layer coupled to "
+                    "it; coupled layers keep the same channels."
                 )
         return kept
 

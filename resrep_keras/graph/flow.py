@@ -154,7 +154,7 @@ def apply_function(call, flow_in, function, shape=None):
 
 
 def activate(call, flow_out, activation):
-    """The flow behind the `activation` argument of a layer, which a compactor stands in front of."""
+    """The flow behind the `activation` of a layer, which a compactor stands in front of."""
     call.activates = True
     if activation is None or activation is keras.activations.linear:
         return flow_out

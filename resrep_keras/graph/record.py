@@ -1,7 +1,8 @@
 """Every call of a model, in order: the only place that reads a Keras model's graph.
 
-`record(model)` returns a `Recording`: a flat list of the calls of layers and raw operations. Nested models are
-written out in place, and so are subclassed models and layers that are made of other layers.
+`record(model)` returns a `Recording`: a flat list of the calls of layers and raw operations. Nested
+models are written out in place, and so are subclassed models and layers that are made of other
+layers.
 """
 
 import functools

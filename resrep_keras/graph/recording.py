@@ -111,7 +111,7 @@ def output_specs(operation, args, kwargs):
     return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), specs)
 
 
-# --- what happens at each entry of axis 1 ------------------------------------------------------------
+# --- what happens at each entry of axis 1 ---------------------------------------------------------
 
 
 class Enter:

@@ -1,7 +1,7 @@
 """What is inside a call: the graph of a nested model, a subclassed model or a composite layer.
 
-Subclassed models and layers that are made of other layers are called on symbolic tensors, which shows what
-they call. Where that would not be the same as calling the layer, it stays closed.
+Subclassed models and layers that are made of other layers are called on symbolic tensors, which
+shows what they call. Where that would not be the same as calling the layer, it stays closed.
 """
 
 import functools
@@ -25,7 +25,8 @@ from resrep_keras.keras_adapter import Functional, has_training_argument, is_arr
 def is_graph(layer):
     """Whether `layer` is a Functional or Sequential model that runs its graph as Keras does.
 
-    A class whose own `call` computes what its graph says, and more, has `call_follows_graph = True`.
+    A class whose own `call` computes what its graph says, and more, says so by
+    `call_follows_graph = True`.
     """
     for kind in (keras.Sequential, Functional):
         if isinstance(layer, kind):
@@ -50,8 +51,8 @@ def check_model(model):
         )
     if not is_graph(model) and not model.built:
         raise ValueError(
-            f"Model '{model.name}' of the subclass {type(model).__name__} has no weights yet. Call it "
-            "once on a batch of data first."
+            f"Model '{model.name}' of the subclass {type(model).__name__} has no weights yet. Call "
+            "it once on a batch of data first."
         )
 
 
@@ -72,9 +73,9 @@ def _built_inputs(model, input_shape):
         return keras.Input(tuple(input_shape), dtype=model.input_dtype)
     if shapes is None or ("shapes_dict" in known and len(known["shapes_dict"]) > 1):
         raise ValueError(
-            f"The input shape of model '{model.name}' of the subclass {type(model).__name__} is not "
-            "known, or its call() only runs on arrays. Call it once on a batch of data, with all "
-            "inputs in its first argument, or give input_shape; use keras.ops in call()."
+            f"The input shape of model '{model.name}' of the subclass {type(model).__name__} is "
+            "not known, or its call() only runs on arrays. Call it once on a batch of data, with "
+            "all inputs in its first argument, or give input_shape; use keras.ops in call()."
         )
 
     def make(shape, name=None):
@@ -102,16 +103,16 @@ def as_functional(model, input_shape=None):
     opened = _open_call(model, (inputs,), {})
     if opened is None:
         raise ValueError(
-            f"Model '{model.name}' of the subclass {type(model).__name__} cannot be written out as a "
-            "graph: its call() does something else than calling layers and keras.ops on tensors, or "
-            "something else in training than in inference, or it has weights of its own. Move that "
-            "part into a layer of its own; what has no rule is then pinned instead."
+            f"Model '{model.name}' of the subclass {type(model).__name__} cannot be written out as "
+            "a graph: its call() does something else than calling layers and keras.ops on tensors, "
+            "or something else in training than in inference, or it has weights of its own. Move "
+            "that part into a layer of its own; what has no rule is then pinned instead."
         )
     functional, _ = opened
     return functional
 
 
-# --- what is inside a call -------------------------------------------------------------------------
+# --- what is inside a call ------------------------------------------------------------------------
 
 
 def sublayers(layer):

@@ -34,7 +34,8 @@ class Gated(keras.layers.Layer):
     """Runs a layer with some of its weights scaled by diagonal compactors.
 
     What a compactor behind the layer could not remove, because it feeds back into the layer or
-    never leaves it, is scaled inside. `resrep_keras.finalize` multiplies the gates into the weights.
+    never leaves it, is scaled inside. `resrep_keras.finalize` multiplies the gates into the
+    weights.
 
     Args:
         layer: A layer that has a rule in `gate_factors`.

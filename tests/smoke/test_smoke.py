@@ -1,4 +1,4 @@
-"""The whole way on whatever Keras is there: CI runs this on the oldest and on the newest version."""
+"""The whole way on whatever Keras is there: CI runs this on the oldest and the newest version."""
 
 import os
 import subprocess
