@@ -4,9 +4,10 @@ import keras
 import numpy as np
 
 import resrep_keras
+from resrep_keras.graph.trace import read
 from resrep_keras.methods.channels.channel_state import ChannelState
-from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
+from resrep_keras.surgery.insert import compactors_by_site
 
 
 def outputs_of(model, seed=0):
@@ -21,7 +22,7 @@ def difference(first, second, seed=0):
 
 
 def compactors(model):
-    return list(compactors_by_site(model).values())
+    return list(compactors_by_site(read(model)).values())
 
 
 def scramble(model, seed=0):

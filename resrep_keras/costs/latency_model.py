@@ -15,8 +15,9 @@ from keras import layers
 from resrep_keras.graph.flow import has_rule, register_all, rule_of
 from resrep_keras.graph.recording import replaced
 from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.parts import channel_vectors, part_of
 from resrep_keras.surgery.rebuild import copy_operation, with_arguments
-from resrep_keras.surgery.remove import channel_vectors, narrow_dead, part_of
+from resrep_keras.surgery.remove import remove
 from resrep_keras.tflite.convert import check_backend, to_tflite, to_tflite_quickly
 from resrep_keras.tflite.run import seconds_alone
 
@@ -121,12 +122,11 @@ class LatencyCost:
         return self._scale * self.layers(kept) + self._rest
 
 
-def measure_latency(model, graph, threads):
+def measure_latency(graph, threads):
     """Time the layers of a model, and the model itself at several widths.
 
     Args:
-        model: A model without compactors.
-        graph: Its `ChannelGraph`.
+        graph: `ChannelGraph` of a model without compactors.
         threads: Number of threads of LiteRT.
 
     Returns:
@@ -146,10 +146,7 @@ def measure_latency(model, graph, threads):
     cost = LatencyCost(graph, facts)
     keeps = [_random_keep(graph, share, seed) for seed, share in enumerate(SHARES)]
     whole = np.array(
-        [
-            seconds_alone(to_tflite(_narrowed(model, graph, kept)), threads, WHOLE_SECONDS)
-            for kept in keeps
-        ]
+        [seconds_alone(to_tflite(remove(graph, kept)), threads, WHOLE_SECONDS) for kept in keeps]
     )
     alone = np.array([cost.layers(kept) for kept in keeps])
     facts["scale"], facts["rest"] = _fit(alone[:-1], whole[:-1])
@@ -172,10 +169,6 @@ def _is_timed(call):
         and not isinstance(call.operation, type)
         and not rule_of(is_fused, call.operation)(call.operation)
     )
-
-
-def _narrowed(model, graph, kept):
-    return narrow_dead(model, graph.keep_by_producer(kept)) if not kept.all() else model
 
 
 def _random_keep(graph, share, seed):

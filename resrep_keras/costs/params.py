@@ -7,7 +7,7 @@ from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.narrow import narrow
-from resrep_keras.surgery.remove import channel_vectors, make_part
+from resrep_keras.surgery.parts import channel_vectors, make_part
 
 
 def count_params(model):

@@ -3,63 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from resrep_keras.costs.activations import ActivationCost
 from resrep_keras.costs.file_size import FileCost, measure_file
 from resrep_keras.costs.latency_model import LatencyCost, measure_latency
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.params import ParamCost, count_params
-from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.fold import fold
-
-
-class Folded:
-    """The model that `finalize` would return if no channel were dead.
-
-    Args:
-        model: A model with compactors.
-        graph: Its `ChannelGraph`.
-        input_shape, exact: See `resrep_keras.trace`.
-
-    Attributes:
-        model: Without compactors, of the same widths.
-        graph: Its `ChannelGraph`.
-    """
-
-    def __init__(self, model, graph, dead, input_shape, exact):
-        self.model = fold(model, dead)
-        self.graph = trace(self.model, input_shape, exact)
-        there = {p.name: p.channels for group in graph.groups for p in group.producers}
-        pairs = [
-            (producer.channels, there[producer.name])
-            for group in self.graph.groups
-            for producer in group.producers
-            if producer.name in there
-        ]
-        self._here, self._there = (
-            np.concatenate([np.zeros(0, np.int64), *channels]).astype(np.int64)
-            for channels in (zip(*pairs) if pairs else ((), ()))
-        )
-
-    def keep(self, kept=None):
-        """The keep array of this graph that means what `kept` does in the wrapped one."""
-        translated = np.ones(self.graph.num_channels, bool)
-        if kept is not None:
-            translated[self._here] = kept[self._there]
-        return translated
-
-
-class SlimCost:
-    """A cost of the folded graph, asked with keep arrays of the wrapped one."""
-
-    def __init__(self, folded, cost):
-        self.unit = cost.unit
-        self.cost = cost
-        self._folded = folded
-
-    def __call__(self, kept=None):
-        return self.cost(self._folded.keep(kept))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +34,7 @@ def _from_graph(cost_of):
 
 
 def _measure_latency(dense, folded, threads):
-    facts = measure_latency(folded.model, folded.graph, threads)
+    facts = measure_latency(folded.graph, threads)
     return LatencyCost(folded.graph, facts)(), facts
 
 

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 
 from resrep_keras.common.files import written_beside
+from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.surgery.fold import compactors_by_site
 from resrep_keras.surgery.forward import example_inputs, run
+from resrep_keras.surgery.insert import compactors_by_site
 from resrep_keras.tflite.convert import to_tflite
 from resrep_keras.tflite.run import TFLiteRunner
 
@@ -36,7 +37,7 @@ def export(model, path, sparse=False):
             `sparse` is set, or the backend cannot do it.
     """
     check_model(model)
-    if compactors_by_site(model):
+    if compactors_by_site(read(model)):
         raise ValueError(
             f"Model '{model.name}' has compactors. Export the slim model that "
             "resrep_keras.finalize(model) returns."
@@ -50,12 +51,12 @@ def export(model, path, sparse=False):
         )
     if sparse and suffix != ".tflite":
         raise ValueError(f"Expected a path that ends in .tflite with sparse=True; got '{path}'.")
-    write, read = FORMATS[suffix]
+    write, run_file = FORMATS[suffix]
     settings = {"sparse": True} if sparse else {}
     with written_beside(path) as fresh:
         write(model, fresh, **settings)
     inputs = example_inputs(model, batch_size=1)
-    expected, actual = keras.tree.flatten(run(model, inputs)), read(path, inputs)
+    expected, actual = keras.tree.flatten(run(model, inputs)), run_file(path, inputs)
     return max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
     )

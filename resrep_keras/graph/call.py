@@ -23,6 +23,7 @@ class Call:
         consumed: ``{position of an input: axis}`` where weights mix its channels.
         inside: ``{name: labels}`` of channels that the layer holds inside.
         activates: Whether the last thing the layer does is to apply its `activation`.
+        activation: That function; `None` where there is none.
         memo: What a rule has found out about this call, kept from one pass to the next.
     """
 
@@ -49,6 +50,7 @@ class Call:
         self.consumed = {}
         self.inside = {}
         self.activates = False
+        self.activation = None
 
     @property
     def input_ids(self):

@@ -1,8 +1,11 @@
 """Channel groups, the layers that make them, and the graph that holds all that is known of them."""
 
 import dataclasses
+import functools
 
 import numpy as np
+
+from resrep_keras.graph.labels import State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,8 @@ class ChannelGraph:
         pins: Pairs `(layer name, reason)`, one for each place that pins channels.
         num_channels: Number of channel ids; keep arrays have this length.
         channel_of: Channel id of each label, -1 where the label is pinned for good.
-        recording: The recorded calls as they are nested in inner tapes; see `graph.walk`.
+        recording: The `Recording` that was traced, with its calls as they are nested.
+        holds: What removed channels hold at the sites, see `trace_recording`.
     """
 
     calls: tuple
@@ -122,6 +126,17 @@ class ChannelGraph:
     num_channels: int
     channel_of: np.ndarray
     recording: object = None
+    holds: State = State.ZERO
+
+    @functools.cached_property
+    def calls_by_name(self):
+        """``{name: Call}``; of a layer that is called more than once, its first call."""
+        return {call.name: call for call in reversed(self.calls)}
+
+    @functools.cached_property
+    def makers(self):
+        """``{id of a tensor: Call}``: the call that makes it."""
+        return {tensor: call for call in self.calls for tensor in call.output_ids}
 
     def group(self, name):
         """The group to which the producer called `name` belongs."""

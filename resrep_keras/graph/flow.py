@@ -156,6 +156,7 @@ def apply_function(call, flow_in, function, shape=None):
 def activate(call, flow_out, activation):
     """The flow behind the `activation` of a layer, which a compactor stands in front of."""
     call.activates = True
+    call.activation = activation
     if activation is None or activation is keras.activations.linear:
         return flow_out
     return apply_function(call, flow_out, activation)

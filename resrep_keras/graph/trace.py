@@ -20,7 +20,7 @@ from resrep_keras.graph.flow import (
     has_rule,
     rule_of,
 )
-from resrep_keras.graph.labels import Flow, Labels
+from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.recording import around
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -60,15 +60,28 @@ def trace(model, input_shape=None, exact=True):
     >>> [group.name for group in graph.groups if group.prunable][:2]
     ['conv1_conv', 'conv2_block1_1_conv']
     """
-    return _Tracer(read(model, input_shape), exact).run()
+    return trace_recording(read(model, input_shape), exact)
+
+
+def trace_recording(recording, exact=True, holds=State.ZERO):
+    """The `ChannelGraph` of a model that is recorded already; see `trace`.
+
+    Args:
+        recording: The `Recording`.
+        exact: See `trace`.
+        holds: What removed channels hold at the sites. Defaults to zero, as behind a compactor;
+            `State.CONSTANT` is for channels that are constants without one.
+    """
+    return _Tracer(recording, exact, holds).run()
 
 
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
-    def __init__(self, recording, exact):
+    def __init__(self, recording, exact, holds):
         self.recording = recording
         self.exact = exact
+        self.holds = holds
         self.calls = []
         self._inputs = keras.tree.flatten(recording.inputs)
         self._outputs = keras.tree.flatten(recording.outputs)
@@ -197,7 +210,7 @@ class _Tracer:
             self._diagonal.add(call.name)
         if here:
             self._sites[call.name, None] = (out.labels, axis, gate or diagonal)
-            return out.replace(state=np.zeros_like(out.state), origins=frozenset())
+            return out.replace(state=np.full_like(out.state, self.holds), origins=frozenset())
         return out
 
     # Passes -----------------------------------------------------------------------------------
@@ -289,6 +302,7 @@ class _Tracer:
             num_channels=len(made),
             channel_of=channel_of,
             recording=self.recording,
+            holds=self.holds,
         )
 
     def _components(self, roots):

@@ -5,8 +5,9 @@ import dataclasses
 import keras
 import numpy as np
 
-from resrep_keras.costs.macs import count_macs
-from resrep_keras.surgery.forward import example_inputs, explain_difference, play
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.trace import trace
+from resrep_keras.surgery.forward import explain_difference, play, random_inputs
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
@@ -56,18 +57,19 @@ class Finalized:
     problems: tuple = ()
 
 
-def certify(model, slim, data=None, input_shape=None, macs=None):
+def certify(before, after, macs, data=None, input_shape=None):
     """The `Certificate` of two models that should compute the same.
 
     Args:
-        model, slim: The models.
+        before, after: The `Recording`s of the wrapped and the slim model.
+        macs: Their MACs.
         data: Inputs to compare them on, beside random ones.
         input_shape: Shape of one random input.
-        macs: MACs `(before, after)`; counted where not given.
     """
-    absolute, relative = _differences(model, slim, example_inputs(model, input_shape=input_shape))
-    on_data = (None, None) if data is None else _differences(model, slim, data)
-    dense, left = (count_macs(model), count_macs(slim)) if macs is None else macs
+    inputs = random_inputs(before.inputs, input_shape=input_shape)
+    absolute, relative = _differences(before, after, inputs)
+    on_data = (None, None) if data is None else _differences(before, after, data)
+    dense, left = macs
     return Certificate(
         max_absolute=absolute,
         max_relative=relative,
@@ -79,9 +81,9 @@ def certify(model, slim, data=None, input_shape=None, macs=None):
     )
 
 
-def _differences(model, slim, inputs):
+def _differences(before, after, inputs):
     """Largest absolute difference, and largest as a share of the output it belongs to."""
-    pairs = list(zip(*(keras.tree.flatten(play(m, inputs)) for m in (model, slim))))
+    pairs = list(zip(*(keras.tree.flatten(play(r, inputs)) for r in (before, after))))
     absolute = [float(np.abs(a - b).max()) for a, b in pairs]
     scale = [max(float(np.abs(a).max()), 1e-12) for a, _ in pairs]
     return max(absolute), max(d / s for d, s in zip(absolute, scale))
@@ -103,14 +105,18 @@ def differing(certificate, tolerance):
             )
 
 
-def compare(model, slim, data=None, problems=()):
+def compare(model, graph, slim, data=None, problems=()):
     """The `Finalized` of a slim model that should compute what the wrapped one does.
 
     Args:
-        model, slim: The models.
+        model: The wrapped model.
+        graph: Its `ChannelGraph`.
+        slim: The slim model.
         data: Inputs to compare them on, beside random ones.
         problems: What there is to tell beside outputs that differ.
     """
-    certificate = certify(model, slim, data)
+    after = trace(slim)
+    macs = MacCost(graph)(), MacCost(after)()
+    certificate = certify(graph.recording, after.recording, macs, data)
     told = (*problems, *differing(certificate, tolerance_of(model)))
     return Finalized(slim, certificate, told)

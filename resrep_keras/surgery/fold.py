@@ -1,79 +1,16 @@
-"""Put compactors into a model, and fold them into the layers before them."""
+"""Fold compactors into the layers before them."""
 
 import functools
 
-import keras
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, gate_factors
 from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow, weight_values
 from resrep_keras.surgery.rebuild import rebuild
-
-
-def insert_compactors(model, sites, diagonal, make=Compactor):
-    """Copy a model with an identity compactor at each site.
-
-    Args:
-        model: A built Keras model.
-        sites: The `Site`s of its graph.
-        diagonal: Names of sites where channels are scaled instead of mixed; gates always are.
-        make: What makes a compactor from the settings of `Compactor`.
-
-    Returns:
-        A Functional model. The `activation` of a layer before a compactor moves into it.
-    """
-    by_name = {step.name: step.operation for step in read(model).all_steps()}
-    change, behind, gates = {}, {}, {}
-    for site in sites:
-        layer = by_name[site.layer]
-        if site.inside is not None:
-            gates.setdefault(site.layer, {})[site.inside] = len(site.channels)
-            continue
-        activation = activation_of(layer) if site.activates else None
-        if activation is not None:
-            change[site.layer] = lambda: ({"activation": None}, None)
-        behind[site.layer] = make(
-            diagonal=site.gate or site.name in diagonal,
-            axis=site.axis,
-            activation=activation,
-            dtype=layer.dtype_policy,
-            name=f"{site.layer}_compactor",
-        )
-    around = {name: _gate(by_name[name], name, inside) for name, inside in gates.items()}
-    return rebuild(model, change, behind, around=around)
-
-
-def activation_of(layer):
-    """The function that a layer applies last, also where another layer wraps it."""
-    return getattr(getattr(layer, "layer", layer), "activation", None)
-
-
-def _gate(original, name, channels):
-    """What puts the copy of a layer between gates."""
-
-    def make(copy):
-        copy.build_from_config(original.get_build_config())
-        return Gated(copy, channels, name=name)
-
-    return make
-
-
-def compactors_by_site(model):
-    """``{site name: compactor}`` of a model with compactors and gates."""
-    steps = list(read(model).all_steps())
-    makers = {id(t): step.name for step in steps for t in keras.tree.flatten(step.outputs)}
-    found = {}
-    for step in steps:
-        if isinstance(step.operation, Compactor):
-            found[makers[id(keras.tree.flatten(step.args)[0])]] = step.operation
-        elif isinstance(step.operation, Gated):
-            for name, gate in step.operation.gates.items():
-                found[f"{step.name}.{name}"] = gate
-    return found
 
 
 def compactor_columns(compactor, dead):
@@ -83,7 +20,21 @@ def compactor_columns(compactor, dead):
     return np.where(dead, 0.0, kernel)
 
 
-def fold(model, dead):
+def dead_columns(graph, kept):
+    """``{compactor name: bool (channels,)}``: the columns of channels that are not kept."""
+    found = {}
+    for call in graph.calls:
+        if isinstance(call.operation, Compactor):
+            axis = call.operation.axis % len(call.input.shape)
+            labels = call.input.expanded([axis]).labels.ravel()
+            found[call.name] = ~graph.kept_labels(labels, kept)
+        elif isinstance(call.operation, Gated):
+            for name, gate in call.operation.gates.items():
+                found[gate.name] = ~graph.kept_labels(call.inside[name], kept)
+    return found
+
+
+def fold(graph, kept=None):
     """Fold each compactor into the layer that makes its channels.
 
     With the kernel `W` and bias `b` of a convolution, the scale `s = gamma / sqrt(variance + eps)`
@@ -96,15 +47,15 @@ def fold(model, dead):
     A diagonal `Q` behind a batch normalisation becomes part of that one's scale and offset.
 
     Args:
-        model: A model with compactors.
-        dead: ``{compactor name: bool (channels,)}``; these columns are taken as zero.
+        graph: `ChannelGraph` of a model with compactors.
+        kept: Bool, one for each channel id; the columns of others are taken as zero. Defaults to
+            all.
 
     Returns:
         A Functional model of the same widths, without compactors.
     """
-    model = _fold_gates(model, dead)
-    graph = trace(model)
-    maker = {tensor: call for call in graph.calls for tensor in call.output_ids}
+    dead = dead_columns(graph, np.ones(graph.num_channels, bool) if kept is None else kept)
+    graph = _fold_gates(graph, dead)
     change, drop = {}, set()
     for call in graph.calls:
         compactor = call.operation
@@ -112,7 +63,7 @@ def fold(model, dead):
             continue
         drop.add(call.name)
         matrix = compactor_columns(compactor, dead[call.name])
-        source = maker[call.input_ids[0]]
+        source = graph.makers[call.input_ids[0]]
         shift = None
         if isinstance(source.operation, layers.BatchNormalization) and not compactor.diagonal:
             scale, offset, mean, variance = batch_norm_weights(source.operation)
@@ -120,31 +71,30 @@ def fold(model, dead):
             shift = (offset - mean * scale) @ matrix
             matrix = scale[:, None] * matrix
             drop.add(source.name)
-            source = maker[source.input_ids[0]]
+            source = graph.makers[source.input_ids[0]]
         everything = tuple(all_channels(source, flow) for flow in source.inputs)
         part = Part(everything, matrix, shift=shift, call=source)
-        change[source.name] = functools.partial(
-            _folded, source.operation, part, compactor.activation
-        )
-    return rebuild(model, change, drop=drop)
+        change[source.name] = functools.partial(_folded, source, part, compactor.activation)
+    return rebuild(graph.recording, change, drop=drop)
 
 
-def _fold_gates(model, dead):
+def _fold_gates(graph, dead):
     """Multiply gates into the weights of the layers that they scale."""
-    steps = [step for step in read(model).all_steps() if isinstance(step.operation, Gated)]
-    if not steps:
-        return model
-    return rebuild(
-        model,
-        {s.name: functools.partial(_gated_weights, s.operation, dead) for s in steps},
-        source={step.name: step.operation.layer for step in steps},
+    calls = [call for call in graph.calls if isinstance(call.operation, Gated)]
+    if not calls:
+        return graph
+    model = rebuild(
+        graph.recording,
+        {c.name: functools.partial(_gated_weights, c.operation, dead) for c in calls},
+        source={call.name: call.operation.layer for call in calls},
     )
+    return trace(model)
 
 
-def _folded(layer, part, activation):
+def _folded(call, part, activation):
     """Settings and weights of a layer that takes up a compactor, its activation included."""
-    config, weights = rule_of(narrow, layer)(layer, part)
-    if activation is not None and hasattr(getattr(layer, "layer", layer), "activation"):
+    config, weights = rule_of(narrow, call.operation)(call.operation, part)
+    if call.activates:
         config["activation"] = activation
     return config, weights
 

@@ -1,13 +1,11 @@
 """Run a model on random inputs."""
 
-import inspect
-
 import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import inputs_of
+from resrep_keras.keras_adapter import has_training_argument, is_layer
 
 
 def explain_difference(difference):
@@ -27,13 +25,13 @@ def run(model, inputs):
     )
 
 
-def play(model, inputs, batch_statistics=False):
+def play(recording, inputs, batch_statistics=False):
     """What `run` returns, call by call: each value is let go of after its last use.
 
     Keras keeps all of them to the end, gigabytes for a large model.
 
     Args:
-        model: A built Keras model; no variable changes.
+        recording: The `Recording` of a built Keras model; no variable changes.
         inputs: Its inputs.
         batch_statistics: Whether batch normalisation goes by this batch, as in training, and not by
             its moving averages.
@@ -41,22 +39,29 @@ def play(model, inputs, batch_statistics=False):
 
     def call(step, *args, **kwargs):
         operation = step.operation
-        if not isinstance(operation, keras.layers.Layer):
+        if not is_layer(operation):
             return operation.call(*args, **kwargs)
-        if "training" in inspect.signature(operation.call).parameters:
+        if has_training_argument(operation):
             trains = batch_statistics and isinstance(operation, keras.layers.BatchNormalization)
             kwargs = {**kwargs, "training": trains}
         return operation(*args, **kwargs)
 
     with keras.StatelessScope():  # moving averages stay as they are
-        outputs = read(model).run(inputs, call)
+        outputs = recording.run(inputs, call)
     return keras.tree.map_structure(
         lambda value: np.asarray(ops.convert_to_numpy(value), np.float64), outputs
     )
 
 
-def evaluate(recording, inputs, visit):
-    """Play a recording on arrays in inference, with ``visit(step, first input)`` before each call.
+def evaluate(recording, inputs, before, behind=None):
+    """Play a recording on arrays in inference, and look at what passes by.
+
+    Args:
+        recording: The `Recording`.
+        inputs: Its inputs.
+        before: Called as ``before(step, first input)`` in front of each call.
+        behind: ``behind(recorded tensor, value)`` returns what goes on in the place of the value of
+            a call. Defaults to the value itself.
 
     What an inner recording does at each entry of axis 1 is done for the first entry only: enough for
     what does not depend on the input.
@@ -65,10 +70,12 @@ def evaluate(recording, inputs, visit):
     def call(step, *args, **kwargs):
         first = keras.tree.flatten((args, kwargs))[0]
         if step.inner is None:
-            visit(step, first)
-            if isinstance(step.operation, keras.layers.Layer):
-                return step.operation(*args, **kwargs)
-            return step.operation.call(*args, **kwargs)
+            before(step, first)
+            run_step = step.operation if is_layer(step.operation) else step.operation.call
+            values = keras.tree.flatten(run_step(*args, **kwargs))
+            if behind is not None:
+                values = map(behind, keras.tree.flatten(step.outputs), values)
+            return list(values)
         outputs = step.inner.run(first[:, 0], call)
         times = first.shape[1]
         return keras.tree.map_structure(
@@ -80,6 +87,17 @@ def evaluate(recording, inputs, visit):
 
 def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):
     """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
+    return random_inputs(inputs_of(model), batch_size, seed, size, input_shape)
+
+
+def random_inputs(tensors, batch_size=2, seed=0, size=64, input_shape=None):
+    """Random arrays in the structure of symbolic tensors; unknown sizes become `size`.
+
+    Args:
+        tensors: The symbolic tensors.
+        batch_size, seed, size: As they are named.
+        input_shape: Shape without batch, in the place of the tensors' own.
+    """
     generator = np.random.default_rng(seed)
 
     def draw(tensor):
@@ -89,4 +107,4 @@ def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):
             return ops.convert_to_tensor(generator.integers(0, 2, shape), dtype=tensor.dtype)
         return ops.convert_to_tensor(generator.normal(size=shape), dtype=tensor.dtype)
 
-    return keras.tree.map_structure(draw, inputs_of(model))
+    return keras.tree.map_structure(draw, tensors)

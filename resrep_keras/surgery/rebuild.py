@@ -6,17 +6,16 @@ import inspect
 import keras
 
 from resrep_keras.graph.recording import symbolic_tensors
-from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import is_graph
-from resrep_keras.keras_adapter import deep_models
+from resrep_keras.keras_adapter import deep_models, weights_of_operation
 
 
 @deep_models()
-def rebuild(model, change=None, behind=None, drop=(), source=None, around=None, before=None):
+def rebuild(recording, change=None, behind=None, drop=(), source=None, around=None, before=None):
     """Copy a model with all its weights, so that the copy shares no variable with it.
 
     Args:
-        model: A built Keras model; nested and subclassed models are written out flat.
+        recording: The `Recording` of the model; nested and subclassed models are written out flat.
         change: ``{name: function}`` that returns `(config changes, weights or None)`; `None` keeps
             the weights. It is called when the layer is made, so that one layer's arrays are held
             at a time.
@@ -31,7 +30,7 @@ def rebuild(model, change=None, behind=None, drop=(), source=None, around=None, 
         An uncompiled Functional model with the names of the original.
     """
     given = (change or {}, behind or {}, frozenset(drop), source or {}, around or {}, before or {})
-    return _Rebuilder(*given)(model)
+    return _Rebuilder(*given)(recording)
 
 
 class _Rebuilder:
@@ -46,12 +45,11 @@ class _Rebuilder:
         self._pending = {}  # weights to be set once the copy is built
         self._config = {}
 
-    def __call__(self, model):
-        recording = read(model)
+    def __call__(self, recording):
         inputs = keras.tree.map_structure(
             lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), recording.inputs
         )
-        return keras.Model(inputs, recording.run(inputs, self._call), name=model.name)
+        return keras.Model(inputs, recording.run(inputs, self._call), name=recording.name)
 
     def _call(self, step, *args, **kwargs):
         if step.name in self._drop:
@@ -142,7 +140,7 @@ def copy_operation(operation, changes):
             return keras.models.clone_model(operation)
         return type(operation).from_config(_config(operation, changes))
     except (NotImplementedError, TypeError, ValueError) as error:
-        if not changes and not getattr(operation, "weights", ()):
+        if not changes and not weights_of_operation(operation):
             return operation
         raise ValueError(
             f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from its "
@@ -188,5 +186,6 @@ def _set_weights(original, copy, new_weights):
         return
     if new_weights is not None:
         copy.set_weights(new_weights)
-    elif original.weights:
-        copy.set_weights([keras.ops.convert_to_numpy(w) for w in original.weights])
+    else:
+        for weight, value in zip(copy.weights, original.weights, strict=True):
+            weight.assign(value)

@@ -98,7 +98,7 @@ def test_a_measured_model_predicts_a_slim_one():
         x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
     model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
     graph = resrep_keras.trace(model)
-    facts = measure_latency(model, graph, threads=1)
+    facts = measure_latency(graph, threads=1)
     cost = LatencyCost(graph, facts)
     assert cost() == pytest.approx(seconds_alone(to_tflite(model)), rel=0.5)
     kept = helpers.random_keep(graph, [g for g in graph.groups if g.prunable], seed=1, share=0.5)

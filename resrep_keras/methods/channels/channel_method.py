@@ -21,7 +21,7 @@ from resrep_keras.methods.channels.finalize import remove_dead
 from resrep_keras.methods.channels.settings import ChannelSettings, minimum_of, multiples
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.patterns import ask_exclude, check_patterns, for_layer, matches
-from resrep_keras.surgery.fold import insert_compactors
+from resrep_keras.surgery.insert import insert_compactors
 from resrep_keras.surgery.remove import check_rules
 
 
@@ -57,10 +57,11 @@ class ChannelMethod(ChannelSettings, Method):
                 "it before wrapping it again."
             )
         sites, diagonal = self.prepare(graph)
+        own = graph if self.input_shape is None else trace(model, exact=self.exact)
         check_rules(graph, self.groups(graph))
         numbers = itertools.count()
         copy = insert_compactors(
-            model, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
+            own, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
         )
         channel_state = ChannelState(copy, self.input_shape, self.exact)
         channel_state.baseline = self.baseline(model, channel_state)

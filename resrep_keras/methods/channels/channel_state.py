@@ -1,60 +1,38 @@
-"""The compactors of a wrapped model, seen as one array of channels."""
+"""The channels of a model that may go, and the compactors of a wrapped one as one array."""
+
+import functools
 
 import numpy as np
 from keras import ops
 
+from resrep_keras.costs.folded import Folded, SlimCost
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.costs.quantities import QUANTITIES, Folded, SlimCost
+from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.channels.scores import joint_norm
 
 
-class ChannelState:
-    """What a method reads and writes while a wrapped model trains.
+class PrunableChannels:
+    """The channels of a model that may go, and what the model costs without them.
 
     Args:
-        model: A Functional model with compactors.
-        input_shape, exact: See `resrep_keras.trace`.
+        model: A built Keras model.
+        graph: Its `ChannelGraph`.
+        groups: The `ChannelGroup`s that may lose channels.
+        input_shape, exact: With which it was traced, see `resrep_keras.trace`.
 
     Attributes:
-        graph: The model's `ChannelGraph`.
-        compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
-            There are none after the last cut of `slim_every`.
-        groups: The groups that have a compactor wherever zeros are needed.
-        memo: What a method has found out about this channel_state.
-        baseline: What `wrap` noted of the dense model; see `ChannelMethod.baseline`.
-
-    Raises:
-        ValueError: The model has no compactors.
+        memo: What a method has found out about these channels.
+        baseline: What is known of the dense model; see `ChannelMethod.baseline`.
     """
 
-    def __init__(self, model, input_shape=None, exact=True):
+    def __init__(self, model, graph, groups, input_shape=None, exact=True):
+        self.graph, self.groups = graph, groups
         self.input_shape, self.exact = input_shape, exact
-        self.baseline, self.memo = getattr(model, "baseline", None), {}
-        self._model, self._folded, self._costs = model, None, {}
-        self.graph = trace(model, input_shape, exact)
-        self.compactors = []
-        maker = {tensor: call.name for call in self.graph.calls for tensor in call.output_ids}
-        followed, known = set(), set()
-        for call in self.graph.calls:
-            for layer, labels, inside in _compactors_of(call):
-                name = maker[call.input_ids[0]] if inside is None else f"{call.name}.{inside}"
-                followed.add(name)
-                if id(layer) not in known:
-                    known.add(id(layer))
-                    self.compactors.append((layer, self.graph.channel_of[labels]))
-        if not self.compactors and not self.slimmed:
-            raise ValueError(
-                f"Model '{model.name}' has no compactors. Expected a model made by "
-                "resrep_keras.wrap(model)."
-            )
-        self.groups = [
-            group
-            for group in self.graph.groups
-            if group.prunable and followed.issuperset(s.name for s in group.sites)
-        ]
+        self.baseline, self.memo = None, {}
+        self._model, self._costs = model, {}
 
     @property
     def slimmed(self):
@@ -70,17 +48,25 @@ class ChannelState:
         """Number of channels of a producer in the dense model."""
         return self.slimmed.get("widths", {}).get(producer.name, len(producer.channels))
 
+    @functools.cached_property
+    def own(self):
+        """The graph of the sizes that the model has by itself, which surgery goes by."""
+        return self.graph if self.input_shape is None else trace(self._model, exact=self.exact)
+
+    def own_keep(self, kept):
+        """The keep array of `own` that means what `kept` does in `graph`."""
+        if self.own is self.graph:
+            return kept
+        return self.own.keep_array(self.graph.keep_by_producer(kept))
+
     def cost(self):
         """`MacCost` of the slim model, in which compactors are folded away."""
         return MacCost(self.graph, compactors=False)
 
-    @property
+    @functools.cached_property
     def folded(self):
         """What `finalize` would return if no channel were dead: a `Folded`."""
-        if self._folded is None:
-            dead = {layer.name: np.zeros(len(ids), bool) for layer, ids in self.compactors}
-            self._folded = Folded(self._model, self.graph, dead, self.input_shape, self.exact)
-        return self._folded
+        return Folded(self.graph, self.own, self.input_shape, self.exact)
 
     def predicted(self, name):
         """A quantity of the slim model as a cost, see `resrep_keras.targets`."""
@@ -91,6 +77,49 @@ class ChannelState:
                 cost = QUANTITIES[name].predict(self.folded, self.baseline["facts"][name])
                 self._costs[name] = SlimCost(self.folded, cost)
         return self._costs[name]
+
+
+class ChannelState(PrunableChannels):
+    """What a method reads and writes while a wrapped model trains.
+
+    Args:
+        model: A Functional model with compactors.
+        input_shape, exact: See `resrep_keras.trace`.
+
+    Attributes:
+        compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
+            There are none after the last cut of `slim_every`.
+        groups: The groups that have a compactor wherever zeros are needed.
+
+    Raises:
+        ValueError: The model has no compactors.
+    """
+
+    def __init__(self, model, input_shape=None, exact=True):
+        super().__init__(model, trace(model, input_shape, exact), [], input_shape, exact)
+        self.baseline = getattr(model, "baseline", None)
+        self.compactors = []
+        followed, known = set(), set()
+        for call in self.graph.calls:
+            for layer, labels, inside in _compactors_of(call):
+                followed.add(
+                    self.graph.makers[call.input_ids[0]].name
+                    if inside is None
+                    else f"{call.name}.{inside}"
+                )
+                if id(layer) not in known:
+                    known.add(id(layer))
+                    self.compactors.append((layer, self.graph.channel_of[labels]))
+        if not self.compactors and not self.slimmed:
+            raise ValueError(
+                f"Model '{model.name}' has no compactors. Expected a model made by "
+                "resrep_keras.wrap(model)."
+            )
+        self.groups = [
+            group
+            for group in self.graph.groups
+            if group.prunable and followed.issuperset(s.name for s in group.sites)
+        ]
 
     def norms(self):
         """Joint column norm of each channel, float64 `(num_channels,)`."""
@@ -132,10 +161,6 @@ class ChannelState:
                 if dead[producer.channels].all():  # a layer keeps one channel, be it zero
                     dead[producer.channels[0]] = False
         return dead & covered
-
-    def dead_columns(self, dead):
-        """``{compactor name: bool (channels,)}``."""
-        return {layer.name: ~_lookup(ids, ~dead) for layer, ids in self.compactors}
 
 
 def _compactors_of(call):

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from resrep_keras.graph.trace import read, trace
 from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.fold import fold
-from resrep_keras.surgery.remove import narrow_dead
+from resrep_keras.surgery.remove import remove
 from resrep_keras.tflite.convert import to_tflite
 
 
@@ -24,12 +25,13 @@ def remove_dead(model, method, data=None):
     if channel_state.baseline is None:  # made by hand
         channel_state.baseline = method.baseline(model, channel_state)
     dead = channel_state.dead(method.threshold)
-    keep = channel_state.graph.keep_by_producer(~dead)
-    slim = narrow_dead(fold(model, channel_state.dead_columns(dead)), keep, method.exact)
+    graph, kept = channel_state.own, channel_state.own_keep(~dead)
+    folded = trace(fold(graph, kept), exact=method.exact)
+    slim = remove(folded, folded.keep_array(graph.keep_by_producer(kept)))
     limits = method.limits(channel_state)
     values = [_value(limit, slim, ~dead) for limit in limits]
     certificate = dataclasses.replace(
-        _certify_removal(model, slim, channel_state, dead, data),
+        _certify_removal(slim, channel_state, dead, data),
         limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
     )
     tolerance = float("inf") if certificate.inexact else tolerance_of(model)
@@ -41,11 +43,11 @@ def remove_dead(model, method, data=None):
     return Finalized(slim, certificate, problems)
 
 
-def _certify_removal(model, slim, channel_state, dead, data):
-    shape = None if channel_state.input_shape is None else tuple(channel_state.input_shape)
+def _certify_removal(slim, channel_state, dead, data):
+    recordings = channel_state.own.recording, read(slim)
     macs = channel_state.baseline["dense"]["macs"], channel_state.cost()(~dead)
     return dataclasses.replace(
-        certify(model, slim, data, shape, macs),
+        certify(*recordings, macs, data, channel_state.input_shape),
         inexact=tuple(
             (group.name, group.inexact)
             for group in channel_state.groups

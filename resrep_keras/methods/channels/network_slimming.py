@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.layers.compactor import Compactor
 from resrep_keras.methods.channels.lasso_training import LassoTraining
 from resrep_keras.methods.channels.scores import mean_over
 
@@ -47,15 +46,14 @@ class NetworkSlimming(LassoTraining):
 
     def scales(self, channel_state):
         """Pairs of a scale and its channel ids: of the batch normalisations before compactors."""
-        made_by = {t: call.operation for call in channel_state.graph.calls for t in call.output_ids}
-        ids = {id(layer): channels for layer, channels in channel_state.compactors}
-        found = {}
-        for call in channel_state.graph.calls:
-            if isinstance(call.operation, Compactor):
-                before = made_by.get(call.input_ids[0])
-                if isinstance(before, layers.BatchNormalization) and before.scale:
-                    found[id(before)] = before.gamma, ids[id(call.operation)]
-        return list(found.values())
+        layer_of = channel_state.graph.calls_by_name
+        sites = [site for group in channel_state.groups for site in group.sites]
+        found = {site.layer: (layer_of[site.layer].operation, site.channels) for site in sites}
+        return [
+            (layer.gamma, channels)
+            for layer, channels in found.values()
+            if isinstance(layer, layers.BatchNormalization) and layer.scale
+        ]
 
     def penalised(self, channel_state):
         return [(gamma, 0) for gamma, _ in self.scales(channel_state)]

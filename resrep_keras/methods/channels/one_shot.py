@@ -7,11 +7,10 @@ import numpy as np
 from resrep_keras.common.checks import check_number
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.channels.channel_method import ChannelMethod
-from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.channel_state import PrunableChannels
 from resrep_keras.methods.channels.schedules import Plan
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
-from resrep_keras.surgery.fold import insert_compactors
-from resrep_keras.surgery.remove import remove_channels
+from resrep_keras.surgery.remove import remove
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -39,7 +38,8 @@ class OneShot(ChannelMethod):
         """Importance of each channel, 0 or larger, float `(num_channels,)`.
 
         Args:
-            channel_state: The `ChannelState` of the wrapped model.
+            channel_state: The `ChannelState` of the wrapped model, or the `PrunableChannels` of a
+                dense one.
             optimizer: The optimizer that has trained it, for methods that measure in training.
         """
         raise NotImplementedError
@@ -79,10 +79,9 @@ class OneShot(ChannelMethod):
             ValueError: Nothing can be pruned, or the scores are measured in training.
         """
         graph = trace(model, self.input_shape, self.exact)
-        sites, diagonal = self.prepare(graph)
-        copy = insert_compactors(model, sites, diagonal)
-        channel_state = ChannelState(copy, self.input_shape, self.exact)
-        channel_state.baseline = self.baseline(model, channel_state)
-        self.check_target(channel_state)
-        kept = self.choose(channel_state, self.scores(channel_state))
-        return remove_channels(model, channel_state.graph.keep_by_producer(kept), self.exact)
+        groups = self.groups(graph)
+        channels = PrunableChannels(model, graph, groups, self.input_shape, self.exact)
+        channels.baseline = self.baseline(model, channels)
+        self.check_target(channels)
+        kept = self.choose(channels, self.scores(channels))
+        return remove(channels.own, channels.own_keep(kept))

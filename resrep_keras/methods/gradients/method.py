@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import trace, trace_recording
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.gradients.places import Places
 from resrep_keras.methods.gradients.pruner import GradientPruner, check_rate, check_settings
@@ -101,12 +101,12 @@ class ActivationGradientPruning(Method):
             for position, place in enumerate(chosen)
         }
         copy = rebuild(
-            model,
+            places.recording,
             behind={p.name: pruners[p.name] for p in chosen if p.at == "output"},
             before={p.name: pruners[p.name] for p in chosen if p.at == "input"},
         )
         return copy, {
-            "dense": {"macs": _count(model)},
+            "dense": {"macs": _count(places.recording)},
             "places": {
                 place.name: {
                     "pruner": pruners[place.name].name,
@@ -153,7 +153,8 @@ class ActivationGradientPruning(Method):
 
     def finalize(self, model, data=None):
         """A plain copy of the trained model; the pruners are in no graph that is read."""
-        return compare(model, rebuild(model), data)
+        graph = trace(model)
+        return compare(model, graph, rebuild(graph.recording), data)
 
     def logs(self, model):
         """`gradient_zeros`, the mean fraction of zeros over the pruned gradients; see `zeros_of`."""
@@ -161,10 +162,10 @@ class ActivationGradientPruning(Method):
         return {"gradient_zeros": float(np.mean(zeros))} if zeros else {}
 
 
-def _count(model):
+def _count(recording):
     """MACs of a forward pass, or `None` where they depend on sizes that are unknown."""
     try:
-        return MacCost(trace(model))()
+        return MacCost(trace_recording(recording))()
     except ValueError:
         return None
 

@@ -145,19 +145,22 @@ class Places:
 
     Args:
         model: A built Keras model.
+
+    Attributes:
+        recording: Its `Recording`.
     """
 
     def __init__(self, model):
-        self._recording = read(model)
+        self.recording = read(model)
         self._maker, self._readers, self._calls = {}, {}, {}
-        for step in self._recording.steps:
+        for step in self.recording.steps:
             for tensor in keras.tree.flatten(step.outputs):
                 self._maker[id(tensor)] = step
             for tensor in symbolic_tensors(step.args, step.kwargs):
                 self._readers.setdefault(id(tensor), []).append(step)
             if role_of(step.operation) is Role.CONVOLUTION:
                 self._calls.setdefault(step.name, []).append(step)
-        self._outputs = {id(tensor) for tensor in keras.tree.flatten(self._recording.outputs)}
+        self._outputs = {id(tensor) for tensor in keras.tree.flatten(self.recording.outputs)}
 
     @property
     def convolutions(self):
@@ -167,7 +170,7 @@ class Places:
     @property
     def names(self):
         """The names of all operations."""
-        return {step.name for step in self._recording.all_steps()}
+        return {step.name for step in self.recording.all_steps()}
 
     def find(self):
         """The `Place` of each convolution that has one; calls of a shared one must agree."""
@@ -216,7 +219,7 @@ class Places:
     def gradients(self):
         """``{name: (of its weights, of its input)}``: which gradients training computes."""
         trained, wanted = set(), {}
-        for step in self._recording.steps:
+        for step in self.recording.steps:
             tensors = symbolic_tensors(step.args, step.kwargs)
             before = any(id(tensor) in trained for tensor in tensors)
             own = bool(getattr(step.operation, "trainable_weights", ()))

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from resrep_keras.graph.trace import read, trace
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
@@ -12,7 +13,7 @@ from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.methods.sparse.settings import SparseSettings
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.surgery.rebuild import rebuild
-from resrep_keras.surgery.zero_channels import remove_zero_channels
+from resrep_keras.surgery.zero_channels import without_zero_channels
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -81,7 +82,7 @@ class GraNet(SparseSettings, Method):
 
     def insert(self, model):
         sparse_kernels(model.trainable_variables, self.exclude)  # raises where there are none
-        return rebuild(model), {}
+        return rebuild(read(model)), {}
 
     def optimizer(self, inner, model=None):
         del model
@@ -98,8 +99,9 @@ class GraNet(SparseSettings, Method):
         return self._kept(model)[0] <= sum(goal)
 
     def finalize(self, model, data=None):
-        slim = remove_zero_channels(rebuild(model))
-        return compare(model, slim, data, self._missed(model))
+        graph = trace(model)
+        slim = without_zero_channels(graph) or rebuild(graph.recording)
+        return compare(model, graph, slim, data, self._missed(model))
 
     def _missed(self, model):
         if not self.target_met(model):

@@ -10,15 +10,11 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import read, trace_recording
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.fold import (
-    all_channels,
-    compactor_columns,
-    compactors_by_site,
-    fold,
-)
+from resrep_keras.surgery.fold import all_channels, compactor_columns, fold
 from resrep_keras.surgery.forward import evaluate
+from resrep_keras.surgery.insert import compactors_by_site
 from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow
 from resrep_keras.surgery.rebuild import rebuild
 
@@ -26,7 +22,7 @@ from resrep_keras.surgery.rebuild import rebuild
 SMALLEST_SCALE = 1e-3
 
 
-def diagonalise(model, dead, inputs=None):
+def diagonalise(graph, dead, inputs=None):
     """Move the mixing of full compactors into the layers before them.
 
     With the kernel `W` of a layer, the scale `s` and the offset `beta` of its batch normalisation
@@ -42,20 +38,18 @@ def diagonalise(model, dead, inputs=None):
     A `Q` that mixes nothing leaves the layers before it as they are.
 
     Args:
-        model: A model with compactors.
+        graph: `ChannelGraph` of a model with compactors.
         dead: ``{compactor name: bool (channels,)}``; these columns become zero.
         inputs: Inputs that show how the channels vary together; without any they are taken as
             independent. This changes how training goes on, not what the model computes.
 
     Returns:
-        A Functional model of the same widths and layers.
+        A Functional model of the same widths and layers, `None` where nothing changes.
     """
-    graph = trace(model)
-    maker = {tensor: call for call in graph.calls for tensor in call.output_ids}
     found = {}
     for call in graph.calls:
         if isinstance(call.operation, Compactor):
-            found[call.name] = (call.operation, maker[call.input_ids[0]])
+            found[call.name] = (call.operation, graph.makers[call.input_ids[0]])
     matrices = {name: compactor_columns(layer, dead[name]) for name, (layer, _) in found.items()}
     mixing = {name for name, matrix in matrices.items() if _mixes(matrix)}
     norms = {found[name][1].name for name in mixing if _is_batch_norm(found[name][1])}
@@ -68,7 +62,7 @@ def diagonalise(model, dead, inputs=None):
         if _is_batch_norm(source):
             mixer = _NormMixer(source.operation, unit, norm != 0, covariances.get(source.name))
             change[source.name], unit = mixer.weights, mixer.matrix
-            source = maker[source.input_ids[0]]
+            source = graph.makers[source.input_ids[0]]
         part = Part(tuple(all_channels(source, flow) for flow in source.inputs), unit, call=source)
         rule = rule_of(narrow, source.operation)
         change[source.name] = functools.partial(rule, source.operation, part)
@@ -76,7 +70,7 @@ def diagonalise(model, dead, inputs=None):
         if dead[name].any():
             vector = matrices[name] if matrices[name].ndim == 1 else np.diag(matrices[name])
             change[name] = functools.partial(_diagonal, found[name][0], vector)
-    return rebuild(model, change) if change else model
+    return rebuild(graph.recording, change) if change else None
 
 
 def _mixes(matrix):
@@ -152,22 +146,22 @@ def _covariances(graph, names, inputs):
     return found
 
 
-def drop_compactors(model):
+def drop_compactors(recording):
     """Multiply diagonal compactors and gates into the layers that they scale.
 
     A batch normalisation stays one: it takes up what stands behind it.
 
     Args:
-        model: What `diagonalise` returned, or a model whose compactors are diagonal.
+        recording: The `Recording` of what `diagonalise` returned, or of a model whose compactors
+            are diagonal.
     """
-    found = compactors_by_site(model).values()
+    found = compactors_by_site(recording).values()
     change = {
         compactor.name: functools.partial(_as_vector, compactor)
         for compactor in found
         if not compactor.diagonal
     }
-    model = rebuild(model, change) if change else model
-    return fold(model, {c.name: np.zeros(c.kernel.shape[-1], bool) for c in found})
+    return fold(trace_recording(read(rebuild(recording, change)) if change else recording))
 
 
 def _as_vector(compactor):

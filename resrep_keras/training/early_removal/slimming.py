@@ -8,9 +8,12 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.costs.macs import MacCost
+from resrep_keras.graph.trace import read, trace
 from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
-from resrep_keras.surgery.forward import example_inputs, explain_difference, play
-from resrep_keras.surgery.remove import narrow_parts, parts_of
+from resrep_keras.surgery.fold import dead_columns
+from resrep_keras.surgery.forward import explain_difference, play, random_inputs
+from resrep_keras.surgery.parts import parts_of
+from resrep_keras.surgery.remove import narrow_parts
 from resrep_keras.training.early_removal.diagonalise import diagonalise, drop_compactors
 from resrep_keras.training.early_removal.slots import carry
 
@@ -79,17 +82,25 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
         The largest relative difference of the outputs, `None` where training would not go on as it
         was, and whether the cut was done.
     """
-    stages = [model, diagonalise(model, channel_state.dead_columns(dead), inputs)]
-    parts = parts_of(stages[1], channel_state.graph.keep_by_producer(~dead), channel_state.exact)
-    stages.append(narrow_parts(stages[1], parts))
+    graph, kept = channel_state.own, channel_state.own_keep(~dead)
+    stages = [graph.recording]
+    slim = diagonalise(graph, dead_columns(graph, kept), inputs)
+    if slim is not None:
+        diagonal = trace(slim, exact=channel_state.exact)
+        kept = diagonal.keep_array(graph.keep_by_producer(kept))
+        graph = diagonal
+    parts = parts_of(graph, kept)
+    slim = narrow_parts(graph.recording, parts)
+    stages += [graph.recording, read(slim)]
     if last:
-        stages.append(drop_compactors(stages[2]))
-    if inputs is not None and training_difference(model, stages[-1], inputs) > tolerance:
+        slim = drop_compactors(stages[-1])
+        stages.append(read(slim))
+    if inputs is not None and training_difference(stages[0], stages[-1], inputs) > tolerance:
         return None, False
-    difference = output_difference(model, stages[-1], channel_state.input_shape)
+    difference = output_difference(stages[0], stages[-1], channel_state.input_shape)
     if not difference <= tolerance_of(model):
         return difference, False
-    fresh = model.heir(stages[-1], _record(channel_state, dead, difference))
+    fresh = model.heir(slim, _record(channel_state, dead, difference))
     _hand_over(model, stages, parts, fresh)
     become(model, fresh)
     if hasattr(model, "jax_state_sync"):  # where `fit` needs all variables before a step
@@ -115,16 +126,15 @@ def _record(channel_state, dead, difference):
 
 
 def output_difference(first, second, input_shape):
-    """Largest relative difference of two models' outputs on the same random inputs."""
-    shape = None if input_shape is None else tuple(input_shape)
-    inputs = example_inputs(first, input_shape=shape)
-    pairs = zip(*(keras.tree.flatten(play(model, inputs)) for model in (first, second)))
+    """Largest relative difference of two recordings' outputs on the same random inputs."""
+    inputs = random_inputs(first.inputs, input_shape=input_shape)
+    pairs = zip(*(keras.tree.flatten(play(each, inputs)) for each in (first, second)))
     return max(float(abs(a - b).max() / max(abs(a).max(), 1e-12)) for a, b in pairs)
 
 
 def training_difference(first, second, inputs):
-    """Difference of two models' outputs under batch statistics, root mean square, as a share."""
-    pairs = zip(*(keras.tree.flatten(play(m, inputs, True)) for m in (first, second)))
+    """Difference of outputs under batch statistics, root mean square, as a share."""
+    pairs = zip(*(keras.tree.flatten(play(each, inputs, True)) for each in (first, second)))
     return max(float(np.sqrt(((a - b) ** 2).mean() / max((a**2).mean(), 1e-24))) for a, b in pairs)
 
 

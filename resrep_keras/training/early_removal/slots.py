@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import read
 from resrep_keras.surgery.narrow import narrow
 
 
@@ -18,17 +17,17 @@ def carry(old, new, slots, parts=None):
     bias that was not there, gets nothing: its optimizer state begins anew.
 
     Args:
-        old: A model.
-        new: The model that surgery made of it, of the same layer names.
+        old: The `Recording` of a model.
+        new: That of the model that surgery made of it, of the same layer names.
         slots: ``{id of a weight of old: list of arrays}``.
         parts: What `parts_of` left of the layers of `old`. Defaults to all of each.
 
     Returns:
         ``{id of a weight of new: list of arrays}``.
     """
-    heirs = {step.name: step.operation for step in read(new).all_steps()}
+    heirs = {step.name: step.operation for step in new.all_steps()}
     carried, done = {}, set()
-    for step in read(old).all_steps():
+    for step in old.all_steps():
         weights = getattr(step.operation, "weights", ())
         held = [slots.get(id(weight), ()) for weight in weights]
         if step.name in done or step.name not in heirs or not any(held):

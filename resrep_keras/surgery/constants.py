@@ -1,0 +1,85 @@
+"""The constants that removed channels hold where weights read them."""
+
+import numpy as np
+from keras import ops
+
+from resrep_keras.graph.labels import State
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.forward import evaluate, random_inputs
+
+
+def read_constants(graph, kept):
+    """``{layer name: values (channels,)}`` where weights read removed channels that are not zero.
+
+    Removed channels are zero at their sites. What becomes of a zero on its way does not depend on
+    the input, so that one example of random numbers shows it.
+
+    Args:
+        graph: A `ChannelGraph`.
+        kept: Bool, one for each channel id.
+    """
+    readers = _readers(graph, kept)
+    if not readers:
+        return {}
+    values = {}
+    empty = _emptied(graph, kept) if graph.holds == State.ZERO else {}
+
+    def before(step, first):
+        if step.name in readers:
+            value = np.asarray(ops.convert_to_numpy(first), np.float64)
+            axis = readers[step.name]
+            values[step.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
+
+    def behind(tensor, value):
+        return empty[id(tensor)](value) if id(tensor) in empty else value
+
+    inputs = random_inputs(graph.recording.inputs, batch_size=1)
+    evaluate(graph.recording, inputs, before, behind)
+    return values
+
+
+def _readers(graph, kept):
+    """``{layer name: axis}`` of the layers that read removed channels that are not zero."""
+    readers = {}
+    for call in graph.calls:
+        if 0 not in call.consumed:
+            continue
+        flow = call.input.expanded([call.axis_in])
+        removed = ~graph.kept_labels(flow.labels, kept)
+        if (removed & (flow.state > State.ZERO)).any():
+            readers[call.name] = call.axis_in
+    return readers
+
+
+def _emptied(graph, kept):
+    """``{id of an output: function}`` behind each site, which gives removed channels their value.
+
+    A site is where a compactor stands or would stand.
+    """
+    sites = {site.layer for group in graph.groups for site in group.sites}
+    found = {}
+    for call in graph.calls:
+        if call.name not in sites and not isinstance(call.operation, Compactor):
+            continue
+        for tensor, flow in zip(call.output_ids, call.outputs):
+            removed = ~graph.kept_labels(flow.labels, kept)
+            if removed.any():
+                found[tensor] = _Emptied(removed, call.activation)
+    return found
+
+
+class _Emptied:
+    """Sets removed channels to what an activation makes of zero.
+
+    Args:
+        removed: Bool array that broadcasts against the tensor.
+        activation: The function, `None` for none.
+    """
+
+    def __init__(self, removed, activation):
+        self._removed, self._activation = removed, activation
+
+    def __call__(self, value):
+        zero = ops.zeros((1,) * len(value.shape), value.dtype)
+        empty = zero if self._activation is None else self._activation(zero)
+        return ops.where(self._removed, empty, value)
