@@ -75,7 +75,7 @@ class Compactor(keras.layers.Layer):
         self.kernel = self.add_weight(
             shape=shape, dtype=dtype, initializer=_identity, name="kernel"
         )
-        self.kernel.is_compactor_kernel = True  # how PenaltyOptimizer knows it
+        self.kernel.is_compactor_kernel = True  # see below
         self.keep_mask = self.add_weight(
             shape=(channels,), dtype="bool", initializer="ones", trainable=False, name="keep_mask"
         )
@@ -120,3 +120,8 @@ class Compactor(keras.layers.Layer):
 def _identity(shape, dtype=None):
     square = np.eye(shape[-1]) if len(shape) > 1 else np.ones(shape)
     return ops.convert_to_tensor(square.reshape(shape), dtype=dtype)
+
+
+def is_compactor_kernel(variable):
+    """Whether a variable is the kernel of a `Compactor`, which an optimizer treats by itself."""
+    return getattr(variable, "is_compactor_kernel", False)

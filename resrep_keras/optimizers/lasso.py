@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.keras_adapter import number_of_replicas
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.wrapper import in_norms_dtype, inverse
 
@@ -17,8 +18,9 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
     ```
 
     For a vector, whose channels are single numbers, this is `strength * sign(w)`: the subgradient of
-    the L1 norm. The factor `sqrt(n)` lets channels of many and of few weights shrink alike. The inner optimizer treats it as part of the loss: its clipping, accumulation and
-    loss scale are those of any gradient.
+    the L1 norm. The factor `sqrt(n)` lets channels of many and of few weights shrink alike. The inner
+    optimizer treats it as part of the loss: its clipping, accumulation and loss scale are those of
+    any gradient.
 
     Args:
         inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
@@ -55,13 +57,8 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
                     + (f", that one of rank {ranks[position]}" if position < len(ranks) else "")
                     + ". Compile the model anew with a plain optimizer."
                 )
-        self.strength = self.add_variable(
-            (),
-            dtype="float32",
-            initializer=keras.initializers.Constant(self.first_strength),
-            aggregation="only_first_replica",
-            name="strength",
-        )
+        first = keras.initializers.Constant(self.first_strength)
+        self.strength = self.keep("strength", (), "float32", first)
 
     def apply_parts(self, grads, variables):
         managed, axes = self._managed(), {}
@@ -87,8 +84,7 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
 
     def _scaled_strength(self):
         """The strength for a gradient that is scaled with the loss, and summed over replicas."""
-        strategy = getattr(self.strength.value, "distribute_strategy", None)
-        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        replicas = number_of_replicas(self.strength.value)
         return self.strength * ((self.loss_scale_factor or 1.0) / replicas)
 
     def own_config(self):

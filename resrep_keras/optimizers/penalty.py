@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.layers.compactor import is_compactor_kernel
 from resrep_keras.optimizers.wrapper import OptimizerWrapper, in_norms_dtype, inverse
 
 
@@ -14,20 +15,25 @@ class _GroupLassoSGD(keras.optimizers.Optimizer):
     replicas are handled by Keras.
     """
 
-    def __init__(self, learning_rate, penalty_strength, momentum, **kwargs):
+    def __init__(self, learning_rate, penalty_strength, momentum, keep, **kwargs):
         super().__init__(learning_rate=learning_rate, name="group_lasso_sgd", **kwargs)
+        self._keep = keep
         self.penalty_strength = penalty_strength
         self.momentum = momentum
 
     def build(self, variables):
         super().build(variables)
-        self._slots = []
-        for variable in variables:
-            velocity = self.add_variable_from_reference(variable, name="velocity")
-            shrink = self.add_variable(
-                shape=variable.shape[-1:], dtype=variable.dtype, name=f"{variable.name}_shrink"
+        slots = [
+            (
+                self.add_variable_from_reference(variable, name="velocity"),
+                # How far a channel is forgotten outlives the optimizer; momentum does not.
+                self._keep(
+                    f"{variable.path}_shrink", variable.shape[-1:], variable.dtype, "zeros", "none"
+                ),
             )
-            self._slots.append((velocity, shrink))
+            for variable in variables
+        ]
+        self._slots = lambda: slots  # else Keras would list the shrinks here, too
 
     def slots(self, variable):
         """Velocity and shrink of a kernel.
@@ -35,7 +41,7 @@ class _GroupLassoSGD(keras.optimizers.Optimizer):
         The look-up is the one that Keras documents for optimizers of one's own (see the docstring
         of `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
         """
-        return self._slots[self._get_variable_index(variable)]
+        return self._slots()[self._get_variable_index(variable)]
 
     def update_step(self, gradient, variable, learning_rate):
         velocity, shrink = self.slots(variable)
@@ -109,6 +115,8 @@ class PenaltyOptimizer(OptimizerWrapper):
         keeps it inside, where under a decaying rate its residue holds channels above the threshold.
     """
 
+    compactor_optimizer = None  # while the base class sets itself up
+
     def __init__(self, inner_optimizer, penalty_strength=1e-4, momentum=0.99, name=None, **kwargs):
         if kwargs:
             raise ValueError(
@@ -123,6 +131,7 @@ class PenaltyOptimizer(OptimizerWrapper):
             learning_rate=lambda: self.rate_optimizer.learning_rate,
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
+            keep=self.keep,
             gradient_accumulation_steps=self.rate_optimizer.gradient_accumulation_steps,
             loss_scale_factor=self.inner_optimizer.loss_scale_factor,
         )
@@ -135,7 +144,9 @@ class PenaltyOptimizer(OptimizerWrapper):
     def apply_parts(self, grads, variables):
         # Where the objective does not reach a compactor, its penalty and its forgetting go on.
         grads = [
-            ops.zeros_like(variable) if gradient is None and _is_compactor(variable) else gradient
+            ops.zeros_like(variable)
+            if gradient is None and is_compactor_kernel(variable)
+            else gradient
             for gradient, variable in zip(grads, variables)
         ]
         for optimizer, part in zip(
@@ -166,7 +177,7 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     @OptimizerWrapper.loss_scale_factor.setter
     def loss_scale_factor(self, factor):
-        if hasattr(self, "compactor_optimizer"):
+        if self.compactor_optimizer is not None:
             self.compactor_optimizer.loss_scale_factor = factor
             self.inner_optimizer.loss_scale_factor = factor
 
@@ -180,13 +191,11 @@ def check_penalty(penalty_strength, momentum):
     check_number("momentum", momentum, at_least=0, below=1)
 
 
-def _is_compactor(variable):
-    return getattr(variable, "is_compactor_kernel", False)
-
-
 def split_compactors(items, variables=None):
     """Items of compactor kernels, and of all other variables; by default the variables themselves."""
-    marks = [_is_compactor(variable) for variable in (items if variables is None else variables)]
+    marks = [
+        is_compactor_kernel(variable) for variable in (items if variables is None else variables)
+    ]
     return (
         [item for item, mark in zip(items, marks) if mark],
         [item for item, mark in zip(items, marks) if not mark],

@@ -17,16 +17,20 @@ class _SquaredChanges(keras.optimizers.Optimizer):
     step counts by itself.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, keep, **kwargs):
         super().__init__(learning_rate=0.0, name="squared_changes", **kwargs)
+        self._keep = keep
 
     def build(self, variables):
         super().build(variables)
-        self._sums = [self.add_variable_from_reference(v, name="squared") for v in variables]
+        sums = [
+            self._keep(f"{v.path}_squared", v.shape, v.dtype, "zeros", "none") for v in variables
+        ]
+        self._sums = lambda: sums  # else Keras would list them here, too
 
     def sums(self, variable):
         """The sums of a kernel; see `Optimizer` of Keras for the look-up."""
-        return self._sums[self._get_variable_index(variable)]
+        return self._sums()[self._get_variable_index(variable)]
 
     def update_step(self, gradient, variable, learning_rate):
         del learning_rate
@@ -47,9 +51,13 @@ class TaylorOptimizer(FrozenCompactorsOptimizer):
         Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8.
     """
 
+    observer = None  # while the base class sets itself up
+
     def __init__(self, inner_optimizer, name=None):
         super().__init__(inner_optimizer, name=name)
-        self.observer = _SquaredChanges(loss_scale_factor=self.inner_optimizer.loss_scale_factor)
+        self.observer = _SquaredChanges(
+            self.keep, loss_scale_factor=self.inner_optimizer.loss_scale_factor
+        )
 
     def build_parts(self, variables):
         super().build_parts(variables)
@@ -72,6 +80,6 @@ class TaylorOptimizer(FrozenCompactorsOptimizer):
 
     @OptimizerWrapper.loss_scale_factor.setter
     def loss_scale_factor(self, factor):
-        if hasattr(self, "observer"):
+        if self.observer is not None:
             self.observer.loss_scale_factor = factor
             self.inner_optimizer.loss_scale_factor = factor

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from resrep_keras.keras_adapter import wrapped_optimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer, split_compactors
 
 # First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
@@ -31,8 +32,9 @@ def read_slots(optimizer, variables):
         compactors, others = split_compactors(variables)
         own = {id(v): list(optimizer.compactor_optimizer.slots(v)) for v in compactors}
         return {**own, **read_slots(optimizer.inner_optimizer, others)}
-    if hasattr(optimizer, "inner_optimizer"):
-        return read_slots(optimizer.inner_optimizer, variables)
+    inner = wrapped_optimizer(optimizer)
+    if inner is not None:
+        return read_slots(inner, variables)
     probe = type(optimizer).from_config(optimizer.get_config())
     stand_ins = [
         keras.Variable(np.zeros((FIRST_SIZE + i, *[1] * (len(v.shape) - 1))), name=v.name)

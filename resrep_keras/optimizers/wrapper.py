@@ -3,18 +3,23 @@
 import keras
 from keras import ops
 
+from resrep_keras.keras_adapter import chooses_by_function, parts_of_optimizer, wrapped_optimizer
+from resrep_keras.optimizers.state import PruningState
+
 
 class OptimizerWrapper(keras.optimizers.Optimizer):
     """Base of the optimizers that prune: it wraps the user's own and looks like it from outside.
 
-    A subclass overrides `build_parts` to make variables of its own, and `apply_parts` to change
-    gradients before the inner optimizer, or variables and slots after it.
+    A subclass overrides `build_parts` to make variables of its own by `keep`, and `apply_parts` to
+    change gradients before the inner optimizer, or variables and slots after it.
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer` or its name.
         name: Name of the optimizer.
 
     Attributes:
+        state: The `PruningState` that its own variables are kept in; that of the model, where
+            `compile` of a wrapped model has given it one.
         steps: Int variable, the steps that were applied.
         plan: Int variable `(2,)`, the steps between which the current run goes; see
             `resrep_keras.PruningCallback`.
@@ -25,6 +30,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         ValueError: `use_ema`, whose average would revive what is pruned.
     """
 
+    inner_optimizer = None  # while the base class sets itself up
     allows_averages = False  # whether what is pruned stays so where `use_ema` averages the rest
 
     def __init__(self, inner_optimizer, name=None):
@@ -32,6 +38,28 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         check_inner(inner_optimizer, type(self).__name__, self.allows_averages)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
+        self.state, self._kept = PruningState(), {}
+
+    def share_state(self, state):
+        """Go on with what a model remembers; returns what it remembers from now on.
+
+        That is `state`, or the wrapper's own where it has been built before.
+        """
+        if not self.built:
+            self.state = state
+        return self.state
+
+    def keep(self, name, shape, dtype, initializer="zeros", aggregation="only_first_replica"):
+        """A variable of the `state`, which is one of the optimizer's, too: found there, or made."""
+        while name in self._kept:
+            name += "_"
+        variable = self.state.variable(name, shape, dtype, initializer, aggregation)
+        self._kept[name] = variable  # Keras lists what an attribute holds
+        return variable
+
+    def kept(self):
+        """The variables that are kept in the `state`."""
+        return list(self._kept.values())
 
     def build(self, variables):
         if self.built:
@@ -39,12 +67,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         managed = tuple(variables)
         # In a function: Keras would take an attribute that holds variables for optimizer state.
         self._managed = lambda: managed
-        self.plan = self.add_variable(
-            (2,), dtype="int32", aggregation="only_first_replica", name="plan"
-        )
-        self.steps = self.add_variable(
-            (), dtype="int32", aggregation="only_first_replica", name="steps"
-        )
+        self.plan = self.keep("plan", (2,), "int32")
+        self.steps = self.keep("steps", (), "int32")
         self.build_parts(managed)
         super().build(list(managed))
 
@@ -102,7 +126,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     @loss_scale_factor.setter
     def loss_scale_factor(self, factor):
         # A LossScaleOptimizer around this one sets it to None: gradients come unscaled then.
-        if hasattr(self, "inner_optimizer"):
+        if self.inner_optimizer is not None:
             self.inner_optimizer.loss_scale_factor = factor
 
     @property
@@ -140,13 +164,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 def find_wrapper(optimizer):
     """The `OptimizerWrapper` in a chain of wrappers (loss scaling, say), or `None`."""
     while optimizer is not None and not isinstance(optimizer, OptimizerWrapper):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
+        optimizer = wrapped_optimizer(optimizer)
     return optimizer
-
-
-def parts_of_optimizer(optimizer):
-    """The optimizers of a `MultiOptimizer`, or the one that is given."""
-    return getattr(optimizer, "optimizers", None) or [optimizer]
 
 
 def in_norms_dtype(variable):
@@ -166,13 +185,13 @@ def check_inner(inner, wrapper, allows_averages=False):
         raise TypeError(
             f"Expected a plain optimizer as `inner_optimizer`; got a {type(inner).__name__}."
         )
-    if hasattr(inner, "inner_optimizer"):
+    if wrapped_optimizer(inner) is not None:
         kind = type(inner).__name__
         raise TypeError(
             f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an optimizer "
             f"goes outside: {kind}({wrapper}(optimizer))."
         )
-    if getattr(inner, "optimizers", None) == []:
+    if chooses_by_function(inner):
         raise ValueError(
             f"Optimizer '{inner.name}' chooses its optimizers by a function, so that the learning "
             "rate of compactors is not known. Give it an OptimizerMap with a default optimizer."

@@ -7,6 +7,7 @@ import keras
 
 from resrep_keras.keras_adapter import deep_models
 from resrep_keras.methods.callback import FitCall, InFit, TrainingData
+from resrep_keras.optimizers.state import PruningState
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.backup import Backup, seeds
 from resrep_keras.training.early_removal.callback import EarlyRemoval
@@ -36,6 +37,7 @@ class WrappedModel(keras.Model):
         baseline = kwargs.pop("baseline", None)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._loss_spec, self._sample_inputs = lambda: None, None
+        self._pruning_state = PruningState()  # which each compile() hands on
         # In functions: Keras would wrap attributes that are dicts.
         self._baseline = lambda: baseline
         self._settings = lambda: kwargs
@@ -55,6 +57,9 @@ class WrappedModel(keras.Model):
                     optimizer.inner_optimizer = self.method.optimizer(inner, self)
                 else:
                     optimizer = self.method.optimizer(optimizer, self)
+        wrapper = find_wrapper(optimizer)
+        if wrapper is not None:
+            self._pruning_state = wrapper.share_state(self._pruning_state)
         # In a function: Keras would track what is in an attribute.
         self._compiled_with = lambda: (args, kwargs)
         super().compile(optimizer, *args, **kwargs)

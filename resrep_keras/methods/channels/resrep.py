@@ -158,7 +158,10 @@ class ResRep(ChannelMethod):
         needed = -(-(int((~kept).sum()) + channel_state.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
-        fall = pull * _summed_rate(optimizer.rate_optimizer, begin, last) / every
+        rates = optimizer.rate_optimizer
+        # Steps are counted through every compile(), and rates from the last one on.
+        late = int(optimizer.steps) - int(rates.iterations) * every
+        fall = pull * _summed_rate(rates, max(0, begin - late), max(0, last - late)) / every
         if fall < 1:
             raise ValueError(
                 f"This run cannot meet its target: {needed} selections are needed, {len(plan.steps)} "

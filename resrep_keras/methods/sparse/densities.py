@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.layers.compactor import is_compactor_kernel
 
 # The rate of regrowth ends here; see `regrow_rate_at`.
 LAST_RATE = 0.005
@@ -182,7 +183,7 @@ def sparse_kernels(variables, exclude=()):
         for variable in variables
         if len(variable.shape) >= 2
         and variable.path.endswith("kernel")
-        and not getattr(variable, "is_compactor_kernel", False)
+        and not is_compactor_kernel(variable)
     ]
     paths = ", ".join(kernel.path for kernel in kernels)
     for pattern in exclude:

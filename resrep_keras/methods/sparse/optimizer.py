@@ -91,9 +91,7 @@ class SparseOptimizer(OptimizerWrapper):
         slots = read_slots(self.inner_optimizer, variables)
         parts = [self._part(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)]
         self._parts = lambda: parts
-        self.updated = self.add_variable(
-            (), dtype="int32", aggregation="only_first_replica", name="updated"
-        )
+        self.updated = self.keep("updated", (), "int32")
         goals = [
             rules.numbers_at(shapes, share, own.distribution, own.scope)
             for share in (own.initial_sparsity, own.final_sparsity)
@@ -101,12 +99,11 @@ class SparseOptimizer(OptimizerWrapper):
         self._goals = lambda: list(zip(*goals))
 
     def _part(self, kernel, values, slots):
-        mask = self.add_variable(
+        mask = self.keep(
+            f"{kernel.path}_mask",
             kernel.shape,
-            initializer=lambda shape, dtype: ops.convert_to_tensor(values),
-            dtype="bool",
-            aggregation="only_first_replica",
-            name=f"{kernel.path.replace('/', '_')}_mask",
+            "bool",
+            lambda shape, dtype: ops.convert_to_tensor(values),
         )
         # Accumulated gradients are no slots: growth needs those of inactive weights.
         sums = {s.path.endswith("gradient_accumulator"): s for s in slots}.get(True)
