@@ -38,7 +38,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         check_inner(inner_optimizer, type(self).__name__, self.allows_averages)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
-        self.state, self._kept = PruningState(), {}
+        kept = {}
+        self.state, self._kept = PruningState(), lambda: kept
 
     def share_state(self, state):
         """Go on with what a model remembers; returns what it remembers from now on.
@@ -51,15 +52,15 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     def keep(self, name, shape, dtype, initializer="zeros", aggregation="only_first_replica"):
         """A variable of the `state`, which is one of the optimizer's, too: found there, or made."""
-        while name in self._kept:
+        while name in self._kept():
             name += "_"
         variable = self.state.variable(name, shape, dtype, initializer, aggregation)
-        self._kept[name] = variable  # Keras lists what an attribute holds
+        self._kept()[name] = variable
         return variable
 
     def kept(self):
         """The variables that are kept in the `state`."""
-        return list(self._kept.values())
+        return list(self._kept().values())
 
     def build(self, variables):
         if self.built:
@@ -107,7 +108,11 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     @property
     def variables(self):
-        return super().variables + self.inner_optimizer.variables
+        # Keras may have found some of those that are kept, in attributes.
+        kept = self.kept()
+        known = {id(variable) for variable in kept}
+        own = [variable for variable in super().variables if id(variable) not in known]
+        return own + kept + self.inner_optimizer.variables
 
     @property
     def rate_optimizer(self):

@@ -24,7 +24,10 @@ def sgd():
 
 def kept(model):
     """``{name: value}`` of the variables of pruning, and the kernels of compactors."""
-    found = {v.path: ops.convert_to_numpy(v) for v in find_wrapper(model.optimizer).kept()}
+    variables = find_wrapper(model.optimizer).kept()
+    listed = [id(v) for v in model.optimizer.variables]
+    assert all(listed.count(id(v)) == 1 for v in variables)
+    found = {v.path: ops.convert_to_numpy(v) for v in variables}
     assert {"plan", "steps"} <= set(found)
     return found
 
