@@ -8,6 +8,7 @@ from resrep_keras.graph.trace import read
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
+from tests import zoo
 
 
 def outputs_of(model, seed=0):
@@ -53,6 +54,16 @@ def kill(model, kept, channel_state=None):
     for layer in compactors(model):
         mask = keras.ops.cast(layer.keep_mask, layer.kernel.dtype)
         layer.kernel.assign(layer.kernel * mask)
+
+
+def masked(name, seed, coupled=True):
+    """A wrapped model with random dead channels, its channel_state and the keep array."""
+    method = resrep_keras.ResRep(0.01, coupled=coupled)
+    model = resrep_keras.wrap(zoo.build(name), method)
+    channel_state = ChannelState(model)
+    kept = random_keep(channel_state.graph, channel_state.groups, seed)
+    kill(model, kept, channel_state)
+    return model, channel_state, kept
 
 
 def methods(**settings):

@@ -1,0 +1,83 @@
+"""Settings by name, pattern or function."""
+
+import re
+
+import pytest
+from keras import layers
+
+from resrep_keras.methods.patterns import (
+    ask_exclude,
+    check_exclude,
+    check_patterns,
+    check_per_layer,
+    for_layer,
+    matches,
+)
+
+
+@pytest.mark.parametrize(
+    ("layer", "pattern", "answer"),
+    [
+        ("conv", "conv", True),
+        ("conv_1", "conv", False),
+        ("conv_1", "conv*", True),
+        ("block1_conv", "block[12]_*", True),
+        ("Conv", "conv", False),
+        ("odd[name]", "odd[name]", True),  # a name goes before the pattern that it spells
+    ],
+)
+def test_names_and_patterns(layer, pattern, answer):
+    assert matches(layer, pattern) == answer
+
+
+def test_an_exact_name_goes_first_then_the_first_pattern():
+    setting = {"conv*": 1, "*": 2, "conv_9": 3}
+    found = [for_layer(setting, name, 0) for name in ("conv_1", "dense", "conv_9")]
+    assert found == [1, 2, 3]
+    assert for_layer({"conv*": 1}, "dense", 0) == 0
+    assert for_layer(7, "dense", 0) == 7
+
+
+def test_each_value_of_a_setting_is_checked():
+    seen = []
+    check_per_layer("min_channels", {"a": 1, "b": 2}, seen.append)
+    check_per_layer("min_channels", 3, seen.append)
+    assert seen == [1, 2, 3]
+    text = "Expected min_channels to map names or patterns of layers to values; got the key 3 of"
+    with pytest.raises(TypeError, match=re.escape(text)):
+        check_per_layer("min_channels", {3: 1}, seen.append)
+
+
+def test_a_pattern_that_fits_no_layer_is_named():
+    check_patterns("exclude", ["a*", "b"], ["a1", "b"])
+    with pytest.raises(ValueError, match=r"entry of exclude .*\(a1, b\); got 'c\*'"):
+        check_patterns("exclude", ["a*", "c*"], ["a1", "b"])
+
+
+def test_exclude_is_a_tuple_or_a_function_with_a_name():
+    def keeps(layer):
+        return True
+
+    assert check_exclude(["a"]) == ("a",) and check_exclude(()) == ()
+    assert check_exclude(keeps) is keeps and check_exclude(bool) is bool
+
+
+@pytest.mark.parametrize(
+    ("exclude", "text"),
+    [
+        ("conv", "a list of layer names; got the str 'conv'"),
+        (lambda layer: True, "a function with a name.*got a lambda"),
+        (3, "names or patterns, or a function that takes a layer; got 3 of type int"),
+        ([3], "entries of exclude.*got 3 of type int"),
+    ],
+)
+def test_another_exclude_is_refused(exclude, text):
+    with pytest.raises(TypeError, match=text):
+        check_exclude(exclude)
+
+
+def test_a_function_that_fails_is_told_with_its_layer():
+    layer = layers.Dense(2, name="top")
+    assert ask_exclude(lambda layer: "yes", layer) is True
+    with pytest.raises(TypeError, match=r"'top' of type Dense it raised AttributeError: .*filters"):
+        ask_exclude(lambda layer: layer.filters, layer)
