@@ -368,37 +368,6 @@ def test_models_without_anything_to_measure_are_refused():
         resrep_keras.wrap(model, AOFP(0.1))
 
 
-# --- widths for a fresh model ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["residual", "chain", "concatenate", "shared_layer"])
-def test_a_fresh_model_has_the_widths_of_the_slim_one(name):
-    dense = zoo.build(name)
-    slim = resrep_keras.MagnitudePruning(0.3).prune(dense)
-    fresh = resrep_keras.redesign(dense, resrep_keras.widths_of(slim))
-    assert resrep_keras.widths_of(fresh) == resrep_keras.widths_of(slim)
-    assert resrep_keras.count_macs(fresh) == resrep_keras.count_macs(slim)
-    kinds = [{type(layer).__name__ for layer in model.layers} for model in (fresh, dense)]
-    assert kinds[0] == kinds[1]  # batch normalisation is still there
-    kernels = [w for w in fresh.weights if w.path.endswith("kernel")]
-    held = {ops.convert_to_numpy(w).tobytes() for w in dense.weights + slim.weights}
-    assert not any(ops.convert_to_numpy(kernel).tobytes() in held for kernel in kernels)
-
-
-@pytest.mark.parametrize(
-    ("widths", "text"),
-    [
-        ({"nobody": 3}, "Expected widths to name layers .*; got 'nobody'"),
-        ({"first": 0}, "an int of 1 or more"),
-        ({"first": 5}, "at most 4, the channels of the dense layer; got 5"),
-        ({"out": 2}, "pinned"),
-    ],
-)
-def test_widths_that_do_not_fit_are_refused(widths, text):
-    with pytest.raises(ValueError, match=text):
-        resrep_keras.redesign(conv_chain(), widths)
-
-
 # --- the laws -------------------------------------------------------------------------------------
 
 # All their channels are inside recurrent layers, or applied at each entry of an axis.

@@ -1,0 +1,136 @@
+"""ResRep as a user meets it: targets, plans, the paper's settings."""
+
+import keras
+import numpy as np
+import pytest
+
+import resrep_keras
+from resrep_keras import MagnitudePruning, ResRep
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.schedules import PaperSchedule
+from tests import helpers, zoo
+from tests.conditions.training import data, loss, wrapped
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+SCHEDULES = {
+    "sgd_cosine": lambda steps: keras.optimizers.SGD(
+        keras.optimizers.schedules.CosineDecay(0.05, steps), momentum=0.9
+    ),
+    "sgd_constant": lambda steps: keras.optimizers.SGD(0.01),
+    "adam_constant": lambda steps: keras.optimizers.Adam(),
+}
+
+
+@pytest.mark.parametrize("epochs", [5, 9])
+@pytest.mark.parametrize("optimizer", SCHEDULES)
+@pytest.mark.parametrize("name", ["residual", "chain", "squeeze_excite"])
+def test_defaults_meet_the_target_in_any_run_of_five_epochs_or_more(name, optimizer, epochs):
+    x, y = data()
+    model = resrep_keras.wrap(zoo.build(name))
+    model.compile(SCHEDULES[optimizer](epochs * 4), loss())
+    history = model.fit(x, y, batch_size=16, epochs=epochs, verbose=0)
+    slim = resrep_keras.finalize(model, strict=True)
+    dense = resrep_keras.count_macs(zoo.ZOO[name]())
+    assert resrep_keras.count_macs(slim) <= 0.5 * dense
+    assert slim.certificate.max_relative <= 1e-4
+    assert history.history["macs_left"][-1] == slim.certificate.macs_left
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_normalization_decides_what_is_compared(normalization):
+    model = wrapped(method=ResRep(0.05, normalization=normalization), name="chain")
+    first, second = helpers.compactors(model)[:2]
+    first.kernel.assign(first.kernel * 3.0)  # a large layer with one relatively small channel
+    first.kernel.assign(first.kernel * np.array([0.5, 1, 1, 1, 1, 1]))
+    channel_state = ChannelState(model)
+    scores = model.method.scores(channel_state)
+    in_first = scores[channel_state.compactors[0][1]].min()
+    in_second = scores[channel_state.compactors[1][1]].min()
+    assert (in_first < in_second) == (normalization == "layer")
+    assert second.column_norms().max() == 1
+
+
+def test_macs_left_falls_to_the_target_and_is_logged():
+    model = wrapped()
+    x, y = data()
+    left = model.fit(x, y, batch_size=8, epochs=6, verbose=0).history["macs_left"]
+    assert left == sorted(left, reverse=True) and left[-1] <= 0.5 < left[0]
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_unknown_number_of_steps_is_learnt_in_the_first_epoch():
+    x, y = data()
+
+    def batches():
+        for start in range(0, 64, 16):
+            yield x[start : start + 16], y[start : start + 16]
+
+    import tensorflow as tf
+
+    spec = (tf.TensorSpec((None, 8, 8, 3)), tf.TensorSpec((None,), tf.int64))
+    stream = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    model = wrapped()
+    with pytest.raises(ValueError, match=r"steps_per_epoch=.*ResRep\(total_steps="):
+        model.fit(stream, epochs=1, verbose=0, shuffle=False)
+    model.fit(stream, epochs=6, verbose=0, shuffle=False)
+    resrep_keras.finalize(model, strict=True)
+
+
+def test_paper_settings_in_a_short_run_are_refused_before_the_first_step():
+    model = wrapped(method=ResRep.paper())
+    before = model.get_weights()
+    x, y = data()
+    with pytest.raises(ValueError, match=r"cannot meet its target: \d+ selections are needed"):
+        model.fit(x, y, epochs=5, verbose=0)
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_paper_settings_work_where_the_budget_allows():
+    schedule = PaperSchedule(warmup_epochs=1, interval=4, channels_per_selection=2)
+    method = ResRep.paper(schedule=schedule, penalty_strength=0.1, momentum=0.9)
+    model = wrapped(method=method, optimizer=keras.optimizers.SGD(0.05))
+    x, y = data()
+    model.fit(x, y, batch_size=8, epochs=12, verbose=0)
+    kept = [np.array(layer.keep_mask).sum() for layer in helpers.compactors(model)]
+    assert sum(kept) < sum(layer.keep_mask.shape[0] for layer in helpers.compactors(model))
+
+
+@pytest.mark.parametrize(
+    "method", [ResRep(0.3, min_channels=2, exclude=("conv2d",)), MagnitudePruning(0.7, order=2)]
+)
+def test_method_config_round_trip(method):
+    config = keras.saving.serialize_keras_object(method)
+    assert keras.saving.deserialize_keras_object(config) == method
+
+
+BAD = [
+    (lambda: ResRep(0), ValueError, "target_reduction to be a number above 0 and below 1; got 0"),
+    (lambda: ResRep(1), ValueError, "above 0 and below 1; got 1"),
+    (lambda: ResRep(1.5), ValueError, "got 1.5"),
+    (lambda: ResRep(float("nan")), ValueError, "got nan"),
+    (lambda: ResRep("half"), TypeError, "a number above 0 and below 1; got 'half' of type str"),
+    (lambda: ResRep(True), TypeError, "got True of type bool"),
+    (lambda: ResRep(min_channels=0), ValueError, "min_channels to be an int of 1 or more; got 0"),
+    (
+        lambda: ResRep(min_share=1.0),
+        ValueError,
+        "min_share to be a number of 0 or more and below 1; got 1.0",
+    ),
+    (lambda: ResRep(exclude="conv"), TypeError, "list of layer names; got the str 'conv'"),
+    (lambda: ResRep(compactor="none"), ValueError, "'auto', 'full' or 'diagonal'; got 'none'"),
+    (lambda: ResRep(normalization="l"), ValueError, "'none', 'layer' or 'cost'; got 'l'"),
+    (
+        lambda: ResRep(penalty_strength=-1),
+        ValueError,
+        "penalty_strength to be a number of 0 or more; got -1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "text"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_answered_in_words(act, error, text):
+    with pytest.raises(error, match=text):
+        act()
