@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.rules import weights as rules_weights
+from resrep_keras.keras_adapter import application_class
 
 ZOO = {}
 
@@ -554,14 +554,18 @@ def operations():
 @member
 def applications_layers():
     """The layers that two applications define for themselves."""
+    convnext, inception = keras.applications.ConvNeXtTiny, keras.applications.InceptionResNetV2
+    layer_scale = application_class(convnext, "LayerScale")(0.5, 6)
+    stochastic_depth = application_class(convnext, "StochasticDepth")(0.1)
+    custom_scale = application_class(inception, "CustomScaleLayer")(0.3)
     x = inputs = image(6)
     x = layers.Conv2D(6, 3, padding="same")(x)
     y = layers.Conv2D(6, 3, padding="same", groups=6)(x)
     y = layers.Conv2D(12, 1, activation="gelu")(layers.BatchNormalization()(y))
-    y = rules_weights.LayerScale(0.5, 6)(layers.Conv2D(6, 1)(y))
-    x = x + rules_weights.StochasticDepth(0.1)(y)
+    y = layer_scale(layers.Conv2D(6, 1)(y))
+    x = x + stochastic_depth(y)
     y = layers.Conv2D(6, 1)(layers.Conv2D(4, 1, activation="relu")(x))
-    return keras.Model(inputs, head(rules_weights.CustomScaleLayer(0.3)([x, y])))
+    return keras.Model(inputs, head(custom_scale([x, y])))
 
 
 def channels_first():

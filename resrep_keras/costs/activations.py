@@ -5,26 +5,15 @@ import math
 
 import keras
 import numpy as np
-from keras import layers
 
 from resrep_keras.costs.terms import Term, TermSum
-from resrep_keras.graph.flow import register_all, rule_of
+from resrep_keras.graph.flow import rule_of
 
 
 @functools.singledispatch
 def runs_in_place(layer):
     """Whether the output may take the place of the input, as nothing else of it is read."""
     return False
-
-
-@register_all(runs_in_place, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
-@register_all(runs_in_place, layers.PReLU, layers.Softmax, layers.BatchNormalization)
-@register_all(runs_in_place, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
-@register_all(runs_in_place, layers.GaussianNoise, layers.GaussianDropout, layers.Rescaling)
-@register_all(runs_in_place, layers.Flatten, layers.Reshape, layers.Normalization)
-@register_all(runs_in_place, layers.ActivityRegularization)
-def _in_place(layer):
-    return True
 
 
 class ActivationCost(TermSum):

@@ -10,9 +10,8 @@ import functools
 
 import keras
 import numpy as np
-from keras import layers
 
-from resrep_keras.graph.flow import has_rule, register_all, rule_of
+from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.recording import replaced
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.parts import channel_vectors, part_of
@@ -32,20 +31,6 @@ SHARES = (1.0, 0.75, 0.55, 0.4, 0.25, 0.5)  # of the channels in whole models; t
 def is_fused(layer):
     """Whether an interpreter makes a layer part of the one before it, at no cost of its own."""
     return False
-
-
-@register_all(is_fused, layers.BatchNormalization, layers.ReLU, layers.Reshape, layers.Flatten)
-@register_all(is_fused, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D)
-@register_all(is_fused, layers.GaussianNoise, layers.GaussianDropout)
-@register_all(is_fused, layers.ActivityRegularization)
-def _fused(layer):
-    return True
-
-
-@is_fused.register
-def _activation(layer: layers.Activation):
-    clipped = keras.activations.relu, keras.activations.relu6, keras.activations.linear
-    return layer.activation in clipped
 
 
 @dataclasses.dataclass(frozen=True)

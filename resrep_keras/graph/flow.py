@@ -9,7 +9,7 @@ own is registered from outside:
 
 A rule receives the layer and a `Call` (see `resrep_keras.graph.call`) and returns one `Flow` for
 each output. A layer without a rule pins its inputs and outputs. The rules for Keras's own layers
-are in the modules `resrep_keras.graph.rules_*`; here is what they share.
+are in `resrep_keras.rules`, one family a file; here is what they share.
 """
 
 import functools
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.keras_adapter import activation_setting, application_classes, weights_of_operation
+from resrep_keras.keras_adapter import activation_setting, weights_of_operation
 
 
 @functools.singledispatch
@@ -64,11 +64,6 @@ def register_all(question, *kinds):
     return decorate
 
 
-def beside(builder, name):
-    """A class that stands in the module of a public builder and is not exported itself."""
-    return next(iter(application_classes(builder, name)), None)
-
-
 # --- other questions -------------------------------------------------------------------------
 
 
@@ -78,11 +73,6 @@ def depends_on_channels(layer):
     return bool(weights_of_operation(layer))
 
 
-@depends_on_channels.register
-def _(layer: keras.layers.Reshape):
-    return True
-
-
 @functools.singledispatch
 def activation_of(layer):
     """The function that a layer applies last, also where another layer wraps it; else `None`.
@@ -90,11 +80,6 @@ def activation_of(layer):
     A layer of one's own has it in its attribute `activation`, as those of Keras.
     """
     return activation_setting(layer)
-
-
-@activation_of.register
-def _(layer: keras.layers.Wrapper):
-    return activation_of(layer.layer)
 
 
 # --- what a function does to zeros -----------------------------------------------------------
@@ -160,7 +145,3 @@ def activate(call, flow_out, activation):
     if activation is None or activation is keras.activations.linear:
         return flow_out
     return apply_function(call, flow_out, activation)
-
-
-def channel_axis(layer, rank):
-    return 1 if layer.data_format == "channels_first" else rank - 1

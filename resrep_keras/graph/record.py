@@ -108,12 +108,6 @@ def inner_layer(operation):
     return None
 
 
-@inner_layer.register
-def _(operation: keras.layers.TimeDistributed):
-    same = type(operation).call is keras.layers.TimeDistributed.call
-    return operation.layer if same else None
-
-
 @deep_models()
 def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.

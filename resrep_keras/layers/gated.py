@@ -3,12 +3,11 @@
 import functools
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.rules.sequences import CONV_RECURRENT, RECURRENT
 
 
 @functools.singledispatch
@@ -105,70 +104,3 @@ class Gated(keras.layers.Layer):
         config = dict(config)
         config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)
-
-
-# Position of the candidate values among the gates of a recurrent layer's kernel.
-CANDIDATE = {
-    layers.LSTM: (2, 4),
-    layers.GRU: (2, 3),
-    layers.SimpleRNN: (0, 1),
-    **{kind: (2, 4) for kind in CONV_RECURRENT},
-}
-
-
-def candidate_of(layer):
-    """Position of the candidate values in a recurrent layer's kernel, and the number of parts."""
-    return next(CANDIDATE[kind] for kind in type(layer).__mro__ if kind in CANDIDATE)
-
-
-def _recurrent_factor(layer, gate):
-    position, number = candidate_of(layer)
-    parts = [ops.ones_like(gate)] * number
-    parts[position] = gate
-    return ops.concatenate(parts)
-
-
-def _is_kernel(weight):
-    return weight.path.endswith(("kernel", "bias"))
-
-
-def _recurrent(layer, gates):
-    """Candidate values before their activation: at zero, the state stays zero."""
-    factor = _recurrent_factor(layer, gates["units"])
-    return [factor if _is_kernel(weight) else None for weight in layer.weights]
-
-
-for _kind in (*RECURRENT, *CONV_RECURRENT):
-    gate_factors.register(_kind)(_recurrent)
-
-
-@gate_factors.register
-def _bidirectional(layer: layers.Bidirectional, gates):
-    factor = _recurrent_factor(layer.forward_layer, gates["units"])
-    return [factor if _is_kernel(weight) else None for weight in layer.weights]
-
-
-def part_of(weight):
-    """The last two parts of a weight's path: `value/kernel`."""
-    return "/".join(weight.path.split("/")[-2:])
-
-
-def _attention_factors(layer, heads, match, width):
-    """A head or width vanishes with its values, a width of the keys with those of the query."""
-    value = width if heads is None else heads[:, None] * (1.0 if width is None else width)
-    factors = {"query/kernel": match, "query/bias": match}
-    factors |= {"value/kernel": value, "value/bias": value}
-    return [factors.get(part_of(weight)) for weight in layer.weights]
-
-
-@gate_factors.register
-def _multi_head(layer: layers.MultiHeadAttention, gates):
-    both = gates.get("width")
-    match, width = gates.get("key", both), gates.get("value", both)
-    return _attention_factors(layer, gates.get("heads"), match, width)
-
-
-@gate_factors.register
-def _grouped_query(layer: layers.GroupQueryAttention, gates):
-    width = gates.get("width")
-    return _attention_factors(layer, gates.get("heads"), width, width)

@@ -1,11 +1,32 @@
-"""What the library knows of each kind of layer; importing it registers all rules."""
+"""What the library knows of each layer of Keras: one family a file, all its answers together.
+
+The questions stand where they are asked. A file answers those that concern its layers:
+
+- `graph.flow.flow`: how channels pass through the layer;
+- `graph.record.inner_layer`: what it calls at each entry of axis 1;
+- `layers.gated.gate_factors`: what gates inside multiply its weights with;
+- `surgery.narrow.narrow`: its settings and weights with fewer channels;
+- `surgery.channel_weights.producing_variable`, `producing_weights`: what makes its channels;
+- `surgery.rebuild.copy_operation`: a fresh layer of the same configuration;
+- `costs.macs.macs`, `costs.activations.runs_in_place`, `costs.latency_model.is_fused`: what it
+  costs.
+
+Importing this package registers all rules.
+"""
 
 from resrep_keras.rules import (
+    applications,
+    attention,
     compactors,
-    narrow_sequences,
-    narrow_shapes,
+    convolutions,
+    dense,
+    elementwise,
+    merging,
+    normalizations,
     operations,
-    sequences,
+    pooling,
+    preprocessing,
+    recurrent,
     shapes,
-    weights,
+    wrappers,
 )

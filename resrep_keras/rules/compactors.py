@@ -3,12 +3,17 @@
 import keras
 import numpy as np
 
+from resrep_keras.costs.macs import labels_along, macs, positions_of
+from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
+from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
 from resrep_keras.surgery.narrow import Part, narrow, take, weight_values
 from resrep_keras.surgery.rebuild import copy_operation
+
+# --- Compactor -----------------------------------------------------------------------------------
 
 
 @flow.register
@@ -20,13 +25,8 @@ def _compactor_flow(layer: Compactor, call):
     return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)
 
 
-@flow.register
-def _gated_flow(layer: Gated, call):
-    return rule_of(flow, layer.layer)(layer.layer, call)
-
-
 @narrow.register
-def _compactor(layer: Compactor, part):
+def _compactor_narrow(layer: Compactor, part):
     keep = part.keep_out
     kernel, mask = weight_values(layer)
     for axis in (-1,) if layer.diagonal else (-2, -1):
@@ -34,8 +34,24 @@ def _compactor(layer: Compactor, part):
     return {}, [kernel, take(mask, 0, keep).astype(bool)]
 
 
+@macs.register
+def _compactor_macs(layer: Compactor, call):
+    axis = layer.axis % len(call.input.shape)
+    labels = labels_along(call.input, axis)
+    factors = (labels,) if layer.diagonal else (labels, labels)
+    return Term(positions_of(call.output_shape, axis), factors)
+
+
+# --- Gated ---------------------------------------------------------------------------------------
+
+
+@flow.register
+def _gated_flow(layer: Gated, call):
+    return rule_of(flow, layer.layer)(layer.layer, call)
+
+
 @narrow.register
-def _gated(gated: Gated, part):
+def _gated_narrow(gated: Gated, part):
     """The layer inside, and the gates of its channels."""
     changes, weights = rule_of(narrow, gated.layer)(gated.layer, part)
     layer = copy_operation(gated.layer, changes)
@@ -44,9 +60,24 @@ def _gated(gated: Gated, part):
         for name, gate in gated.gates.items()
     }
     for name, gate in gated.gates.items():
-        weights = [*weights, *_compactor(gate, Part((), keeps[name]))[1]]
+        weights = [*weights, *_compactor_narrow(gate, Part((), keeps[name]))[1]]
     config = {
         "layer": keras.saving.serialize_keras_object(layer),
         "gates": {name: int(keep.sum()) for name, keep in keeps.items()},
     }
     return config, weights
+
+
+@macs.register
+def _gated_macs(layer: Gated, call):
+    return rule_of(macs, layer.layer)(layer.layer, call)
+
+
+@producing_variable.register
+def _gated_variable(layer: Gated, inside=None):
+    return rule_of(producing_variable, layer.layer)(layer.layer, inside)
+
+
+@producing_weights.register
+def _gated_weights(layer: Gated, inside=None):
+    return rule_of(producing_weights, layer.layer)(layer.layer, inside)

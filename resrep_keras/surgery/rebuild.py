@@ -157,30 +157,6 @@ def _config(operation, changes):
     return {**config, **{k: v for k, v in changes.items() if k not in arguments or k in config}}
 
 
-@copy_operation.register
-def _(operation: keras.layers.SpectralNormalization, changes):
-    """What changes is the layer inside."""
-    own = {"name": changes["name"]} if "name" in changes else {}
-    inner = copy_operation(operation.layer, {k: v for k, v in changes.items() if k != "name"})
-    config = {**operation.get_config(), **own}
-    config.pop("layer")
-    return type(operation)(inner, **config)
-
-
-@copy_operation.register
-def _(operation: keras.layers.Bidirectional, changes):
-    """What changes are the layers of both directions."""
-    inside = {k: v for k, v in changes.items() if k != "name"}
-    forward, backward = (
-        copy_operation(layer, inside)
-        for layer in (operation.forward_layer, operation.backward_layer)
-    )
-    config = {**operation.get_config(), **{k: v for k, v in changes.items() if k == "name"}}
-    for key in ("layer", "backward_layer"):
-        config.pop(key, None)
-    return type(operation)(forward, backward_layer=backward, **config)
-
-
 def _set_weights(original, copy, new_weights):
     if not isinstance(copy, keras.layers.Layer):
         return

@@ -9,7 +9,6 @@ from keras import layers, ops
 from resrep_keras.graph import flow as question
 from resrep_keras.graph.flow import (
     activation_of,
-    channel_axis,
     commutes_with_selection,
     depends_on_channels,
     flow,
@@ -18,6 +17,7 @@ from resrep_keras.graph.flow import (
     register_all,
     rule_of,
 )
+from resrep_keras.keras_adapter import channel_axis
 
 
 class Base(layers.Layer):

@@ -12,12 +12,12 @@ import enum
 import functools
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.graph.trace import read
-from resrep_keras.rules.shapes import operation_kind
+from resrep_keras.keras_adapter import operation_classes
 
 
 class Role(enum.Enum):
@@ -81,8 +81,7 @@ RAW_ACTIVATIONS = "relu relu6 leaky_relu elu selu celu silu gelu".split()
     layers.LeakyReLU,
     layers.PReLU,
     layers.ELU,
-    operation_kind(keras.activations.relu),
-    *(operation_kind(getattr(ops, name)) for name in RAW_ACTIVATIONS if hasattr(ops, name)),
+    *operation_classes("activations.relu", *RAW_ACTIVATIONS),
 )
 def _activation(operation):
     del operation
@@ -106,8 +105,7 @@ def _activation(operation):
     layers.ZeroPadding3D,
     layers.Add,
     layers.Concatenate,
-    operation_kind(ops.add, 2),
-    operation_kind(lambda a, b: ops.concatenate([a, b]), 2),
+    *operation_classes("add", "concatenate"),
 )
 def _passage(operation):
     del operation

@@ -1,0 +1,101 @@
+"""Layers that work element by element: activations, and what acts in training only."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from resrep_keras.costs.activations import runs_in_place
+from resrep_keras.costs.latency_model import is_fused
+from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.surgery.narrow import narrow, take, weights_of
+
+# --- activations ---------------------------------------------------------------------------------
+
+ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+
+
+@register_all(flow, *ACTIVATIONS)
+def _activation_flow(layer, call):
+    function = getattr(layer, "activation", None) or layer.call
+    return apply_function(call, call.input, function)
+
+
+@register_all(runs_in_place, *ACTIVATIONS, layers.PReLU, layers.Softmax)
+def _activation_in_place(layer):
+    return True
+
+
+@is_fused.register
+def _activation_fused(layer: layers.Activation):
+    clipped = keras.activations.relu, keras.activations.relu6, keras.activations.linear
+    return layer.activation in clipped
+
+
+@is_fused.register
+def _relu_fused(layer: layers.ReLU):
+    return True
+
+
+# --- PReLU ---------------------------------------------------------------------------------------
+
+
+@flow.register
+def _prelu_flow(layer: layers.PReLU, call):
+    """Slopes that differ between positions turn a constant into values that do."""
+    spatial = np.delete(layer.alpha.shape, call.input.channel_axis - 1)
+    return call.uneven(call.input) if (spatial > 1).any() else call.input
+
+
+@narrow.register
+def _prelu_narrow(layer: layers.PReLU, part):
+    alpha = weights_of(layer)["alpha"]
+    axis = part.call.outputs[0].channel_axis - 1
+    return {}, [alpha if alpha.shape[axis] == 1 else take(alpha, axis, part.keep_out)]
+
+
+# --- Softmax -------------------------------------------------------------------------------------
+
+
+@flow.register(layers.Softmax)
+def softmax_flow(layer, call):
+    """Over positions, zeros become a constant; over channels, all of them matter."""
+    axes = np.atleast_1d(layer.axis) % len(call.input.shape)
+    if call.input.channel_axis is None or call.input.channel_axis in axes:
+        return call.pin_all("a softmax, whose value depends on all channels together")
+    return call.constant(call.input)
+
+
+# --- the same in inference -----------------------------------------------------------------------
+
+SAME = (
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.AlphaDropout,
+    layers.ActivityRegularization,
+    layers.Identity,
+)
+
+
+@register_all(flow, *SAME)
+def _same_flow(layer, call):
+    return call.input
+
+
+@narrow.register
+def _dropout_narrow(layer: layers.Dropout, part):
+    """A noise shape may hold the number of channels."""
+    axis = part.call.input.channel_axis
+    shape = layer.noise_shape
+    if shape is None or shape[axis] in (None, 1):
+        return {}, []
+    return {"noise_shape": (*shape[:axis], int(part.keep_out.sum()), *shape[axis + 1 :])}, []
+
+
+@register_all(runs_in_place, *SAME)
+@register_all(is_fused, *SAME)
+def _same_costs_nothing(layer):
+    return True

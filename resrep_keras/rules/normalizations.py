@@ -1,0 +1,129 @@
+"""Normalisations: what channels, statistics, scales and offsets become with fewer channels."""
+
+import math
+
+import numpy as np
+from keras import layers
+
+from resrep_keras.costs.activations import runs_in_place
+from resrep_keras.costs.latency_model import is_fused
+from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.keras_adapter import layer_classes
+from resrep_keras.surgery.narrow import batch_norm_weights, narrow, take, weight_values, weights_of
+
+
+def axes_of(layer, rank):
+    """The axes of a layer whose `axis` is one of them or several, counted from the front."""
+    return [axis % rank for axis in np.atleast_1d(layer.axis).tolist()]
+
+
+# --- BatchNormalization --------------------------------------------------------------------------
+
+
+@flow.register
+def _batch_flow(layer: layers.BatchNormalization, call):
+    axis = layer.axis % len(call.input.shape)
+    flow_in = call.vector(call.input, axis)
+    return call.site(call.constant(flow_in), axis, gate=True)
+
+
+@narrow.register
+def _batch_narrow(layer: layers.BatchNormalization, part):
+    scale, offset, mean, variance = batch_norm_weights(layer)
+    if part.keep_out.dtype == bool:
+        old = [scale] * layer.scale + [offset] * layer.center + [mean, variance]
+        return {}, [take(weight, 0, part.keep_out) for weight in old]
+    scaled = [take(weight, 0, part.keep_out) for weight in (scale, offset)]
+    return {"scale": True, "center": True}, [*scaled, mean, variance]
+
+
+@runs_in_place.register
+@is_fused.register
+def _batch_costs_nothing(layer: layers.BatchNormalization):
+    return True
+
+
+# --- LayerNormalization --------------------------------------------------------------------------
+
+
+@flow.register
+def _layer_flow(layer: layers.LayerNormalization, call):
+    axes = axes_of(layer, len(call.input.shape))
+    if len(axes) > 1:
+        return call.pin_all("a LayerNormalization over several axes")
+    flow_in = call.vector(call.input, axes[0])
+    call.axis_out = axes[0]
+    return call.pin_inexact(
+        flow_in.replace(state=np.zeros_like(flow_in.state)),
+        "a LayerNormalization, whose statistics run over all channels; exact=False allows it",
+    )
+
+
+@narrow.register
+def _layer_narrow(layer: layers.LayerNormalization, part):
+    return {}, [take(weight, -1, part.keep_out) for weight in weight_values(layer)]
+
+
+# --- GroupNormalization --------------------------------------------------------------------------
+
+
+@flow.register
+def _group_flow(layer: layers.GroupNormalization, call):
+    """Statistics run over one group: whole groups can go, and nothing changes for the others."""
+    axis = layer.axis % len(call.input.shape)
+    flow_in = call.vector(call.input, axis)
+    if layer.groups == 1:
+        call.axis_out = axis
+        return call.pin_inexact(
+            flow_in.replace(state=np.zeros_like(flow_in.state)),
+            "a GroupNormalization of one group, whose statistics run over all channels; exact=False "
+            "allows it",
+        )
+    call.require(flow_in)
+    rows = flow_in.labels.reshape(layer.groups, -1)
+    call.couple(rows, rows[:, :1])
+    return call.site(call.constant(flow_in), axis, gate=True)
+
+
+@narrow.register
+def _group_narrow(layer: layers.GroupNormalization, part):
+    """Whole groups are kept or gone."""
+    keep = part.keep_out
+    if keep.dtype == bool:
+        left = keep.reshape(layer.groups, -1).any(axis=1).sum() if layer.groups > 1 else 1
+        return {"groups": int(left)}, [take(weight, 0, keep) for weight in weight_values(layer)]
+    old = weights_of(layer)
+    ones = np.ones(len(keep))
+    scaled = [old.get("gamma", ones) * keep, old.get("beta", 0 * ones) * keep]
+    return {"scale": True, "center": True}, scaled
+
+
+# --- UnitNormalization and RMSNormalization ------------------------------------------------------
+
+
+@flow.register
+def _unit_flow(layer: layers.UnitNormalization, call):
+    """Zeros add nothing to a norm."""
+    return call.require(call.input)
+
+
+RMS = layer_classes("RMSNormalization")
+
+
+@register_all(flow, *RMS)
+def _rms_flow(layer, call):
+    """Zeros add nothing to the sum of squares; `narrow` corrects the number it is divided by."""
+    axes = axes_of(layer, len(call.input.shape))
+    if len(axes) > 1:
+        return call.pin_all("an RMSNormalization over several axes")
+    flow_in = call.require(call.vector(call.input, axes[0]))
+    call.axis_out = axes[0]
+    return flow_in
+
+
+@register_all(narrow, *RMS)
+def _rms_narrow(layer, part):
+    """The mean of squares is over fewer channels: with `s` of them left, times `s`."""
+    share = part.keep_out.mean()
+    scale = take(weights_of(layer)["scale"], -1, part.keep_out) * math.sqrt(1 / share)
+    return {"epsilon": layer.epsilon / float(share)}, [scale]

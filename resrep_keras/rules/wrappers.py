@@ -1,0 +1,89 @@
+"""Wrappers: a layer at each entry of a time axis, or with its kernel divided by its largest gain."""
+
+import numpy as np
+from keras import layers
+
+from resrep_keras.costs.macs import macs
+from resrep_keras.graph.flow import activation_of, flow, rule_of
+from resrep_keras.graph.record import inner_layer
+from resrep_keras.graph.recording import Enter, Leave
+from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
+from resrep_keras.surgery.narrow import narrow, take, weights_of
+from resrep_keras.surgery.rebuild import copy_operation
+
+
+@activation_of.register
+def _wrapped_activation(layer: layers.Wrapper):
+    return activation_of(layer.layer)
+
+
+# --- TimeDistributed -----------------------------------------------------------------------------
+
+
+@inner_layer.register
+def _time_distributed_inner(operation: layers.TimeDistributed):
+    same = type(operation).call is layers.TimeDistributed.call
+    return operation.layer if same else None
+
+
+@flow.register
+def _enter_flow(operation: Enter, call):
+    if call.input.labels.shape[1] != 1:
+        return call.pin_all("a TimeDistributed whose channels lie along the time axis")
+    return call.input.map(lambda a: a.take(0, axis=1), call.output_shape)
+
+
+@flow.register
+def _leave_flow(operation: Leave, call):
+    """Each output of the inner layer gets its axis back."""
+    return [
+        flow_in.map(lambda a: np.expand_dims(a, 1), shape)
+        for flow_in, shape in zip(call.inputs, call.output_shapes)
+    ]
+
+
+# --- SpectralNormalization -----------------------------------------------------------------------
+
+
+@flow.register
+def _spectral_flow(layer: layers.SpectralNormalization, call):
+    return rule_of(flow, layer.layer)(layer.layer, call)
+
+
+@narrow.register
+def _spectral_narrow(layer: layers.SpectralNormalization, part):
+    """The layer inside, and the singular vector, which has one entry for each output."""
+    config, inner = rule_of(narrow, layer.layer)(layer.layer, part)
+    inner = iter(inner)
+    vector = weights_of(layer)["vector_u"]
+    if part.keep_out.dtype == bool:
+        vector = take(vector, -1, part.keep_out)
+    # The order of weights is that of the layer with the new settings.
+    names = [weight.path.split("/")[-1] for weight in layer.weights]
+    weights = [vector if name == "vector_u" else next(inner) for name in names]
+    return config, [*weights, *inner]
+
+
+@macs.register
+def _spectral_macs(layer: layers.SpectralNormalization, call):
+    return rule_of(macs, layer.layer)(layer.layer, call)
+
+
+@producing_variable.register
+def _spectral_variable(layer: layers.SpectralNormalization, inside=None):
+    return rule_of(producing_variable, layer.layer)(layer.layer, inside)
+
+
+@producing_weights.register
+def _spectral_weights(layer: layers.SpectralNormalization, inside=None):
+    return rule_of(producing_weights, layer.layer)(layer.layer, inside)
+
+
+@copy_operation.register
+def _spectral_copy(operation: layers.SpectralNormalization, changes):
+    """What changes is the layer inside."""
+    own = {"name": changes["name"]} if "name" in changes else {}
+    inner = copy_operation(operation.layer, {k: v for k, v in changes.items() if k != "name"})
+    config = {**operation.get_config(), **own}
+    config.pop("layer")
+    return type(operation)(inner, **config)
