@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.layers.compactor import is_compactor_kernel
 from resrep_keras.optimizers.wrapper import OptimizerWrapper, in_norms_dtype, inverse
 
@@ -36,12 +37,8 @@ class _GroupLassoSGD(keras.optimizers.Optimizer):
         self._slots = lambda: slots  # else Keras would list the shrinks here, too
 
     def slots(self, variable):
-        """Velocity and shrink of a kernel.
-
-        The look-up is the one that Keras documents for optimizers of one's own (see the docstring
-        of `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
-        """
-        return self._slots()[self._get_variable_index(variable)]
+        """Velocity and shrink of a kernel."""
+        return self._slots()[place_of_variable(self, variable)]
 
     def update_step(self, gradient, variable, learning_rate):
         velocity, shrink = self.slots(variable)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.penalty import split_compactors
 from resrep_keras.optimizers.wrapper import OptimizerWrapper
@@ -29,8 +30,8 @@ class _SquaredChanges(keras.optimizers.Optimizer):
         self._sums = lambda: sums  # else Keras would list them here, too
 
     def sums(self, variable):
-        """The sums of a kernel; see `Optimizer` of Keras for the look-up."""
-        return self._sums()[self._get_variable_index(variable)]
+        """The sums of a kernel."""
+        return self._sums()[place_of_variable(self, variable)]
 
     def update_step(self, gradient, variable, learning_rate):
         del learning_rate

@@ -3,7 +3,12 @@
 import keras
 from keras import ops
 
-from resrep_keras.keras_adapter import chooses_by_function, parts_of_optimizer, wrapped_optimizer
+from resrep_keras.keras_adapter import (
+    call_with_values,
+    chooses_by_function,
+    parts_of_optimizer,
+    wrapped_optimizer,
+)
 from resrep_keras.optimizers.state import PruningState
 
 
@@ -99,10 +104,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             *zip(self._managed(), trainable_variables),
             *zip(self.variables, optimizer_variables),
         ]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            self.apply(grads)
+        _, changes = call_with_values(self.apply, mapping, grads)
+        values = {id(variable): value for variable, value in [*mapping, *changes]}
         return tuple(
-            [scope.get_current_value(variable) for variable in variables]
+            [values[id(variable)] for variable in variables]
             for variables in (self._managed(), self.variables)
         )
 

@@ -9,10 +9,6 @@ from tests.laws.house import imported, modules
 ADAPTER = "keras_adapter"
 UNDER_WAY = {
     "methods/callback",
-    "optimizers/lasso",
-    "optimizers/penalty",
-    "optimizers/taylor",
-    "optimizers/wrapper",
     "surgery/forward",
     "training/early_removal/slimming",
     "training/model",
