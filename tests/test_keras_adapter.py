@@ -1,5 +1,6 @@
 """What the library knows of how Keras is built, one function at a time."""
 
+import subprocess
 import sys
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras import keras_adapter
+from tests.paths import ROOT
 
 # Functions with an operation class that some rule knows, and a call that shows the class.
 CALLS = {
@@ -236,3 +238,27 @@ def test_optimizers_inside_others_are_known():
     assert keras_adapter.wrapped_optimizer(keras.optimizers.LossScaleOptimizer(inner)) is inner
     assert keras_adapter.parts_of_optimizer(inner) == [inner]
     assert not keras_adapter.chooses_by_function(inner)
+
+
+NAMES = """
+import subprocess
+import sys
+import keras
+if sys.argv[1:]:
+    import resrep_keras
+inputs = keras.Input((2,))
+layer = keras.layers.Dense(2)
+model = keras.Model(inputs, keras.ops.relu(layer(inputs)))
+print(inputs.name, layer.name, *[o.name for o in model.operations], model.name, model.output.name)
+print(keras.Sequential().name, keras.layers.Conv2D(2, 3).name, keras.optimizers.SGD().name)
+"""
+
+
+def test_importing_the_library_changes_no_automatic_name():
+    names = [
+        subprocess.run(
+            [sys.executable, "-c", NAMES, *flags], cwd=ROOT, capture_output=True, check=True
+        ).stdout.splitlines()[-2:]
+        for flags in ((), ("library",))
+    ]
+    assert names[0] == names[1] and len(names[0]) == 2
