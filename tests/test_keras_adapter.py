@@ -1,7 +1,9 @@
 """What the library knows of how Keras is built, one function at a time."""
 
+import contextlib
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -262,3 +264,31 @@ def test_importing_the_library_changes_no_automatic_name():
         for flags in ((), ("library",))
     ]
     assert names[0] == names[1] and len(names[0]) == 2
+
+
+def test_the_scope_of_a_model_is_that_of_its_strategy():
+    with keras_adapter.strategy_scope(keras.layers.Dense(1)) as scope:
+        assert scope is None
+    entered = contextlib.nullcontext("entered")
+    model = types.SimpleNamespace(distribute_strategy=types.SimpleNamespace(scope=lambda: entered))
+    with keras_adapter.strategy_scope(model) as scope:
+        assert scope == "entered"
+
+
+def test_callbacks_come_in_any_form():
+    one, two = keras.callbacks.Callback(), keras.callbacks.Callback()
+    assert keras_adapter.callbacks_of(None) == []
+    assert keras_adapter.callbacks_of(one) == [one]
+    assert keras_adapter.callbacks_of((one, [two])) == [one, two]
+    known = keras.callbacks.CallbackList([one, two])
+    assert keras_adapter.callbacks_of(known) == [one, two]
+
+
+def test_callbacks_that_join_a_list_are_told_of_the_model():
+    one, two = keras.callbacks.Callback(), keras.callbacks.Callback()
+    assert keras_adapter.with_callbacks([one], [two, one]) == [two, one]
+    model = keras.Sequential([keras.Input((2,))])
+    known = keras.callbacks.CallbackList([one], model=model, epochs=3)
+    assert keras_adapter.with_callbacks(known, [two, one]) is known
+    assert known.callbacks == [two, one]
+    assert two.model is model and two.params == {"epochs": 3}

@@ -1,10 +1,13 @@
 """MethodCallback: it asks a wrapped model's method what to do while `fit` runs, and logs."""
 
+import contextlib
 import dataclasses
 
 import keras
 
-from resrep_keras.methods.callback_checks import refuse_averages
+from resrep_keras.keras_adapter import sync_state
+from resrep_keras.methods.callback_checks import refuse_averages, refuse_early_removal
+from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.wrapper import find_wrapper
 
 
@@ -41,6 +44,19 @@ class InFit:
     fit_call = None  # the FitCall, while it runs
 
 
+@contextlib.contextmanager
+def told_of_fit(callbacks, data):
+    """Tell the callbacks that want to know of the `fit` that runs inside of this context."""
+    told = [callback for callback in callbacks if isinstance(callback, InFit)]
+    for callback in told:
+        callback.fit_call = FitCall(tuple(callbacks), data)
+    try:
+        yield
+    finally:
+        for callback in told:
+            callback.fit_call = None
+
+
 class MethodCallback(InFit, keras.callbacks.Callback):
     """Tells the optimizer of a wrapped model how long the run is, and logs what the method reports.
 
@@ -61,7 +77,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
     def set_model(self, model):
         super().set_model(model)
         if self.method is None:
-            self.method = getattr(model, "method", None)
+            self.method = method_of(model)
         if self.method is None:
             raise ValueError(
                 f"Model '{model.name}' holds no pruning method. Expected a model made by "
@@ -70,13 +86,15 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         refuse_averages(self._callbacks())
-        self._sync()
+        if self.fit_call is None:
+            refuse_early_removal(self.method)
+        sync_state(self.model)
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
         self._planned = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._sync()
+        sync_state(self.model)
         self._step = self._read_step()
         if not self._planned and self._plans():
             span = self._span(epoch)
@@ -88,7 +106,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         self._step = self._epoch_start + batch + 1
 
     def on_epoch_end(self, epoch, logs=None):
-        self._sync()
+        sync_state(self.model)
         optimizer = self._optimizer()
         if optimizer is not None and optimizer is not self.model.optimizer:
             # A loss scale has left out the steps that overflowed: they count for the plan.
@@ -97,7 +115,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
             logs.update(self.report())
 
     def on_train_end(self, logs=None):
-        self._sync()
+        sync_state(self.model)
         data = None if self.fit_call is None else self.fit_call.data
         self.method.end_of_run(self.model, data)
 
@@ -124,12 +142,6 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def _optimizer(self):
         return find_wrapper(self.model.optimizer)
-
-    def _sync(self):
-        """Bring the variables up to date on backends that train on copies."""
-        sync = getattr(self.model, "jax_state_sync", None)
-        if sync is not None:
-            sync()
 
     def _read_step(self):
         optimizer = self._optimizer()

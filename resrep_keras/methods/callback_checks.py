@@ -71,3 +71,12 @@ def refuse_averages(callbacks):
             "SwapEMAWeights swaps in running averages of the weights, in which forgotten channels "
             "live on. Leave it out while pruning; average the slim model."
         )
+
+
+def refuse_early_removal(method):
+    """Raise where a method removes channels while the model trains, outside of `fit`."""
+    if method.slim_every is not None:
+        raise ValueError(
+            "slim_every swaps the variables of the model, which only the fit() of a model made by "
+            "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
+        )

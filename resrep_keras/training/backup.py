@@ -51,8 +51,6 @@ class Backup(InFit, keras.callbacks.Callback):
         sees to. An epoch in which training is stopped is not backed up: it is run again.
     """
 
-    holds_weights_only = True  # which do not fit a model that has lost channels meanwhile
-
     def __init__(self, backup_dir, callbacks=(), delete_checkpoint=True):
         super().__init__()
         self.backup_dir = pathlib.Path(backup_dir)

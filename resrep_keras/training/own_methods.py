@@ -1,6 +1,5 @@
 """Training methods of one's own: a wrapped model that keeps the `train_step` of the dense one."""
 
-import functools
 import inspect
 import warnings
 
@@ -62,22 +61,6 @@ def settings_of(model):
     except TypeError:
         return None
     return settings
-
-
-@functools.cache
-def combine(wrapped, kind):
-    """A class that prunes like `wrapped` and trains like `kind`.
-
-    Args:
-        wrapped: The class of wrapped models.
-        kind: A subclass of `keras.Model` whose instances are Functional.
-    """
-    combined = type(f"{wrapped.__name__}{kind.__name__}", (wrapped, kind), {"training_class": kind})
-    # It is saved as the class of wrapped models, whose from_config combines both again.
-    register = keras.saving.register_keras_serializable
-    register("resrep_keras", name=wrapped.__name__)(combined)
-    register("resrep_keras", name=wrapped.__name__)(wrapped)
-    return combined
 
 
 def find_class(name, custom_objects=None):

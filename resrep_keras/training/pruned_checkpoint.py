@@ -10,6 +10,7 @@ from resrep_keras.common.files import put, scratch_folder, sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.methods.callback_checks import unpruned_choice
 from resrep_keras.methods.channels.callback import PruningCallback
+from resrep_keras.methods.wrapped import method_of
 
 
 class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
@@ -44,7 +45,7 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
 
     def set_model(self, model):
         super().set_model(model)
-        method = getattr(model, "method", None)
+        method = method_of(model)
         self._pruning = PruningCallback() if method is None else method.callback()
         self._pruning.set_model(model)
 

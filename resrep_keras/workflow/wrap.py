@@ -6,11 +6,16 @@ import warnings
 import keras
 
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.keras_adapter import deep_models, is_functional
+from resrep_keras.keras_adapter import (
+    deep_models,
+    is_functional,
+    strategy_scope,
+    training_class,
+)
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import Method
-from resrep_keras.training.model import WrappedModel, replicas_of
-from resrep_keras.training.own_methods import combine, own_hooks, settings_of, warn_of_lost
+from resrep_keras.training.model import WrappedModel
+from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
 
 def wrap(model, method=None):
@@ -50,7 +55,7 @@ def wrap(model, method=None):
             f"{method!r} of type {type(method).__name__}."
         )
     check_model(model)
-    with replicas_of(model):
+    with strategy_scope(model):
         copy, baseline = method.insert(model)
         kind, settings = _kind_of_wrapped(model)
         with deep_models():
@@ -73,7 +78,7 @@ def _kind_of_wrapped(model):
     hooks = own_hooks(type(model))
     settings = settings_of(model) if hooks and is_functional(model) else None
     if settings is not None:
-        return combine(WrappedModel, type(model)), settings
+        return training_class(WrappedModel, type(model)), settings
     if hooks:
         warn_of_lost(model, hooks)
     return WrappedModel, {}

@@ -3,9 +3,11 @@
 import bisect
 import dataclasses
 
+from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback import MethodCallback
 from resrep_keras.methods.callback_checks import warn_of_unpruned_choices
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.wrapped import baseline_of
 
 
 class PruningCallback(MethodCallback):
@@ -23,11 +25,6 @@ class PruningCallback(MethodCallback):
     """
 
     def on_train_begin(self, logs=None):
-        if self.method.slim_every is not None and self.fit_call is None:
-            raise ValueError(
-                "slim_every swaps the variables of the model, which only the fit() of a model made by "
-                "resrep_keras.wrap can follow. Set slim_every=None in a training loop of your own."
-            )
         super().on_train_begin(logs)
         self._read_model()
         self.plan = None
@@ -54,7 +51,7 @@ class PruningCallback(MethodCallback):
     @property
     def channel_state(self):
         """The `ChannelState` of the model, read again where channels have left it."""
-        baseline = getattr(self.model, "baseline", None)
+        baseline = baseline_of(self.model)
         if baseline is not None and baseline is not self._channel_state.baseline:
             self._read_model()
         return self._channel_state
@@ -101,7 +98,7 @@ class PruningCallback(MethodCallback):
 
     def _select_at(self, step):
         if self.plan is not None and step in self.plan.steps and self.channel_state.compactors:
-            self._sync()
+            sync_state(self.model)
             plan, late = self.plan, self._step - step
             if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
                 plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))

@@ -20,6 +20,7 @@ from resrep_keras.methods.patterns import (
     for_layer,
     matches,
 )
+from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.rebuild import rebuild
 
 
@@ -81,7 +82,7 @@ class ActivationGradientPruning(Method):
 
     def insert(self, model):
         """A copy with pruners; the baseline says where they stand and what they make cheaper."""
-        if getattr(model, "method", None) is not None or pruners_of(model):
+        if method_of(model) is not None or pruners_of(model):
             raise ValueError(
                 f"Model '{model.name}' is wrapped already. Train it, or finalize it before wrapping "
                 "it again."

@@ -4,6 +4,7 @@ from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.gradients.method import pruners_of, zeros_of
 from resrep_keras.methods.gradients.places import Places
+from resrep_keras.methods.wrapped import baseline_of
 
 
 def gradient_sparsity(model):
@@ -81,7 +82,7 @@ def backward_macs(model, zeros=None):
 
 
 def _places(model):
-    places = (getattr(model, "baseline", None) or {}).get("places")
+    places = (baseline_of(model) or {}).get("places")
     if not places:
         raise ValueError(
             f"Model '{model.name}' has no gradients that are pruned. Expected one made by "

@@ -1,26 +1,54 @@
-"""EarlyRemoval: the callback that has dead channels removed while `fit` runs."""
+"""EarlyRemovalCallback: it has dead channels removed while `fit` runs."""
+
+import warnings
 
 import keras
 
-from resrep_keras.training.early_removal.slimming import cut_dead
+from resrep_keras.methods.callback import InFit
+from resrep_keras.surgery.forward import explain_difference
+from resrep_keras.training.early_removal.sample import sample_inputs
+from resrep_keras.training.early_removal.slimming import TRAINING_TOLERANCE, cut, worthwhile
 
 
-class EarlyRemoval(keras.callbacks.Callback):
-    """Removes dead channels every few epochs; `fit` adds it where `slim_every` is set.
+class EarlyRemovalCallback(InFit, keras.callbacks.Callback):
+    """Removes dead channels at the end of epochs; `fit` adds it where `slim_every` is set.
 
     Args:
-        method: The method of the model.
-        pruning: The `PruningCallback` of the run, in front of this callback.
+        pruning: The `PruningCallback` of the run, which stands in front of this one.
     """
 
-    def __init__(self, method, pruning):
+    def __init__(self, pruning):
         super().__init__()
-        self._method, self._pruning = method, pruning
+        self._pruning = pruning
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self._method.slim_every or self._pruning.plan is None:
-            return
         pruning = self._pruning
-        removed = cut_dead(self.model, pruning.channel_state, self._method, pruning.selecting)
-        if removed and logs is not None:
+        due = pruning.plan is not None and (epoch + 1) % pruning.method.slim_every == 0
+        if due and self._remove(pruning) and logs is not None:
             logs.update(pruning.report())
+
+    def _remove(self, pruning):
+        """Remove the dead channels where it pays; returns whether it was done."""
+        state = pruning.channel_state
+        removal = worthwhile(state, pruning.method, pruning.selecting)
+        if removal is None:
+            return False
+        inputs = sample_inputs(self.fit_call.data.x)
+        if inputs is None:
+            warnings.warn(
+                f"The dead channels of model '{self.model.name}' are not removed in training: "
+                "slim_every looks at a batch of the data, which a generator gives once. Give fit() "
+                "arrays, a tf.data.Dataset or a PyDataset; finalize() removes the channels at the "
+                "end.",
+                stacklevel=2,
+            )
+            return False
+        difference, done = cut(self.model, state, *removal, inputs, TRAINING_TOLERANCE)
+        if difference is not None and not done:
+            warnings.warn(
+                f"The dead channels of model '{self.model.name}' were not removed in training: "
+                f"outputs would differ by {difference:.2g} of the largest. Training goes on without; "
+                f"finalize() removes them at the end.{explain_difference(difference)}",
+                stacklevel=2,
+            )
+        return done

@@ -1,7 +1,6 @@
 """Cut: a wrapped model loses its dead channels in the middle of training, and goes on."""
 
 import itertools
-import warnings
 
 import keras
 import numpy as np
@@ -9,9 +8,10 @@ from keras import ops
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import read, trace
+from resrep_keras.keras_adapter import become
 from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
 from resrep_keras.surgery.fold import dead_columns
-from resrep_keras.surgery.forward import explain_difference, play, random_inputs
+from resrep_keras.surgery.forward import play, random_inputs
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.remove import narrow_parts
 from resrep_keras.training.early_removal.diagonalise import diagonalise, drop_compactors
@@ -26,43 +26,23 @@ TRAINING_TOLERANCE = 0.05
 WORTH = 0.2
 
 
-def cut_dead(model, channel_state, method, selecting):
-    """Cut the dead channels where it pays; returns whether it was done.
+def worthwhile(channel_state, method, selecting):
+    """What should be removed now: `(dead, last)` as `cut` takes them, or `None`.
 
     Args:
-        model: A compiled wrapped model.
-        channel_state: Its `ChannelState`.
-        method: The method.
+        channel_state: The `ChannelState` of a wrapped model that is trained.
+        method: Its method.
         selecting: Whether selections are still to come.
     """
     if not channel_state.compactors:
-        return False
+        return None
     dead = channel_state.dead(method.threshold)
     forgetting = ~channel_state.kept() & ~dead & (channel_state.norms() > 0)
     last = not selecting and not forgetting.any()
     cost = MacCost(channel_state.graph)
     # Timed widths are those of the dense layers: a narrower one could not be rounded any more.
     early = not method.times_widths() and cost(~dead) <= (1 - WORTH) * cost()
-    if not (last or early):
-        return False
-    inputs = model.sample_inputs()
-    if inputs is None and model.in_fit:
-        warnings.warn(
-            f"The dead channels of model '{model.name}' are not removed in training: slim_every looks "
-            "at a batch of the data, which a generator gives once. Give fit() arrays, a "
-            "tf.data.Dataset or a PyDataset; finalize() removes the channels at the end.",
-            stacklevel=2,
-        )
-        return False
-    difference, done = cut(model, channel_state, dead, last, inputs, TRAINING_TOLERANCE)
-    if difference is not None and not done:
-        warnings.warn(
-            f"The dead channels of model '{model.name}' were not removed in training: outputs would "
-            f"differ by {difference:.2g} of the largest. Training goes on without; finalize() "
-            f"removes them at the end.{explain_difference(difference)}",
-            stacklevel=2,
-        )
-    return done
+    return (dead, last) if last or early else None
 
 
 def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
@@ -100,12 +80,11 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     difference = output_difference(stages[0], stages[-1], channel_state.input_shape)
     if not difference <= tolerance_of(model):
         return difference, False
-    fresh = model.heir(slim, _record(channel_state, dead, difference))
+    early_removal = model.early_removal
+    fresh = early_removal.narrower(model, slim, _record(channel_state, dead, difference))
     _hand_over(model, stages, parts, fresh)
     become(model, fresh)
-    if hasattr(model, "jax_state_sync"):  # where `fit` needs all variables before a step
-        model.build_metrics()
-    model.make_train_function(force=True)
+    early_removal.prepare(model)
     return difference, True
 
 
@@ -157,79 +136,4 @@ def _hand_over(model, stages, parts, fresh):
                 variable.assign(value)
     taken = {id(slot) for each in (held, there) for slots_ in each.values() for slot in slots_}
     copy_rest(model.optimizer, optimizer, taken)
-    fresh.compile_like(model, optimizer)
-
-
-def become(model, other):
-    """Let `model` be the same as `other` from now on, so that whoever holds it goes on with it."""
-    kept = {
-        name: value
-        for name, value in vars(model).items()
-        if name not in vars(other) and not name.startswith("_")
-    }
-    object.__setattr__(model, "__dict__", vars(other))
-    for name, value in kept.items():  # what the user or a callback has put there
-        setattr(model, name, value)
-
-
-# --- around fit --------------------------------------------------------------------------------------
-
-
-def slims(method):
-    """Whether a method has channels removed while the model trains."""
-    return getattr(method, "slim_every", None) is not None
-
-
-def check_slimming(model, callbacks):
-    """Raise where `slim_every` cannot go with how `fit` is called.
-
-    Raises:
-        ValueError: Names what to leave out.
-    """
-    strategy = getattr(model, "distribute_strategy", None)
-    several = getattr(strategy, "num_replicas_in_sync", 1) > 1
-    if several or keras.distribution.distribution() is not None:
-        raise ValueError(
-            "slim_every removes channels from the model of one process on one device; this one is "
-            "distributed. Set slim_every=None; finalize() removes the channels at the end."
-        )
-    for callback in callbacks:
-        kind = type(callback)
-        if kind is keras.callbacks.BackupAndRestore or getattr(
-            callback, "holds_weights_only", False
-        ):
-            raise ValueError(
-                f"{kind.__name__} keeps weights only, which fit no model of other widths, so that a "
-                "run cannot be resumed after slim_every has removed channels. Set slim_every=None, or "
-                "save the whole model with ModelCheckpoint('model.keras')."
-            )
-        if getattr(callback, "restore_best_weights", False):
-            raise ValueError(
-                f"{kind.__name__}(restore_best_weights=True) brings back weights from before "
-                "slim_every removed channels. Set restore_best_weights=False or slim_every=None."
-            )
-
-
-def sample_inputs(data, size=64):
-    """The inputs of one batch of what `fit` was given; `None` where reading would use it up."""
-    if data is None or hasattr(data, "__next__"):
-        return None
-    if isinstance(data, keras.utils.PyDataset):
-        batch = data[0]
-    elif any(not hasattr(part, "shape") for part in keras.tree.flatten(data)):
-        batch = next(iter(data), None)
-    else:
-        return keras.tree.map_structure(lambda array: ops.convert_to_tensor(array[:size]), data)
-    return None if batch is None else keras.utils.unpack_x_y_sample_weight(batch)[0]
-
-
-def spec_of(value):
-    """Shape and dtype of a tensor, `None` for `None`."""
-    if value is None:
-        return None
-    return keras.KerasTensor(tuple(value.shape), dtype=keras.backend.standardize_dtype(value.dtype))
-
-
-def zeros_like_spec(spec):
-    """An array for `spec_of`, unknown sizes 1."""
-    return None if spec is None else ops.zeros([n or 1 for n in spec.shape], dtype=spec.dtype)
+    model.early_removal.compile(fresh, optimizer)

@@ -13,10 +13,14 @@ from resrep_keras import ResRep
 from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.optimizers.wrapper import find_wrapper
-from resrep_keras.training.early_removal.slimming import cut, cut_dead, sample_inputs
+from resrep_keras.training.early_removal.sample import sample_inputs
+from resrep_keras.training.early_removal.slimming import cut, worthwhile
 from tests import helpers, zoo
 
-METHODS = [ResRep(0.1, coupled=True, compactor="full"), ResRep(0.1, coupled=True)]
+METHODS = [
+    ResRep(0.1, coupled=True, compactor="full", slim_every=1),
+    ResRep(0.1, coupled=True, slim_every=1),
+]
 EVERY_KIND = (
     "mobilenet_block squeeze_excite shared_layer convolutions recurrent time_distributed"
 ).split()
@@ -166,7 +170,7 @@ SELECTED = {  # axes of the four channels of the first convolution
     ids=["sgd", "adam"],
 )
 def test_optimizer_slots_are_the_selected_ones(optimizer, slots):
-    model = resrep_keras.wrap(two_convolutions(), ResRep(0.2, compactor="full"))
+    model = resrep_keras.wrap(two_convolutions(), ResRep(0.2, compactor="full", slim_every=1))
     model.compile(optimizer(), crossentropy())
     steps(model, 4, seed=1)
     model.optimizer.learning_rate = 0.0123  # as a callback does
@@ -368,14 +372,16 @@ def test_a_cut_waits_for_its_epoch_and_for_enough_to_save():
     channel_state = ChannelState(model)
     kept = np.ones(channel_state.graph.num_channels, bool)
     helpers.kill(model, kept, channel_state)
-    assert not cut_dead(model, channel_state, model.method, selecting=True)
-    assert cut_dead(model, channel_state, model.method, selecting=False)  # folds the compactors
+    assert worthwhile(channel_state, model.method, selecting=True) is None
+    dead, last = worthwhile(channel_state, model.method, selecting=False)
+    assert not dead.any() and last  # the compactors are folded
+    assert cut(model, channel_state, dead, last)[1]
 
 
 @pytest.mark.filterwarnings("ignore:The target is not met")
 def test_a_cut_waits_until_the_moving_averages_are_those_of_the_batches():
     """A cut keeps what inference computes; training sees batch statistics."""
-    model = resrep_keras.wrap(zoo.build("chain", 2), ResRep(0.1, compactor="full"))
+    model = resrep_keras.wrap(zoo.build("chain", 2), ResRep(0.1, compactor="full", slim_every=1))
     model.compile("sgd")
     model.optimizer.build(model.trainable_variables)
     helpers.scramble(model, 1)
@@ -416,7 +422,7 @@ def test_a_share_is_one_of_the_dense_width():
 
 def test_the_new_batch_statistics_are_those_of_the_mixed_channels():
     """From a batch of data, the variance is known up to that of the running average."""
-    model = resrep_keras.wrap(two_convolutions(), ResRep(0.2, compactor="full"))
+    model = resrep_keras.wrap(two_convolutions(), ResRep(0.2, compactor="full", slim_every=1))
     model.compile("sgd", crossentropy())
     model.optimizer.build(model.trainable_variables)
     x = data(6, 2, 64)[0] @ np.array([[1, 0.9], [0.9, 1]], "float32")  # correlated channels
