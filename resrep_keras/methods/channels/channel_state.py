@@ -12,6 +12,7 @@ from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.channels.scores import joint_norm
+from resrep_keras.methods.wrapped import baseline_of
 
 
 class PrunableChannels:
@@ -97,7 +98,7 @@ class ChannelState(PrunableChannels):
 
     def __init__(self, model, input_shape=None, exact=True):
         super().__init__(model, trace(model, input_shape, exact), [], input_shape, exact)
-        self.baseline = getattr(model, "baseline", None)
+        self.baseline = baseline_of(model)
         self.compactors = []
         followed, known = set(), set()
         for call in self.graph.calls:
