@@ -73,9 +73,7 @@ def _multi_head_gates(layer: layers.MultiHeadAttention, gates):
 def _multi_head_narrow(layer: layers.MultiHeadAttention, part):
     heads, both = part.inside.get("heads"), part.inside.get("width")
     match, width = part.inside.get("key", both), part.inside.get("value", both)
-    changes = {"output_shape": part.keep_out.shape[-1]}
-    if part.keep_out.dtype == bool:
-        changes["output_shape"] = int(part.keep_out.sum())
+    changes = {"output_shape": part.keep_out.width}
     if part.inside:
         changes["num_heads"], changes["key_dim"] = int(heads.sum()), int(match.sum())
         changes["value_dim"] = int(width.sum())

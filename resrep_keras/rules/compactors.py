@@ -11,6 +11,7 @@ from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
 from resrep_keras.surgery.narrow import Part, narrow, take, weight_values
+from resrep_keras.surgery.outputs import Selected
 from resrep_keras.surgery.rebuild import copy_operation
 
 # --- Compactor -----------------------------------------------------------------------------------
@@ -27,7 +28,7 @@ def _compactor_flow(layer: Compactor, call):
 
 @narrow.register
 def _compactor_narrow(layer: Compactor, part):
-    keep = part.keep_out
+    keep = part.keep_out.mask
     kernel, mask = weight_values(layer)
     for axis in (-1,) if layer.diagonal else (-2, -1):
         kernel = take(kernel, axis, keep)
@@ -60,7 +61,7 @@ def _gated_narrow(gated: Gated, part):
         for name, gate in gated.gates.items()
     }
     for name, gate in gated.gates.items():
-        weights = [*weights, *_compactor_narrow(gate, Part((), keeps[name]))[1]]
+        weights = [*weights, *_compactor_narrow(gate, Part((), Selected(keeps[name])))[1]]
     config = {
         "layer": keras.saving.serialize_keras_object(layer),
         "gates": {name: int(keep.sum()) for name, keep in keeps.items()},

@@ -92,7 +92,7 @@ def _dropout_narrow(layer: layers.Dropout, part):
     shape = layer.noise_shape
     if shape is None or shape[axis] in (None, 1):
         return {}, []
-    return {"noise_shape": (*shape[:axis], int(part.keep_out.sum()), *shape[axis + 1 :])}, []
+    return {"noise_shape": (*shape[:axis], part.keep_out.width, *shape[axis + 1 :])}, []
 
 
 @register_all(runs_in_place, *SAME)

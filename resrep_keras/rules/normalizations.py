@@ -30,11 +30,12 @@ def _batch_flow(layer: layers.BatchNormalization, call):
 @narrow.register
 def _batch_narrow(layer: layers.BatchNormalization, part):
     scale, offset, mean, variance = batch_norm_weights(layer)
-    if part.keep_out.dtype == bool:
-        old = [scale] * layer.scale + [offset] * layer.center + [mean, variance]
-        return {}, [take(weight, 0, part.keep_out) for weight in old]
+    statistics = [take(weight, 0, part.keep_out.mask) for weight in (mean, variance)]
     scaled = [take(weight, 0, part.keep_out) for weight in (scale, offset)]
-    return {"scale": True, "center": True}, [*scaled, mean, variance]
+    if part.keep_out.only_selects:
+        there = [layer.scale, layer.center]
+        return {}, [*(weight for weight, has in zip(scaled, there) if has), *statistics]
+    return {"scale": True, "center": True}, [*scaled, *statistics]
 
 
 @runs_in_place.register
@@ -89,13 +90,13 @@ def _group_flow(layer: layers.GroupNormalization, call):
 def _group_narrow(layer: layers.GroupNormalization, part):
     """Whole groups are kept or gone."""
     keep = part.keep_out
-    if keep.dtype == bool:
-        left = keep.reshape(layer.groups, -1).any(axis=1).sum() if layer.groups > 1 else 1
+    left = keep.mask.reshape(layer.groups, -1).any(axis=1).sum() if layer.groups > 1 else 1
+    if keep.only_selects:
         return {"groups": int(left)}, [take(weight, 0, keep) for weight in weight_values(layer)]
     old = weights_of(layer)
-    ones = np.ones(len(keep))
-    scaled = [old.get("gamma", ones) * keep, old.get("beta", 0 * ones) * keep]
-    return {"scale": True, "center": True}, scaled
+    ones = np.ones(len(keep.mask))
+    scaled = [take(old.get("gamma", ones), 0, keep), take(old.get("beta", 0 * ones), 0, keep)]
+    return {"groups": int(left), "scale": True, "center": True}, scaled
 
 
 # --- UnitNormalization and RMSNormalization ------------------------------------------------------
@@ -124,6 +125,6 @@ def _rms_flow(layer, call):
 @register_all(narrow, *RMS)
 def _rms_narrow(layer, part):
     """The mean of squares is over fewer channels: with `s` of them left, times `s`."""
-    share = part.keep_out.mean()
+    share = part.keep_out.mask.mean()
     scale = take(weights_of(layer)["scale"], -1, part.keep_out) * math.sqrt(1 / share)
     return {"epsilon": layer.epsilon / float(share)}, [scale]

@@ -56,8 +56,7 @@ def _spectral_narrow(layer: layers.SpectralNormalization, part):
     config, inner = rule_of(narrow, layer.layer)(layer.layer, part)
     inner = iter(inner)
     vector = weights_of(layer)["vector_u"]
-    if part.keep_out.dtype == bool:
-        vector = take(vector, -1, part.keep_out)
+    vector = take(vector, -1, part.keep_out.mask)
     # The order of weights is that of the layer with the new settings.
     names = [weight.path.split("/")[-1] for weight in layer.weights]
     weights = [vector if name == "vector_u" else next(inner) for name in names]

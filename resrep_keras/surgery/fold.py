@@ -1,44 +1,53 @@
 """Fold compactors into the layers before them."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import trace
+from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, gate_factors
-from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow, weight_values
+from resrep_keras.surgery.narrow import batch_norm_weights, narrow, weight_values
+from resrep_keras.surgery.outputs import Mixed, Scaled, Selected
+from resrep_keras.surgery.parts import part_of, parts_of
 from resrep_keras.surgery.rebuild import rebuild
 
 
-def compactor_columns(compactor, dead):
-    """The kernel as a float64 matrix or vector, with the columns of `dead` channels zero."""
+def kernel_of(compactor):
+    """The kernel of a compactor as a float64 matrix or vector."""
     kernel = np.asarray(ops.convert_to_numpy(compactor.kernel), np.float64)
-    kernel = kernel.reshape(kernel.shape[-1:] if compactor.diagonal else kernel.shape[-2:])
-    return np.where(dead, 0.0, kernel)
+    return kernel.reshape(kernel.shape[-1:] if compactor.diagonal else kernel.shape[-2:])
 
 
-def dead_columns(graph, kept):
-    """``{compactor name: bool (channels,)}``: the columns of channels that are not kept."""
-    found = {}
-    for call in graph.calls:
-        if isinstance(call.operation, Compactor):
-            axis = call.operation.axis % len(call.input.shape)
-            labels = call.input.expanded([axis]).labels.ravel()
-            found[call.name] = ~graph.kept_labels(labels, kept)
-        elif isinstance(call.operation, Gated):
-            for name, gate in call.operation.gates.items():
-                found[gate.name] = ~graph.kept_labels(call.inside[name], kept)
-    return found
+def kept_columns(graph, call, kept):
+    """What a keep array leaves of the compactor of a call: bool `(channels,)`."""
+    axis = call.operation.axis % len(call.input.shape)
+    return graph.kept_labels(call.input.expanded([axis]).labels.ravel(), kept)
 
 
-def fold(graph, kept=None):
-    """Fold each compactor into the layer that makes its channels.
+@dataclasses.dataclass(frozen=True)
+class _TakenUp:
+    """What a layer takes up of the compactor behind it.
+
+    Args:
+        keep_out, shift: See `Part`.
+        activation: What the compactor applies; the layer had it before.
+    """
+
+    keep_out: Selected
+    shift: np.ndarray | None
+    activation: Callable
+
+
+def fold(graph, kept=None, vectors=False):
+    """Fold each compactor into the layer that makes its channels, and remove channels at once.
 
     With the kernel `W` and bias `b` of a convolution, the scale `s = gamma / sqrt(variance + eps)`
-    of its batch normalisation and the compactor `Q`, in float64:
+    of its batch normalisation and the kept columns of the compactor `Q`, in float64:
 
     ```
     W' = W * s @ Q        b' = ((b - mean) * s + beta) @ Q
@@ -48,70 +57,83 @@ def fold(graph, kept=None):
 
     Args:
         graph: `ChannelGraph` of a model with compactors.
-        kept: Bool, one for each channel id; the columns of others are taken as zero. Defaults to
-            all.
+        kept: Bool, one for each channel id. Defaults to all.
+        vectors: Whether full compactors are diagonal, too, and taken for vectors.
 
     Returns:
-        A Functional model of the same widths, without compactors.
+        A Functional model without compactors.
     """
-    dead = dead_columns(graph, np.ones(graph.num_channels, bool) if kept is None else kept)
-    graph = _fold_gates(graph, dead)
-    change, drop = {}, set()
+    kept = np.ones(graph.num_channels, bool) if kept is None else kept
+    taken_up, drop = _taken_up(graph, kept, vectors)
+    parts = parts_of(graph, kept)
+    change, source = {}, {}
+    for name, call in graph.calls_by_name.items():
+        part = parts.get(name)
+        up = taken_up.get(name)
+        if up is not None:
+            part = part_of(graph, call, kept) if part is None else part
+            part = dataclasses.replace(part, keep_out=up.keep_out, shift=up.shift)
+        rule = _narrowed
+        if isinstance(call.operation, Gated):
+            source[name] = call.operation.layer
+            rule = _narrowed_gated
+        if name not in drop and (part is not None or name in source):
+            change[name] = functools.partial(_changed, rule, call, part, up)
+    return rebuild(graph.recording, change, drop=drop, source=source)
+
+
+def _taken_up(graph, kept, vectors):
+    """``{layer name: _TakenUp}``, and the names of the calls that are dropped."""
+    found, drop = {}, set()
     for call in graph.calls:
         compactor = call.operation
         if not isinstance(compactor, Compactor) or call.name in drop:
             continue
         drop.add(call.name)
-        matrix = compactor_columns(compactor, dead[call.name])
+        mask = kept_columns(graph, call, kept)
+        matrix = kernel_of(compactor)
         source = graph.makers[call.input_ids[0]]
+        if matrix.ndim == 1 or vectors:
+            factors = matrix if matrix.ndim == 1 else np.diag(matrix)
+            found[source.name] = _TakenUp(Scaled(mask, factors), None, compactor.activation)
+            continue
         shift = None
-        if isinstance(source.operation, layers.BatchNormalization) and not compactor.diagonal:
+        if isinstance(source.operation, layers.BatchNormalization):
             scale, offset, mean, variance = batch_norm_weights(source.operation)
             scale = scale / np.sqrt(variance + source.operation.epsilon)
-            shift = (offset - mean * scale) @ matrix
+            shift = (offset - mean * scale) @ matrix[:, mask]
             matrix = scale[:, None] * matrix
             drop.add(source.name)
             source = graph.makers[source.input_ids[0]]
-        everything = tuple(all_channels(source, flow) for flow in source.inputs)
-        part = Part(everything, matrix, shift=shift, call=source)
-        change[source.name] = functools.partial(_folded, source, part, compactor.activation)
-    return rebuild(graph.recording, change, drop=drop)
+        found[source.name] = _TakenUp(Mixed(mask, matrix), shift, compactor.activation)
+    return found, drop
 
 
-def _fold_gates(graph, dead):
-    """Multiply gates into the weights of the layers that they scale."""
-    calls = [call for call in graph.calls if isinstance(call.operation, Gated)]
-    if not calls:
-        return graph
-    model = rebuild(
-        graph.recording,
-        {c.name: functools.partial(_gated_weights, c.operation, dead) for c in calls},
-        source={call.name: call.operation.layer for call in calls},
-    )
-    return trace(model)
-
-
-def _folded(call, part, activation):
-    """Settings and weights of a layer that takes up a compactor, its activation included."""
-    config, weights = rule_of(narrow, call.operation)(call.operation, part)
-    if call.activates:
-        config["activation"] = activation
+def _changed(rule, call, part, up):
+    """Settings and weights of a layer, with the activation that it gets back from a compactor."""
+    config, weights = rule(call, part)
+    if up is not None and call.activates:
+        config["activation"] = up.activation
     return config, weights
 
 
-def _gated_weights(gated, dead):
+def _narrowed(call, part):
+    return rule_of(narrow, call.operation)(call.operation, part)
+
+
+def _narrowed_gated(call, part):
+    """What is left of the layer inside, once its gates are multiplied into its weights."""
+    layer = call.operation.layer
     gates = {
-        name: ops.convert_to_tensor(compactor_columns(gate, dead[gate.name]), "float32")
-        for name, gate in gated.gates.items()
+        name: ops.convert_to_tensor(kernel_of(gate), "float32")
+        for name, gate in call.operation.gates.items()
     }
-    factors = rule_of(gate_factors, gated.layer)(gated.layer, gates)
-    return {}, [
+    factors = rule_of(gate_factors, layer)(layer, gates)
+    values = [
         value if factor is None else value * np.asarray(ops.convert_to_numpy(factor), np.float64)
-        for value, factor in zip(weight_values(gated.layer), factors)
+        for value, factor in zip(weight_values(layer), factors)
     ]
-
-
-def all_channels(call, flow):
-    axis = -1 if call.axis_in is None else call.axis_in
-    size = flow.shape[axis] if axis < len(flow.shape) else None
-    return np.ones(1 if size is None else size, bool)
+    if part is None:
+        return {}, values
+    pairs = list(zip(layer.weights, values))
+    return call_with_values(rule_of(narrow, layer), pairs, layer, part)[0]

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.surgery.outputs import Selected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Part:
 
     Args:
         keep_in: For each input, a bool array along the channel axis.
-        keep_out: What becomes of the output channels, in one of the forms of `take`: selected,
-            scaled, or mixed.
+        keep_out: What becomes of the output channels: `Selected`, `Scaled` or `Mixed`. It has a
+            `mask` and a `width`.
         constants: Values `(channels,)` that the removed channels of the first input hold, or
             `None` where they hold zero.
         shift: Added to the new output channels. Defaults to 0.
@@ -32,7 +33,7 @@ class Part:
     """
 
     keep_in: tuple
-    keep_out: np.ndarray
+    keep_out: Selected
     constants: np.ndarray | None = None
     shift: np.ndarray | None = None
     inside: dict = dataclasses.field(default_factory=dict)
@@ -56,17 +57,15 @@ def narrow(layer, part):
 
 
 def take(array, axis, keep):
-    """Select entries of `axis` by a bool mask, scale them by a vector, or mix them by a matrix.
+    """What is left of weights along one axis: entries are selected, scaled too, or mixed.
 
     Args:
         array: The weights.
         axis: Their channel axis.
-        keep: Bool `(old,)`, float `(old,)` or float `(old, new)`.
+        keep: A bool mask `(channels,)`, or the `keep_out` of a `Part`.
     """
-    if keep.dtype == bool:
-        return np.compress(keep, array, axis)
-    moved = np.moveaxis(array, axis, -1)
-    return np.moveaxis(moved * keep if keep.ndim == 1 else moved @ keep, -1, axis)
+    keep = Selected(keep) if isinstance(keep, np.ndarray) else keep
+    return keep.take(array, axis)
 
 
 def weight_values(layer):

@@ -4,6 +4,7 @@ from resrep_keras.graph.flow import has_rule
 from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.surgery.constants import read_constants
 from resrep_keras.surgery.narrow import Part, narrow
+from resrep_keras.surgery.outputs import Selected
 
 
 def parts_of(graph, kept):
@@ -19,7 +20,7 @@ def parts_of(graph, kept):
         if call.name in parts or not _holds_channels(call.operation):
             continue
         part = part_of(graph, call, kept, constants.get(call.name))
-        everything = [*part.keep_in, part.keep_out, *part.inside.values()]
+        everything = [*part.keep_in, part.keep_out.mask, *part.inside.values()]
         if not all(keep.all() for keep in everything):
             parts[call.name] = part
     return parts
@@ -51,7 +52,7 @@ def make_part(graph, call, keep, kept, constants=None):
     axis = first.channel_axis if call.axis_out is None else call.axis_out
     return Part(
         keep_in=tuple(keep[position] for position in range(len(call.inputs))),
-        keep_out=keep["out"],
+        keep_out=Selected(keep["out"]),
         constants=constants,
         inside={name: keep[name] for name in call.inside},
         output_shape=_with(first.shape, axis, int(keep["out"].sum())),

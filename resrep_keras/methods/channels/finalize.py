@@ -2,11 +2,10 @@
 
 import dataclasses
 
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import read
 from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.fold import fold
-from resrep_keras.surgery.remove import remove
 from resrep_keras.tflite.convert import to_tflite
 
 
@@ -26,8 +25,7 @@ def remove_dead(model, method, data=None):
         channel_state.baseline = method.baseline(model, channel_state)
     dead = channel_state.dead(method.threshold)
     graph, kept = channel_state.own, channel_state.own_keep(~dead)
-    folded = trace(fold(graph, kept), exact=method.exact)
-    slim = remove(folded, folded.keep_array(graph.keep_by_producer(kept)))
+    slim = fold(graph, kept)
     limits = method.limits(channel_state)
     values = [_value(limit, slim, ~dead) for limit in limits]
     certificate = dataclasses.replace(

@@ -4,25 +4,26 @@ A full compactor mixes: its column `j` reads every channel. So it is made diagon
 before it taking up the mixing; then row and column of a dead channel go at no loss.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.graph.trace import read, trace_recording
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.fold import all_channels, compactor_columns, fold
+from resrep_keras.surgery.fold import kept_columns, kernel_of
 from resrep_keras.surgery.forward import evaluate
-from resrep_keras.surgery.insert import compactors_by_site
-from resrep_keras.surgery.narrow import Part, batch_norm_weights, narrow
+from resrep_keras.surgery.narrow import batch_norm_weights, narrow
+from resrep_keras.surgery.outputs import Mixed
+from resrep_keras.surgery.parts import part_of
 from resrep_keras.surgery.rebuild import rebuild
 
 # Below this share of a batch normalisation's typical scale, a scale is not divided by.
 SMALLEST_SCALE = 1e-3
 
 
-def diagonalise(graph, dead, inputs=None):
+def diagonalise(graph, kept, inputs=None):
     """Move the mixing of full compactors into the layers before them.
 
     With the kernel `W` of a layer, the scale `s` and the offset `beta` of its batch normalisation
@@ -39,21 +40,25 @@ def diagonalise(graph, dead, inputs=None):
 
     Args:
         graph: `ChannelGraph` of a model with compactors.
-        dead: ``{compactor name: bool (channels,)}``; these columns become zero.
+        kept: Bool, one for each channel id; the columns of others become zero.
         inputs: Inputs that show how the channels vary together; without any they are taken as
             independent. This changes how training goes on, not what the model computes.
 
     Returns:
         A Functional model of the same widths and layers, `None` where nothing changes.
     """
-    found = {}
+    found, dead = {}, {}
     for call in graph.calls:
         if isinstance(call.operation, Compactor):
+            dead[call.name] = ~kept_columns(graph, call, kept)
             found[call.name] = (call.operation, graph.makers[call.input_ids[0]])
-    matrices = {name: compactor_columns(layer, dead[name]) for name, (layer, _) in found.items()}
+    matrices = {
+        name: np.where(dead[name], 0.0, kernel_of(layer)) for name, (layer, _) in found.items()
+    }
     mixing = {name for name, matrix in matrices.items() if _mixes(matrix)}
     norms = {found[name][1].name for name in mixing if _is_batch_norm(found[name][1])}
     covariances = _covariances(graph, norms, inputs)
+    everything = np.ones(graph.num_channels, bool)
     change = {}
     for name in mixing:
         compactor, source = found[name]
@@ -63,7 +68,8 @@ def diagonalise(graph, dead, inputs=None):
             mixer = _NormMixer(source.operation, unit, norm != 0, covariances.get(source.name))
             change[source.name], unit = mixer.weights, mixer.matrix
             source = graph.makers[source.input_ids[0]]
-        part = Part(tuple(all_channels(source, flow) for flow in source.inputs), unit, call=source)
+        mixed = Mixed(np.ones(len(norm), bool), unit)
+        part = dataclasses.replace(part_of(graph, source, everything), keep_out=mixed)
         rule = rule_of(narrow, source.operation)
         change[source.name] = functools.partial(rule, source.operation, part)
     for name in found.keys() - mixing:
@@ -144,27 +150,3 @@ def _covariances(graph, names, inputs):
     if names and inputs is not None:
         evaluate(graph.recording, inputs, visit)
     return found
-
-
-def drop_compactors(recording):
-    """Multiply diagonal compactors and gates into the layers that they scale.
-
-    A batch normalisation stays one: it takes up what stands behind it.
-
-    Args:
-        recording: The `Recording` of what `diagonalise` returned, or of a model whose compactors
-            are diagonal.
-    """
-    found = compactors_by_site(recording).values()
-    change = {
-        compactor.name: functools.partial(_as_vector, compactor)
-        for compactor in found
-        if not compactor.diagonal
-    }
-    return fold(trace_recording(read(rebuild(recording, change)) if change else recording))
-
-
-def _as_vector(compactor):
-    kernel = ops.convert_to_numpy(compactor.kernel)
-    vector = np.diag(kernel.reshape(kernel.shape[-2:]))
-    return {"diagonal": True}, [vector, ops.convert_to_numpy(compactor.keep_mask)]

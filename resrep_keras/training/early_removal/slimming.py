@@ -7,14 +7,14 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import read, trace, trace_recording
 from resrep_keras.keras_adapter import become
 from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
-from resrep_keras.surgery.fold import dead_columns
+from resrep_keras.surgery.fold import fold
 from resrep_keras.surgery.forward import play, random_inputs
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.remove import narrow_parts
-from resrep_keras.training.early_removal.diagonalise import diagonalise, drop_compactors
+from resrep_keras.training.early_removal.diagonalise import diagonalise
 from resrep_keras.training.early_removal.slots import carry
 
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
@@ -64,7 +64,7 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     """
     graph, kept = channel_state.own, channel_state.own_keep(~dead)
     stages = [graph.recording]
-    slim = diagonalise(graph, dead_columns(graph, kept), inputs)
+    slim = diagonalise(graph, kept, inputs)
     if slim is not None:
         diagonal = trace(slim, exact=channel_state.exact)
         kept = diagonal.keep_array(graph.keep_by_producer(kept))
@@ -72,8 +72,8 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     parts = parts_of(graph, kept)
     slim = narrow_parts(graph.recording, parts)
     stages += [graph.recording, read(slim)]
-    if last:
-        slim = drop_compactors(stages[-1])
+    if last:  # compactors that scale only: a batch normalisation stays one
+        slim = fold(trace_recording(stages[-1]), vectors=True)
         stages.append(read(slim))
     if inputs is not None and training_difference(stages[0], stages[-1], inputs) > tolerance:
         return None, False
