@@ -616,8 +616,8 @@ if _convolves_channels_first():
 SAMPLE = list(ZOO)
 if keras.backend.backend() != "tensorflow":
     SAMPLE = (
-        "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions recurrent "
-        "attention time_distributed subclassed operations"
+        "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
+        "recurrent attention time_distributed subclassed operations"
     ).split()
 
 

@@ -206,8 +206,9 @@ def _unreachable(limit, floor):
         else f"The smallest at_most is {math.ceil(floor) if limit.dense >= 100 else floor}."
     )
     text = (
-        f"The target of {at_most} of {dense} {unit} ({1 - limit.at_most / limit.dense:.4f} removed) "
-        f"cannot be reached: with every channel gone that may go, {least} {unit} are left. {remedy} "
-        "Ask for less, or lower min_channels, min_share, channel_multiple and exclude."
+        f"The target of {at_most} of {dense} {unit} ({1 - limit.at_most / limit.dense:.4f} "
+        f"removed) cannot be reached: with every channel gone that may go, {least} {unit} are "
+        f"left. {remedy} Ask for less, or lower min_channels, min_share, channel_multiple and "
+        "exclude."
     )
     return UnreachableTarget(limit.name, floor, largest, text)

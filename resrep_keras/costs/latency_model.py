@@ -61,14 +61,14 @@ class LatencyTable:
         return seconds * self._share(inputs)
 
     def _share(self, inputs):
-        """Linear between the timed numbers of inputs, and below them, where time is left for none."""
+        """Linear between the timed numbers of inputs, and down to no time for none."""
         if inputs >= self.inputs[0] or len(self.inputs) < 2:
             return float(np.interp(inputs, self.inputs, self.shares))
         slope = (self.shares[1] - self.shares[0]) / (self.inputs[1] - self.inputs[0])
         return max(0.0, self.shares[0] - max(slope, 0.0) * (self.inputs[0] - inputs))
 
     def efficient(self):
-        """The timed widths below which each wider one takes more time; the dense one is among them."""
+        """The timed widths that take less time than each wider one; the dense one is among them."""
         found, least = [], float("inf")
         for width, seconds in sorted(zip(self.outputs, self.seconds), reverse=True):
             if seconds < GAIN * least:
@@ -239,7 +239,7 @@ def _keep_first(graph, ids, number):
 
 
 def isolated(graph, call, kept):
-    """A model of one call alone, with the channels that a keep array leaves; its batch size is 1."""
+    """A model of one call, with the channels that a keep array leaves; its batch size is 1."""
     operation = call.operation
     inputs = {
         id(tensor): keras.Input(batch_shape=_shape(graph, flow, kept), dtype=tensor.dtype)

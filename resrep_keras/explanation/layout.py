@@ -1,7 +1,8 @@
 """Where the boxes of a picture stand: in rows, without a line through a box.
 
-A box stands one row below the last that leads to it. What is read further down gets a *lane*, a narrow
-cell in each row that it passes. Boxes and lanes are ordered and placed by the mean of their neighbours.
+A box stands one row below the last that leads to it. What is read further down gets a *lane*, a
+narrow cell in each row that it passes. Boxes and lanes are ordered and placed by the mean of their
+neighbours.
 """
 
 import dataclasses

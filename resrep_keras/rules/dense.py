@@ -76,8 +76,8 @@ def _einsum_flow(layer: layers.EinsumDense, call):
     axes = EinsumAxes(layer)
     if not axes.simple:
         return call.pin_all("an EinsumDense that reads or makes channels along several axes")
-    # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too: a
-    # constant becomes no bias of another axis.
+    # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too:
+    # a constant becomes no bias of another axis.
     folds = State.CONSTANT if axes.output == -1 and not axes.per_position else State.ZERO
     call.consume(call.input, len(call.input.shape) + axes.input, folds=folds)
     axis = len(call.output_shape) + axes.output

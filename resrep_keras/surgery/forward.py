@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.unroll import inputs_of
-from resrep_keras.keras_adapter import has_training_argument, is_layer
+from resrep_keras.keras_adapter import call_with_values, has_training_argument, is_layer
 
 
 def explain_difference(difference):
@@ -46,8 +46,8 @@ def play(recording, inputs, batch_statistics=False):
             kwargs = {**kwargs, "training": trains}
         return operation(*args, **kwargs)
 
-    with keras.StatelessScope():  # moving averages stay as they are
-        outputs = recording.run(inputs, call)
+    # Moving averages stay as they are.
+    outputs, _ = call_with_values(recording.run, (), inputs, call)
     return keras.tree.map_structure(
         lambda value: np.asarray(ops.convert_to_numpy(value), np.float64), outputs
     )
@@ -63,8 +63,8 @@ def evaluate(recording, inputs, before, behind=None):
         behind: ``behind(recorded tensor, value)`` returns what goes on in the place of the value of
             a call. Defaults to the value itself.
 
-    What an inner recording does at each entry of axis 1 is done for the first entry only: enough for
-    what does not depend on the input.
+    What an inner recording does at each entry of axis 1 is done for the first entry only: enough
+    for what does not depend on the input.
     """
 
     def call(step, *args, **kwargs):

@@ -143,9 +143,9 @@ def copy_operation(operation, changes):
         if not changes and not weights_of_operation(operation):
             return operation
         raise ValueError(
-            f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from its "
-            "configuration. Give it a get_config() that holds every constructor argument, and a "
-            f"constructor that passes **kwargs on to keras.layers.Layer. The error was: {error}"
+            f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from "
+            "its configuration. Give it a get_config() that holds every constructor argument, and "
+            f"a constructor that passes **kwargs on to keras.layers.Layer. The error was: {error}"
         ) from error
 
 

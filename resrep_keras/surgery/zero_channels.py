@@ -38,7 +38,7 @@ def without_zero_channels(graph):
 
 
 def _remove(graph):
-    """Remove the zero channels that hold what the graph says of removed ones; `None`: nothing goes."""
+    """Remove zero channels that hold what the graph says of removed ones; `None`: nothing goes."""
     zero, sites = np.zeros(graph.num_channels, bool), {}
     for group in graph.groups:
         found = _zero_channels(graph, group)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def seconds_alone(content, threads=1, seconds=0.02, least=9):
-    """Seconds of one call of a flatbuffer: the lower quartile of many, which other work disturbs least.
+    """Seconds of one call of a flatbuffer: the lower quartile, which other work disturbs least.
 
     Args:
         content: The flatbuffer, bytes.

@@ -39,7 +39,7 @@ def _named_counters(callbacks):
 
 
 def read_counters(callbacks):
-    """What callbacks have counted so far, arrays and numbers by name, as `numpy.savez` takes them."""
+    """What callbacks have counted so far, by name, as `numpy.savez` takes it."""
     values = {}
     for callback, name, key in _named_counters(callbacks):
         value = getattr(callback, name)

@@ -85,7 +85,8 @@ def test_a_strategy_is_kept_outside_of_its_scope_and_over_an_interruption(tmp_pa
     assert largest_difference(runs["uninterrupted"], runs["resumed"]) < CLOSE
     # What Keras cannot do is refused in words, before the first step.
     assert re.match(
-        r"ValueError: Optimizer '.*' has gradient_accumulation_steps=2, .* on 2 replicas .* without",
+        r"ValueError: Optimizer '.*' has gradient_accumulation_steps=2, "
+        r".* on 2 replicas .* without",
         str(runs["said"]["ours"]),
     )
     assert "merge_call" in str(runs["said"]["Keras"]), "Keras can do it: the refusal may go"

@@ -20,7 +20,7 @@ from tests.conditions.training import (
     wrapped,
 )
 
-# --- weights and regularizers ------------------------------------------------------------------------------
+# --- weights and regularizers ---------------------------------------------------------------------
 
 
 def one_step(**weights):
@@ -77,7 +77,7 @@ def test_a_regularizer_of_a_layer_does_not_touch_its_compactor():
     assert np.abs(plain.get_layer("a").kernel - decayed.get_layer("a").kernel).max() > 0.01
 
 
-# --- loops and rates ---------------------------------------------------------------------------------------
+# --- loops and rates ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

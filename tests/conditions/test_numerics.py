@@ -20,7 +20,7 @@ from tests.conditions.training import (
 )
 from tests.updates import RATE, Oracle, make, numpy_gradient, train_step
 
-# --- number formats ----------------------------------------------------------------------------------
+# --- number formats -------------------------------------------------------------------------------
 
 POLICIES = ["mixed_float16", "mixed_bfloat16", "float64", "float16", "bfloat16"]
 
@@ -105,7 +105,7 @@ def test_a_saved_run_goes_on_with_its_loss_scale_whatever_the_policy_is_then(pol
         np.testing.assert_array_equal(ours, theirs)
 
 
-# --- compilation --------------------------------------------------------------------------------------
+# --- compilation ----------------------------------------------------------------------------------
 
 
 @pytest.mark.tensorflow_only
@@ -133,7 +133,7 @@ def test_what_is_selected_late_in_an_execution_is_forgotten_in_time():
     check_target_met(model)
 
 
-# --- gradient accumulation ------------------------------------------------------------------------------
+# --- gradient accumulation ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(4, 5), (3, 5), (7, 9)])

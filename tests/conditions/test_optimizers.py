@@ -146,7 +146,7 @@ def test_every_optimizer_meets_the_target(kind):
     assert resrep_keras.finalize(model, strict=True).certificate.macs_left <= 0.5
 
 
-# --- learning rates ----------------------------------------------------------------------------------
+# --- learning rates -------------------------------------------------------------------------------
 
 
 @has_multi
@@ -171,7 +171,7 @@ def test_a_rate_that_a_callback_changes_is_used_at_once():
     )
 
 
-# --- gradients -----------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------
 
 
 def test_a_fixed_loss_scale_is_taken_out_once():
@@ -272,7 +272,7 @@ def test_a_compactor_without_a_gradient_is_forgotten_all_the_same():
     )
 
 
-# --- refused in words ------------------------------------------------------------------------------------
+# --- refused in words -----------------------------------------------------------------------------
 
 
 def average(**kwargs):

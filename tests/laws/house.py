@@ -11,8 +11,8 @@ import pathlib
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "resrep_keras"
 
-# Low to high. A file imports files of folders above it in this list, and of its own. Those of one line
-# stand side by side: none imports another.
+# Low to high. A file imports files of folders above it in this list, and of its own. Those of one
+# line stand side by side: none imports another.
 FLOORS = (
     ("keras_adapter",),
     ("common",),
@@ -49,7 +49,7 @@ class Module:
 
     @property
     def folder(self):
-        """The entry of `FLOORS` that the file belongs to; `None` for the face, or where there is none."""
+        """The entry of `FLOORS` that the file belongs to, `None` for the face."""
         names = [self.name, *(str(p) for p in pathlib.PurePath(self.name).parents)]
         return next((name for name in names if name in LEVELS), None)
 
@@ -93,7 +93,8 @@ def own_imports(name):
         if dotted.split(".")[0] == PACKAGE.name:
             inside = "/".join(dotted.split(".")[1:])
             found.update({inside, f"{inside}/__init__".lstrip("/")} & set(modules()))
-    # `from package import file` names the package, too: its own file counts where no other is meant.
+    # `from package import file` names the package, too: its own file counts where no other is
+    # meant.
     files = {other for other in found if not other.endswith("__init__")}
     packages = {other for other in found - files if not _opens(other, files)}
     return (files | packages) - {name}
@@ -134,7 +135,7 @@ def upward():
                 yield name, other
 
 
-# --- figures ---------------------------------------------------------------------------------------
+# --- figures --------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

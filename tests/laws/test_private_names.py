@@ -9,7 +9,6 @@ from tests.laws.house import imported, modules
 ADAPTER = "keras_adapter"
 UNDER_WAY = {
     "methods/callback",
-    "surgery/forward",
     "training/early_removal/slimming",
     "training/model",
     "training/own_methods",

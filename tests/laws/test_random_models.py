@@ -26,7 +26,8 @@ def blocks(draw):
     return {
         "kind": draw(
             st.sampled_from(
-                "conv depthwise separable transposed grouped add concat gate norm pool shared slice "
+                "conv depthwise separable transposed grouped add concat gate norm pool shared "
+                "slice "
                 "nested".split()
             )
         ),

@@ -1,4 +1,4 @@
-"""compile() in the middle of a run: what pruning remembers lives in the model, and nothing is lost."""
+"""compile() in the middle of a run: what pruning remembers lives in the model."""
 
 import keras
 import numpy as np
