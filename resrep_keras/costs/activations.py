@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 
-from resrep_keras.costs.terms import Term, TermSum
+from resrep_keras.costs.terms import Term, TermSum, UnknownSize
 from resrep_keras.graph.flow import rule_of
 
 
@@ -27,7 +27,7 @@ class ActivationCost(TermSum):
         graph: A `ChannelGraph`.
 
     Raises:
-        ValueError: A size is unknown.
+        UnknownSize: A size is unknown.
     """
 
     unit = "bytes"
@@ -84,7 +84,7 @@ def _size(flow, call):
 
 def _number(shape, name):
     if None in shape[1:]:
-        raise ValueError(
+        raise UnknownSize(
             f"The activation memory of '{name}' depends on its shape {tuple(shape)}, which is not "
             "all known. Give input_shape=(height, width, channels), or build the model for a fixed "
             "input size."

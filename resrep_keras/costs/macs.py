@@ -8,7 +8,7 @@ open function; a rule answers with `Term`s, so that the cost is known for any nu
 import functools
 import math
 
-from resrep_keras.costs.terms import Term, TermSum
+from resrep_keras.costs.terms import Term, TermSum, UnknownSize
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
@@ -44,7 +44,7 @@ class MacCost(TermSum):
         compactors: Whether to count compactors, which `finalize` folds away. Defaults to `True`.
 
     Raises:
-        ValueError: The cost depends on a size that is unknown.
+        UnknownSize: The cost depends on a size that is unknown.
     """
 
     unit = "MACs"
@@ -57,7 +57,7 @@ class MacCost(TermSum):
             terms = rule_of(macs, call.operation)(call.operation, call)
             terms = terms if isinstance(terms, list) else [terms] * (terms is not None)
             if any(None in (term.coefficient, call.repeats) for term in terms):
-                raise ValueError(
+                raise UnknownSize(
                     f"The cost of layer '{call.name}' depends on its input shape "
                     f"{call.input.shape} and output shape {call.output_shape}, which are not all "
                     "known. Give input_shape=(height, width, channels), or build the model for a "

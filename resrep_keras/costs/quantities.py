@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from resrep_keras.costs.activations import ActivationCost
+from resrep_keras.costs.comparison import compare_files, compare_latencies
 from resrep_keras.costs.file_size import FileCost, measure_file
 from resrep_keras.costs.latency_model import LatencyCost, measure_latency
 from resrep_keras.costs.macs import MacCost
@@ -12,25 +13,44 @@ from resrep_keras.costs.params import ParamCost, count_params
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """Something that a target can be about.
+    """Something that a target can be about; `report` and `explain` show it by themselves.
 
     Args:
+        label: What tables call it, such as `"MACs"`.
+        unit: Of the values in a table; empty where the label says it.
         measure: Maps `(dense model, folded, threads)` to the dense value and to what `predict` has
             to know of it: JSON values, or `None`.
         predict: Maps `(folded, what was measured)` to a cost of the folded graph.
+        compare: Maps a `Comparison` to the values of the dense and the slim model in `unit`, or to
+            `None` where this process cannot tell.
+        cost_of: Maps the `ChannelGraph` of a dense model to a cost, where that graph tells all, so
+            that `explain` can say before anything is measured how far it falls; else `None`.
     """
 
+    label: str
+    unit: str
     measure: Callable
     predict: Callable
+    compare: Callable
+    cost_of: Callable | None = None
 
 
-def _from_graph(cost_of):
-    """A quantity that the graph alone tells."""
+def quantity_of_graph(label, cost_of, unit=""):
+    """A `Quantity` that the graph of a model tells, folded or not.
 
-    def predict(folded, facts):
-        return cost_of(folded.graph)
-
-    return predict
+    Args:
+        label, unit: See `Quantity`.
+        cost_of: Maps a `ChannelGraph` to a cost: a function of a keep array that never grows when a
+            channel goes, with a `unit`. A `TermSum`, say.
+    """
+    return Quantity(
+        label,
+        unit,
+        measure=lambda dense, folded, threads: (cost_of(folded.graph)(), None),
+        predict=lambda folded, facts: cost_of(folded.graph),
+        compare=lambda comparison: tuple(cost_of(graph)() for graph in comparison.graphs),
+        cost_of=cost_of,
+    )
 
 
 def _measure_latency(dense, folded, threads):
@@ -38,21 +58,29 @@ def _measure_latency(dense, folded, threads):
     return LatencyCost(folded.graph, facts)(), facts
 
 
-# The names that `target_reduction` and `at_most` take. One's own can be added.
+# By the names that `target_reduction` and `at_most` take. One's own can be added.
 QUANTITIES = {
-    "macs": Quantity(
-        lambda dense, folded, threads: (MacCost(folded.graph)(), None), _from_graph(MacCost)
-    ),
+    "macs": quantity_of_graph("MACs", MacCost),
     "params": Quantity(
-        lambda dense, folded, threads: (count_params(dense), None), _from_graph(ParamCost)
+        "parameters",
+        unit="",
+        measure=lambda dense, folded, threads: (count_params(dense), None),
+        predict=lambda folded, facts: ParamCost(folded.graph),
+        compare=lambda comparison: tuple(count_params(model) for model in comparison.models),
     ),
+    "activation_bytes": quantity_of_graph("activation memory", ActivationCost, "bytes"),
     "file_bytes": Quantity(
-        lambda dense, folded, threads: measure_file(dense, folded.model, folded.graph),
-        lambda folded, fixed_bytes: FileCost(folded.graph, fixed_bytes),
+        ".tflite file",
+        unit="bytes",
+        measure=lambda dense, folded, threads: measure_file(dense, folded.model, folded.graph),
+        predict=lambda folded, fixed_bytes: FileCost(folded.graph, fixed_bytes),
+        compare=compare_files,
     ),
-    "activation_bytes": Quantity(
-        lambda dense, folded, threads: (ActivationCost(folded.graph)(), None),
-        _from_graph(ActivationCost),
+    "latency": Quantity(
+        "TFLite latency",
+        unit="ms",
+        measure=_measure_latency,
+        predict=lambda folded, facts: LatencyCost(folded.graph, facts),
+        compare=compare_latencies,
     ),
-    "latency": Quantity(_measure_latency, lambda folded, facts: LatencyCost(folded.graph, facts)),
 }

@@ -5,6 +5,10 @@ import dataclasses
 import numpy as np
 
 
+class UnknownSize(ValueError):
+    """A cost depends on a size that is not known before the model is called."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Term:
     """``coefficient * product of channel counts``, a part of the cost of one call.

@@ -6,12 +6,11 @@ import keras
 import numpy as np
 
 from resrep_keras.common.files import written_beside
+from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.graph.trace import read
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
-from resrep_keras.tflite.convert import to_tflite
-from resrep_keras.tflite.run import TFLiteRunner
 
 
 def export(model, path, sparse=False):
@@ -29,7 +28,8 @@ def export(model, path, sparse=False):
 
     Returns:
         The largest difference of any output value between the model and the file, as a share of the
-        largest output value.
+        largest output value. The `tolerance` of a format, see `resrep_keras.deploy.formats`, says
+        how much of it is rounding.
 
     Raises:
         TypeError: Not a Keras model.
@@ -43,63 +43,26 @@ def export(model, path, sparse=False):
             "resrep_keras.finalize(model) returns."
         )
     path = pathlib.Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        endings = " or ".join(suffix for suffix in FORMATS if suffix)
         raise ValueError(
-            f"Expected a path that ends in .keras or .tflite, or a folder without an ending for a "
+            f"Expected a path that ends in {endings}, or a folder without an ending for a "
             f"SavedModel; got '{path}'."
         )
-    if sparse and suffix != ".tflite":
-        raise ValueError(f"Expected a path that ends in .tflite with sparse=True; got '{path}'.")
-    write, run_file = FORMATS[suffix]
     settings = {"sparse": True} if sparse else {}
+    _check_settings(form, settings, path)
     with written_beside(path) as fresh:
-        write(model, fresh, **settings)
+        form.write(model, fresh, **settings)
     inputs = example_inputs(model, batch_size=1)
-    expected, actual = keras.tree.flatten(run(model, inputs)), run_file(path, inputs)
+    expected, actual = keras.tree.flatten(run(model, inputs)), form.run(path, inputs)
     return max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
     )
 
 
-def _write_keras(model, path):
-    model.save(path)
-
-
-def _run_keras(path, inputs):
-    return keras.tree.flatten(run(keras.models.load_model(path), inputs))
-
-
-def _write_saved_model(model, path):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"A SavedModel needs the TensorFlow backend; this process runs on "
-            f"{keras.backend.backend()}. Save the model as .keras and export it in a process with "
-            "KERAS_BACKEND=tensorflow."
-        )
-    model.export(path, format="tf_saved_model", verbose=False)
-
-
-def _run_saved_model(path, inputs):
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))  # its functions die with it
-    return [np.asarray(value, np.float64) for value in keras.tree.flatten(loaded.serve(inputs))]
-
-
-def _write_tflite(model, path, sparse=False):
-    path.write_bytes(to_tflite(model, sparse=sparse))
-
-
-def _run_tflite(path, inputs):
-    runner = TFLiteRunner(path.read_bytes())
-    runner.set_inputs(keras.tree.flatten(inputs))
-    runner.invoke()
-    return [np.asarray(value, np.float64) for value in runner.outputs()]
-
-
-FORMATS = {
-    ".keras": (_write_keras, _run_keras),
-    "": (_write_saved_model, _run_saved_model),
-    ".tflite": (_write_tflite, _run_tflite),
-}
+def _check_settings(form, settings, path):
+    for name, value in settings.items():
+        if name not in form.settings:
+            able = " or ".join(other.ending for other in FORMATS.values() if name in other.settings)
+            raise ValueError(f"Expected a path that {able} with {name}={value!r}; got '{path}'.")

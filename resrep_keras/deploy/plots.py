@@ -22,7 +22,7 @@ def plot_widths(report):
     axes.set_yticks(positions, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("channels")
-    macs = report.rows[0]
+    macs = report.row("MACs")
     axes.set_title(
         f"Widths before and after; {100 * macs.ratio:.1f} % of the MACs left", fontsize=10
     )

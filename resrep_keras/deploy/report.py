@@ -5,25 +5,26 @@ import json
 import os
 import tempfile
 
-import keras
-
 from resrep_keras.common.files import write_text
-from resrep_keras.costs.latency import keras_latency, tflite_latency
-from resrep_keras.costs.macs import count_macs
-from resrep_keras.costs.params import count_params
-from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.forward import example_inputs
-from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.costs.comparison import Comparison, Conditions
+from resrep_keras.costs.latency import keras_latency
+from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.costs.terms import UnknownSize
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measured quantity of both models."""
+    """One measured quantity of both models.
+
+    Args:
+        name, unit: What was measured.
+        dense, slim: Its values; `None` where they depend on a size that is unknown.
+    """
 
     name: str
     unit: str
-    dense: float
-    slim: float
+    dense: float | None
+    slim: float | None
 
     @property
     def ratio(self):
@@ -35,14 +36,26 @@ class Report:
     """Dense against slim model; `print` it, or see `to_json` and `plot`.
 
     Args:
-        rows: The measured quantities.
+        rows: A `Row` for each measured quantity: those that a target can be about, then others.
         widths: ``{layer name: (channels before, channels after)}``.
-        conditions: What was measured how.
+        conditions: The `Conditions` of the measurements.
     """
 
     rows: tuple
     widths: dict
-    conditions: str
+    conditions: Conditions
+
+    def row(self, name):
+        """The `Row` of that name.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        known = ", ".join(row.name for row in self.rows)
+        raise ValueError(f"Expected the name of a row ({known}); got {name!r}.")
 
     def __str__(self):
         lines = [f"{'':28}{'dense':>14}{'slim':>14}{'ratio':>8}"]
@@ -55,7 +68,7 @@ class Report:
         lines.append(f"{'channels of layer':28}{'dense':>14}{'slim':>14}{'ratio':>8}")
         for name, (before, after) in self.widths.items():
             lines.append(f"{name[:27]:28}{before:>14}{after:>14}{after / before:>8.3f}")
-        return "\n".join([*lines, "", self.conditions])
+        return "\n".join([*lines, "", str(self.conditions)])
 
     def to_json(self, path=None):
         """Return the report as a JSON text, and write it to `path` where given."""
@@ -63,7 +76,8 @@ class Report:
             {
                 "rows": [{**dataclasses.asdict(row), "ratio": row.ratio} for row in self.rows],
                 "widths": {name: list(pair) for name, pair in self.widths.items()},
-                "conditions": self.conditions,
+                "conditions": str(self.conditions),
+                "settings": dataclasses.asdict(self.conditions),
             },
             indent=1,
         )
@@ -79,6 +93,8 @@ class Report:
 
 
 def _number(value):
+    if value is None:
+        return "unknown"
     return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.4g}"
 
 
@@ -100,27 +116,27 @@ def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50):
     Returns:
         A `Report`.
     """
-    models = (dense, slim)
-    rows = [
-        Row("MACs", "", *(count_macs(m) for m in models)),
-        Row("parameters", "", *(count_params(m) for m in models)),
-        Row(".keras file", "bytes", *(_file_bytes(m) for m in models)),
-    ]
-    inputs = example_inputs(dense, batch_size)
-    if keras.backend.backend() == "tensorflow":
-        contents = [to_tflite(m, batch_size) for m in models]
-        rows.append(Row(".tflite file", "bytes", *(len(content) for content in contents)))
-        seconds = tflite_latency(contents, keras.tree.flatten(inputs), threads, repeats)
-        rows.append(Row("TFLite latency", "ms", *(1000 * s for s in seconds)))
-    seconds = keras_latency(models, inputs, repeats)
+    conditions = Conditions(threads, batch_size, repeats)
+    compared = Comparison(dense, slim, conditions)
+    rows = list(_quantity_rows(compared))
+    rows.append(Row(".keras file", "bytes", *map(_file_bytes, compared.models)))
+    seconds = keras_latency(compared.models, compared.inputs, repeats)
     rows.append(Row("Keras latency", "ms", *(1000 * s for s in seconds)))
     if test_data is not None:
-        rows.append(Row("accuracy", "%", *(100 * _accuracy(m, *test_data) for m in models)))
-    conditions = (
-        f"Latency: median of {repeats} calls in turn after a warm-up, batch {batch_size}; TFLite on "
-        f"{threads} thread(s), Keras {keras.__version__} on {keras.backend.backend()}."
-    )
-    return Report(tuple(rows), _widths(dense, slim), conditions)
+        shares = (_accuracy(model, *test_data) for model in compared.models)
+        rows.append(Row("accuracy", "%", *(100 * share for share in shares)))
+    return Report(tuple(rows), _widths(*compared.graphs), conditions)
+
+
+def _quantity_rows(compared):
+    """A row for each quantity that a target can be about, where this process can tell it."""
+    for quantity in QUANTITIES.values():
+        try:
+            values = quantity.compare(compared)
+        except UnknownSize:
+            values = None, None
+        if values is not None:
+            yield Row(quantity.label, quantity.unit, *values)
 
 
 def _file_bytes(model):
@@ -135,9 +151,9 @@ def _accuracy(model, x, y):
     return float((predicted == y.reshape(predicted.shape)).mean())
 
 
-def _widths(dense, slim):
+def _widths(*graphs):
     before, after = (
-        {p.name: len(p.channels) for group in trace(m).groups for p in group.producers}
-        for m in (dense, slim)
+        {p.name: len(p.channels) for group in graph.groups for p in group.producers}
+        for graph in graphs
     )
     return {name: (before[name], after[name]) for name in before if name in after}

@@ -3,21 +3,24 @@ import numpy as np
 import pytest
 
 import resrep_keras
+from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, zoo
 
 pytestmark = pytest.mark.tensorflow_only
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".tflite", ""])
+@pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("name", ["vgg", "squeeze_excite", "multi_input_output", "sequential"])
 def test_reloaded_file_agrees(name, suffix, tmp_path):
     model = remove_channels(zoo.build(name), {})
     path = tmp_path / "folder" / f"slim{suffix}"
-    assert resrep_keras.export(model, path) <= 1e-5
+    assert FORMATS[suffix].tolerance <= 1e-5
+    assert resrep_keras.export(model, path) <= FORMATS[suffix].tolerance
     assert path.exists()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]  # nothing half-written
-    assert resrep_keras.export(model, path) <= 1e-5  # replaces what stands there
+    # Replaces what stands there.
+    assert resrep_keras.export(model, path) <= FORMATS[suffix].tolerance
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -54,6 +57,16 @@ def test_tflite_is_smaller_by_the_channels_removed(tmp_path):
             lambda p: resrep_keras.export(resrep_keras.wrap(zoo.build("chain")), p / "m.keras"),
             ValueError,
             "has compactors. Export the slim model",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.keras", sparse=True),
+            ValueError,
+            r"Expected a path that ends in .tflite with sparse=True; got .*m.keras",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "folder", sparse=True),
+            ValueError,
+            r"Expected a path that ends in .tflite with sparse=True; got .*folder",
         ),
     ],
 )
