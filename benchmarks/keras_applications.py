@@ -108,7 +108,7 @@ def reach(graph):
     for group in graph.groups:
         if not group.prunable:
             channels = sum(len(p.channels) for p in group.producers)
-            short = (group.reason or "a single channel").split(": ", 1)[-1].split(",")[0]
+            short = group.pinned_by.text.split(",")[0]
             reasons[short] = reasons.get(short, 0) + channels
     return {
         "channels": total,

@@ -154,7 +154,8 @@ def small_net(input_shape=(8, 8, 1), num_classes=10):
 def status(model, name):
     """What `explain` says of one layer; what a layer without rules makes has no row."""
     found = {row.layer: row.status for row in resrep_keras.explain(model).rows}
-    return found.get(name) or f"pinned ({dict(resrep_keras.trace(model).pins)[name]})"
+    pins = {pin.layer: pin.text for pin in resrep_keras.trace(model).pins}
+    return found.get(name) or f"pinned ({pins[name]})"
 
 
 def compile_model(model, epochs, steps_per_epoch):

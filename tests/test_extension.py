@@ -69,7 +69,7 @@ def statuses(model):
 def test_without_rules_the_layer_is_pinned_and_the_reason_names_the_registration():
     model = net(Stranger)
     assert statuses(model) == {"outputs": "pinned"}
-    pins = dict(resrep_keras.trace(model).pins)
+    pins = {pin.layer: pin.text for pin in resrep_keras.trace(model).pins}
     for name in OWN:
         assert pins[name] == (
             "Stranger has no rule for how channels pass through it; register one with "

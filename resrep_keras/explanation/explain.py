@@ -48,8 +48,8 @@ class Explanation:
         >>> rows = json.loads(resrep_keras.explain(model).to_json())["rows"]
         """
         parts = {
-            "rows": [dataclasses.asdict(row) for row in self.rows],
-            "pins": [dataclasses.asdict(pin) for pin in self.pins],
+            "rows": [row.to_dict() for row in self.rows],
+            "pins": [pin.to_dict() for pin in self.pins],
             "totals": self.totals.to_dict(),
         }
         return _written(json.dumps(parts, indent=1), path)

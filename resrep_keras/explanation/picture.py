@@ -63,19 +63,19 @@ class _Looks:
         for position, group in enumerate(graph.groups):
             self._owner[group.channels] = position
         self._pins = {}
-        for name, reason in graph.pins:
-            self._pins.setdefault(name, []).append(reason)
+        for pin in graph.pins:
+            self._pins.setdefault(pin.layer, []).append(pin)
 
     def of(self, name, flows, inside=()):
         """The `Look` of a call that makes or passes on `flows` and holds labels `inside`."""
         groups = self._groups(flow.labels for flow in flows)
-        pins = [f"pins channels: {reason}" for reason in self._pins.get(name, ())]
+        pins = [f"pins channels: {pin.text}" for pin in self._pins.get(name, ())]
         notes = [f"holds {_words(self._graph.groups[p])}" for p in self._groups(inside)]
         for position in groups:
             group = self._graph.groups[position]
             notes.append(f"carries {_words(group)}")
             if not group.prunable:
-                pins.append("pinned by {}: {}".format(*group.pinned_by))
+                pins.append(f"pinned by {group.pinned_by}")
             elif group.pinned.any():
                 pins.append(f"{group.pinned.sum()} channels of {group.name} are pinned")
         return Look(

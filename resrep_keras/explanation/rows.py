@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resrep_keras.explanation.remedies import remedy
+from resrep_keras.graph.pins import Pin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +19,7 @@ class LayerRow:
         partners: The layers that it is coupled with.
         followers: The layers that scale its channels.
         follows: The layer whose channels it scales; `None` for most layers.
-        pinned_by, reason, remedy: The node that keeps channels, why, and what a user can do;
-            `None` where all may go.
+        pin: The `Pin` that keeps channels; `None` where all may go.
         inexact: Why removing its channels changes outputs; `None` where it does not.
     """
 
@@ -33,15 +32,36 @@ class LayerRow:
     partners: tuple
     followers: tuple
     follows: str | None
-    pinned_by: str | None
-    reason: str | None
-    remedy: str | None
+    pin: Pin | None
     inexact: str | None
 
     @property
     def pinned(self):
         """How many of its channels stay."""
         return self.channels - self.prunable
+
+    @property
+    def pinned_by(self):
+        """The node that keeps channels; `None` where all may go."""
+        return self.pin and self.pin.layer
+
+    @property
+    def reason(self):
+        """Why it keeps them."""
+        return self.pin and self.pin.text
+
+    @property
+    def remedy(self):
+        """What a user can do about it."""
+        return self.pin and self.pin.remedy
+
+    def to_dict(self):
+        """JSON values."""
+        values = dataclasses.asdict(self)
+        inexact = values.pop("inexact")
+        values.pop("pin")
+        told = {"pinned_by": self.pinned_by, "reason": self.reason, "remedy": self.remedy}
+        return {**values, **told, "inexact": inexact}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +71,31 @@ class PinRow:
     Args:
         layer: Its name.
         channels: How many channels it keeps first of all.
-        reasons: Why it keeps them.
-        remedies: What a user can do.
+        pins: Why it keeps them, a `Pin` for each reason.
     """
 
     layer: str
     channels: int
-    reasons: tuple
-    remedies: tuple
+    pins: tuple
+
+    @property
+    def reasons(self):
+        """Why it keeps them, in words."""
+        return tuple(pin.text for pin in self.pins)
+
+    @property
+    def remedies(self):
+        """What a user can do, each once."""
+        return tuple(dict.fromkeys(pin.remedy for pin in self.pins))
+
+    def to_dict(self):
+        """JSON values."""
+        return {
+            "layer": self.layer,
+            "channels": self.channels,
+            "reasons": self.reasons,
+            "remedies": self.remedies,
+        }
 
 
 def layer_rows(graph):
@@ -69,7 +106,7 @@ def layer_rows(graph):
 def _row(group, producer):
     goes = group.prunable
     kept = dict(zip(group.channels.tolist(), group.pinned.tolist()))
-    node, reason = _first_pin(group, producer) if goes else group.pinned_by
+    pin = _first_pin(group, producer) if goes else group.pinned_by
     others = [other for other in group.producers if other is not producer]
     leaders = tuple(other.name for other in others if not other.follows)
     followers = tuple(other.name for other in others if other.follows)
@@ -83,19 +120,16 @@ def _row(group, producer):
         partners=() if producer.follows else leaders,
         followers=() if producer.follows else followers,
         follows=next(iter(leaders), group.name) if producer.follows else None,
-        pinned_by=node,
-        reason=reason,
-        remedy=None if reason is None else remedy(reason),
-        inexact=group.inexact if goes else None,
+        pin=pin,
+        inexact=str(group.inexact) if goes and group.inexact else None,
     )
 
 
 def _first_pin(group, producer):
-    """The node and reason that keep some channels of a layer whose others may go."""
+    """The `Pin` of some channels of a layer whose others may go; `None` where all may."""
     own = set(producer.channels.tolist())
-    reasons = zip(group.channels.tolist(), group.reasons)
-    found = next((why for channel, why in reasons if why and channel in own), None)
-    return (None, None) if found is None else tuple(found.split(": ", 1))
+    pins = zip(group.channels.tolist(), group.reasons)
+    return next((pin for channel, pin in pins if pin and channel in own), None)
 
 
 def _status(group, producer):
@@ -108,13 +142,10 @@ def _status(group, producer):
 
 def pin_rows(graph, rows):
     """A `PinRow` for each node that pins channels: those of the graph, then what only a row names."""
-    pinned = [row for row in rows if row.pinned_by is not None]
-    kept, reasons = {}, {}
+    pinned = [row for row in rows if row.pin is not None]
+    kept, pins = {}, {}
     for row in pinned:
         kept[row.pinned_by] = kept.get(row.pinned_by, 0) + row.pinned
-    for name, reason in dict.fromkeys([*graph.pins, *((r.pinned_by, r.reason) for r in pinned)]):
-        reasons.setdefault(name, []).append(reason)
-    return tuple(
-        PinRow(name, kept.get(name, 0), tuple(found), tuple(dict.fromkeys(map(remedy, found))))
-        for name, found in reasons.items()
-    )
+    for pin in dict.fromkeys([*graph.pins, *(row.pin for row in pinned)]):
+        pins.setdefault(pin.layer, []).append(pin)
+    return tuple(PinRow(name, kept.get(name, 0), tuple(found)) for name, found in pins.items())

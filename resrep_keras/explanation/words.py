@@ -30,10 +30,10 @@ def _note(row):
     if row.inexact is not None:
         notes.append(f"inexact: {row.inexact}")
     if row.status == "pinned":
-        notes.append(f"{row.pinned_by}: {row.reason}")
+        notes.append(str(row.pin))
     else:
         if row.pinned:
-            notes.append(f"{row.pinned} are kept by {row.pinned_by}: {row.reason}")
+            notes.append(f"{row.pinned} are kept by {row.pin}")
         if row.follows is not None:
             notes.append(f"the channels of {row.follows}, which it scales")
         for word, others in (("with", row.partners), ("followed by", row.followers)):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from resrep_keras.graph.labels import Flow, State
+from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.recording import symbolic_tensors
 
 
@@ -88,20 +89,28 @@ class Call:
 
     # What rules say ---------------------------------------------------------------------------
 
-    def pin(self, flow, reason):
-        """Keep all channels of `flow`, for a reason that completes "Pinned by <layer>: ..."."""
-        self._tracer.pin(flow.labels, self.name, reason)
+    def pin(self, flow, text, kind=PinKind.OTHER, remedy=None):
+        """Keep all channels of `flow`.
+
+        Args:
+            flow: The `Flow`.
+            text: Why, in words that complete "Pinned by <layer>: ...".
+            kind: A `PinKind`, which says what a user can do.
+            remedy: What a user can do, in words of the rule's own.
+        """
+        self._tracer.pin(flow.labels, Pin(self.name, text, kind, remedy))
         return flow
 
-    def pin_all(self, reason):
+    def pin_all(self, text, kind=PinKind.OTHER, remedy=None):
         """Keep all inputs, and give the outputs channels that are kept for the same reason."""
         for flow in self.inputs:
-            self.pin(flow, reason)
-        return [self._tracer.anchor(shape, self.name, reason) for shape in self.output_shapes]
+            self.pin(flow, text, kind, remedy)
+        pin = Pin(self.name, text, kind, remedy)
+        return [self._tracer.anchor(shape, pin) for shape in self.output_shapes]
 
-    def pin_inexact(self, flow, reason):
+    def pin_inexact(self, flow, text):
         """Keep the channels, as removing them changes outputs, unless the user allows that."""
-        return self._tracer.pin_inexact(flow, self.name, reason)
+        return self._tracer.pin_inexact(flow, Pin(self.name, text, PinKind.INEXACT))
 
     def couple(self, first, second):
         """Make the channels of two flows equal, or two arrays of labels."""
@@ -115,7 +124,7 @@ class Call:
 
     def neutral(self, shape):
         """The flow of a tensor that carries no channels, such as attention scores."""
-        return self._tracer.anchor(shape, self.name, "a tensor without channels")
+        return self._tracer.anchor(shape, Pin(self.name, "a tensor without channels"))
 
     def vector(self, flow, axis):
         """The flow with one label for each entry of `axis`; pinned where others vary, too."""
@@ -124,7 +133,7 @@ class Call:
         others = [a for a, size in enumerate(flow.labels.shape) if size > 1 and a != axis]
         if others:
             self.pin(flow, "channels that lie along another axis than the layer expects")
-            return self._tracer.anchor(flow.shape, self.name, "channels along several axes")
+            return self._tracer.anchor(flow.shape, Pin(self.name, "channels along several axes"))
         return flow.expanded([axis])
 
     def produce(self, axis, count):
@@ -197,7 +206,9 @@ class Call:
         """Element-wise sum and its like: channels become equal, and all must be zero."""
         aligned = self._align(flows)
         if aligned is None:
-            return self.pin_all("an element-wise operation that broadcasts over channels")
+            return self.pin_all(
+                "an element-wise operation that broadcasts over channels", PinKind.BROADCAST
+            )
         first, *others = aligned
         state = first.state
         for other in others:
@@ -215,7 +226,7 @@ class Call:
         if len(wide) < len(flows):
             for narrow in flows:
                 if self._broadcasts_channels(narrow):
-                    self.pin(narrow, "a factor that is broadcast over channels")
+                    self.pin(narrow, "a factor that is broadcast over channels", PinKind.BROADCAST)
         aligned = self._align(wide)
         if aligned is None:
             return self.pin_all("a product of different ranks")
@@ -239,7 +250,7 @@ class Call:
     def concatenate(self, flows, axis):
         """The channels of all flows in a row, where `axis` is their channel axis."""
         if any(flow.shape[axis] is None for flow in flows):
-            return self.pin_all("a concatenation of unknown sizes")
+            return self.pin_all("a concatenation of unknown sizes", PinKind.UNKNOWN_SIZE)
         flows = [flow.expanded([axis]) for flow in flows]
         shapes = [np.array(flow.labels.shape) for flow in flows]
         common = np.max(shapes, axis=0)

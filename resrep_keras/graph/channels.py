@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from resrep_keras.graph.labels import State
+from resrep_keras.graph.pins import Pin, PinKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,10 @@ class ChannelGroup:
         producers: The layers that make these channels.
         sites: Where compactors stand.
         pinned: Bool array; True where a channel must be kept.
-        reason: Why the group cannot be pruned, or `None`.
-        inexact: Why removing its channels changes outputs, or `None` where it does not; see the
+        reason: The `Pin` that keeps all channels, or `None`.
+        inexact: The `Pin` that says why removing its channels changes outputs, or `None` where it does not; see the
             argument `exact` of `trace`.
-        reasons: Why each pinned channel is pinned, `None` for the others.
+        reasons: The `Pin` of each channel, `None` where there is none.
     """
 
     name: str
@@ -78,8 +79,8 @@ class ChannelGroup:
     producers: tuple
     sites: tuple
     pinned: np.ndarray
-    reason: str | None = None
-    inexact: str | None = None
+    reason: Pin | None = None
+    inexact: Pin | None = None
     reasons: tuple = ()
 
     @property
@@ -98,12 +99,12 @@ class ChannelGroup:
 
     @property
     def pinned_by(self):
-        """The node that keeps all channels of a group that is not prunable, and its reason."""
+        """The `Pin` that keeps all channels of a group that is not prunable."""
         if self.reason is not None:
-            name, _, reason = self.reason.partition(": ")
-            return name, reason
-        alone = self.size == 1
-        return self.name, "it has a single channel" if alone else "no compactor can stand behind it"
+            return self.reason
+        if self.size == 1:
+            return Pin(self.name, "it has a single channel", PinKind.SINGLE)
+        return Pin(self.name, "no compactor can stand behind it", PinKind.NO_SITE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ class ChannelGraph:
     Args:
         calls: One `Call` for each call of a layer or operation, in the order of execution.
         groups: The `ChannelGroup`s, in order of their first producer.
-        pins: Pairs `(layer name, reason)`, one for each place that pins channels.
+        pins: The `Pin`s, one for each place that pins channels and each reason.
         num_channels: Number of channel ids; keep arrays have this length.
         channel_of: Channel id of each label, -1 where the label is pinned for good.
         recording: The `Recording` that was traced, with its calls as they are nested.

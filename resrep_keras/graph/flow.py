@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.keras_adapter import activation_setting, weights_of_operation
 
 
@@ -27,7 +28,11 @@ def flow(layer, call):
     kind = type(layer).__name__
     return call.pin_all(
         f"{kind} has no rule for how channels pass through it; register one with "
-        f"resrep_keras.graph.flow.flow.register({kind})"
+        f"resrep_keras.graph.flow.flow.register({kind})",
+        PinKind.NO_RULE,
+        f"Register what {kind} does with channels: resrep_keras.graph.flow.flow.register({kind}). "
+        f"Where it has weights, also resrep_keras.surgery.narrow.narrow.register({kind}) and "
+        f"resrep_keras.costs.macs.macs.register({kind}).",
     )
 
 
@@ -133,7 +138,8 @@ def apply_function(call, flow_in, function, shape=None):
             call.memo["probe"] = _probe(function, rank)
         pointwise, zero = call.memo["probe"]
     if not pointwise:
-        return call.pin(flow_in, "an activation that mixes channels or is unknown")
+        text = "an activation that mixes channels or is unknown"
+        return call.pin(flow_in, text, PinKind.MIXES)
     flow_out = flow_in.replace(shape=tuple(shape or flow_in.shape))
     return flow_out if zero else call.constant(flow_out)
 

@@ -89,12 +89,12 @@ def canonical(labels):
 
 
 class Labels:
-    """Union-find over channel labels, with the reason why a class is pinned."""
+    """Union-find over channel labels, with what pins a class: the first `Pin` that met it."""
 
     def __init__(self):
         self._parent = []
         self._next = []  # circular lists: the members of each class
-        self._reason = {}
+        self._pins = {}
         self._anchor = set()
 
     def __len__(self):
@@ -106,10 +106,10 @@ class Labels:
         self._next.extend(range(start, start + count))
         return np.arange(start, start + count, dtype=np.int64)
 
-    def fresh_pinned(self, reason):
+    def fresh_pinned(self, pin):
         """One label that stands for all channels of a pinned tensor."""
         label = int(self.fresh(1)[0])
-        self._reason[label] = reason
+        self._pins[label] = pin
         self._anchor.add(label)
         return label
 
@@ -142,21 +142,22 @@ class Labels:
             # An anchor stands for many channels: joining it would join them all with each other.
             if a in self._anchor or b in self._anchor:
                 pinned, other = (a, b) if a in self._anchor else (b, a)
-                self._reason.setdefault(other, self._reason[pinned])
+                self._pins.setdefault(other, self._pins[pinned])
                 continue
             low, high = min(a, b), max(a, b)
             self._parent[high] = low
             self._next[low], self._next[high] = self._next[high], self._next[low]
-            if high in self._reason:
-                self._reason.setdefault(low, self._reason[high])
+            if high in self._pins:
+                self._pins.setdefault(low, self._pins[high])
 
-    def pin(self, labels, reason):
+    def pin(self, labels, pin):
         for label in np.unique(labels):
-            self._reason.setdefault(self.find(int(label)), reason)
+            self._pins.setdefault(self.find(int(label)), pin)
 
-    def pin_for(self, labels, reason):
-        """Pin for a reason that goes before others."""
-        self._reason.update((self.find(int(label)), reason) for label in np.unique(labels))
+    def pin_for(self, labels, pin):
+        """Pin with a `Pin` that goes before others."""
+        self._pins.update((self.find(int(label)), pin) for label in np.unique(labels))
 
-    def reason(self, label):
-        return self._reason.get(self.find(int(label)))
+    def pin_of(self, label):
+        """What pins a label, or `None`."""
+        return self._pins.get(self.find(int(label)))

@@ -21,6 +21,7 @@ from resrep_keras.graph.flow import (
     rule_of,
 )
 from resrep_keras.graph.labels import Flow, Labels, State
+from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.recording import around
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -98,7 +99,7 @@ class _Tracer:
         self._source = {id(norm): self._op_name(key) for key, norm in self._deferred.items()}
         self.followers = set()  # producers whose zeros a product does not need
         self.gates = set()  # layers behind which a diagonal compactor must stand
-        self._forced = []  # pins found by an earlier pass: (labels, layer name, reason)
+        self._forced = []  # pins found by an earlier pass: (labels, Pin)
 
     def _add_calls(self, recording, repeats):
         for step in recording.steps:
@@ -142,19 +143,19 @@ class _Tracer:
             self._first_names.append(name)
         return self.producers[name]
 
-    def anchor(self, shape, name, reason):
-        label = self.labels.fresh_pinned(f"{name}: {reason}")
+    def anchor(self, shape, pin):
+        label = self.labels.fresh_pinned(pin)
         return Flow(np.full((1,) * len(shape), label), tuple(shape))
 
-    def pin(self, labels, name, reason):
-        self.pins.setdefault((name, reason))
-        self.labels.pin(labels, f"{name}: {reason}")
+    def pin(self, labels, pin):
+        self.pins.setdefault(pin)
+        self.labels.pin(labels, pin)
 
-    def pin_inexact(self, flow_in, name, reason):
+    def pin_inexact(self, flow_in, pin):
         if self.exact:
-            self.pin(flow_in.labels, name, reason)
+            self.pin(flow_in.labels, pin)
         else:
-            self.inexact.append((flow_in.labels, f"{name}: {reason}"))
+            self.inexact.append((flow_in.labels, pin))
         return flow_in
 
     def stuck(self, call, labels, origins):
@@ -239,10 +240,11 @@ class _Tracer:
             flows.update(zip(call.output_ids, call.outputs))
         for tensor in self._outputs:
             labels = flows[id(tensor)].labels
-            self.pin(labels, OUTPUT, "an output of the model")
-            self.labels.pin_for(labels, f"{OUTPUT}: an output of the model")
-        for labels, name, reason in self._forced:
-            self.pin(labels, name, reason)
+            pin = Pin(OUTPUT, "an output of the model", PinKind.OUTPUT)
+            self.pin(labels, pin)
+            self.labels.pin_for(labels, pin)
+        for labels, pin in self._forced:
+            self.pin(labels, pin)
 
     def _join_calls(self, call):
         """A layer that is called twice reads, or shapes, the same channels each time."""
@@ -254,23 +256,25 @@ class _Tracer:
                 self.labels.union(here.labels, there.labels)
                 continue
             pinned = min(here.labels, there.labels, key=np.size)
-            why = self.labels.reason(int(pinned.ravel()[0])) or "channels of another number"
+            why = self.labels.pin_of(int(pinned.ravel()[0])) or "channels of another number"
+            text = f"a shared layer that is also called on: {why}"
             for labels in (here.labels, there.labels):
-                self.pin(labels, call.name, f"a shared layer that is also called on: {why}")
+                self.pin(labels, Pin(call.name, text, PinKind.SHARED))
 
     def _solve(self):
         """Place gates, then pin what no gate mends; returns whether anything was new."""
         news, placed = False, frozenset(self.gates)
         for call, labels, origins in self.problems:
-            open_labels = [label for label in labels if self.labels.reason(label) is None]
+            open_labels = [label for label in labels if self.labels.pin_of(label) is None]
             if not open_labels:
                 continue
             gates = {self._gateable[o] for o in origins if o in self._gateable} - placed
             if gates:
                 self.gates |= gates
             else:
-                reason = "removed channels would leave values here that no bias can hold"
-                self._forced.append((np.array(open_labels), call.name, reason))
+                text = "removed channels would leave values here that no bias can hold"
+                pin = Pin(call.name, text, PinKind.NO_BIAS)
+                self._forced.append((np.array(open_labels), pin))
             news = True
         return news
 
@@ -282,17 +286,15 @@ class _Tracer:
         ids = np.full(len(roots), -1, np.int64)
         ids[made.astype(np.int64)] = np.arange(len(made))
         channel_of = np.array([ids[r] for r in roots], np.int64)
-        reasons = {int(ids[r]): self.labels.reason(r) for r in made.astype(np.int64)}
+        pins = {int(ids[r]): self.labels.pin_of(r) for r in made.astype(np.int64)}
         inexact = {
-            int(channel): reason
-            for labels, reason in self.inexact
+            int(channel): pin
+            for labels, pin in self.inexact
             for channel in np.unique(channel_of[labels])
         }
         components = self._components(roots)
         sites = self._sites_of(components, channel_of, len(made))
-        groups = [
-            self._group(n, channel_of, reasons, inexact, s) for n, s in zip(components, sites)
-        ]
+        groups = [self._group(n, channel_of, pins, inexact, s) for n, s in zip(components, sites)]
         for call in self.calls:
             call.detach()
         return ChannelGraph(
@@ -337,10 +339,10 @@ class _Tracer:
                 sites[position].append(site)
         return sites
 
-    def _group(self, names, channel_of, reasons, inexact, sites):
+    def _group(self, names, channel_of, pins, inexact, sites):
         channels = np.unique(np.concatenate([channel_of[self.producers[n]] for n in names]))
-        pinned = np.array([reasons[int(c)] is not None for c in channels])
-        reason = reasons[int(channels[0])] if pinned.all() else None
+        pinned = np.array([pins[int(c)] is not None for c in channels])
+        reason = pins[int(channels[0])] if pinned.all() else None
         producers = [
             Producer(layer, channel_of[self.producers[name]], name in self.followers, inside)
             for name in names
@@ -355,5 +357,5 @@ class _Tracer:
             pinned,
             reason,
             changed,
-            tuple(reasons[int(c)] for c in channels),
+            tuple(pins[int(c)] for c in channels),
         )

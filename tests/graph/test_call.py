@@ -22,15 +22,15 @@ class Notebook:
     def is_shared(self, operation):
         return self.shared
 
-    def pin(self, labels, name, reason):
-        self.labels.pin(labels, f"{name}: {reason}")
+    def pin(self, labels, pin):
+        self.labels.pin(labels, pin)
 
-    def pin_inexact(self, flow, name, reason):
-        self.said.append(("inexact", reason))
+    def pin_inexact(self, flow, pin):
+        self.said.append(("inexact", pin.text))
         return flow
 
-    def anchor(self, shape, name, reason):
-        label = self.labels.fresh_pinned(f"{name}: {reason}")
+    def anchor(self, shape, pin):
+        label = self.labels.fresh_pinned(pin)
         return Flow(np.full((1,) * len(shape), label), tuple(shape))
 
     def labels_of(self, name, count):
@@ -52,7 +52,8 @@ class Notebook:
         self.said.append(("before norm",))
 
     def reasons(self, flow):
-        return [self.labels.reason(label) for label in flow.labels.ravel()]
+        pins = [self.labels.pin_of(label) for label in flow.labels.ravel()]
+        return [pin and str(pin) for pin in pins]
 
 
 @pytest.fixture

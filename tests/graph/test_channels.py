@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
+from resrep_keras.graph.pins import Pin
 
 STREAM, ALONE, OUTPUT = np.arange(3), np.array([3, 4]), np.array([5])
 
@@ -22,7 +23,9 @@ def graph():
     groups = (
         group("stem", STREAM, "stem", "block", sites=(site,)),
         group("alone", ALONE, "alone", sites=(Site("alone", ALONE, 3, inside="units"),)),
-        group("top", OUTPUT, "top", pinned=np.ones(1, bool), reason="top: output of the model"),
+        group(
+            "top", OUTPUT, "top", pinned=np.ones(1, bool), reason=Pin("top", "output of the model")
+        ),
     )
     # Labels 0 to 2 and 3 to 5 are coupled; label 8 was never made by a layer.
     channel_of = np.array([0, 1, 2, 0, 1, 2, 3, 4, -1, 5])
@@ -47,11 +50,11 @@ def test_a_follower_couples_nothing():
 
 
 def test_what_pins_a_group_is_told(graph):
-    assert tuple(graph.group("top").pinned_by)[:2] == ("top", "output of the model")
+    assert str(graph.group("top").pinned_by) == "top: output of the model"
     single = group("one", np.array([0]), "one", sites=(Site("one", np.array([0]), 1),))
-    assert tuple(single.pinned_by)[:2] == ("one", "it has a single channel")
+    assert str(single.pinned_by) == "one: it has a single channel"
     free = group("free", STREAM, "free")
-    assert tuple(free.pinned_by)[:2] == ("free", "no compactor can stand behind it")
+    assert str(free.pinned_by) == "free: no compactor can stand behind it"
     assert not single.prunable and not free.prunable
 
 

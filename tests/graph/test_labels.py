@@ -28,7 +28,7 @@ def test_a_reason_holds_for_the_whole_class_and_the_first_one_counts():
     labels.pin(ids[2:3], "second")
     labels.union(ids[:2], ids[2:])  # 0 2, 1 3
     labels.pin(ids[:1], "late")
-    assert [labels.reason(label) for label in ids] == ["second", None, "second", None]
+    assert [labels.pin_of(label) for label in ids] == ["second", None, "second", None]
 
 
 def test_a_reason_can_go_before_others():
@@ -36,7 +36,7 @@ def test_a_reason_can_go_before_others():
     ids = labels.fresh(2)
     labels.pin(ids, "first")
     labels.pin_for(ids[1:], "output of the model")
-    assert [labels.reason(label) for label in ids] == ["first", "output of the model"]
+    assert [labels.pin_of(label) for label in ids] == ["first", "output of the model"]
 
 
 def test_an_anchor_pins_what_it_meets_and_joins_nothing():
@@ -45,7 +45,7 @@ def test_an_anchor_pins_what_it_meets_and_joins_nothing():
     ids = labels.fresh(3)
     labels.union(np.full(2, anchor), ids[:2])
     assert labels.roots().tolist() == [0, 1, 2, 3]
-    assert [labels.reason(label) for label in ids] == ["unknown", "unknown", None]
+    assert [labels.pin_of(label) for label in ids] == ["unknown", "unknown", None]
 
 
 def test_canonical_labels_have_size_1_where_all_slices_are_equal():

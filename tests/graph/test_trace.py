@@ -22,7 +22,7 @@ def test_all_but_the_output_is_prunable_in_a_chain():
     graph, _ = status("chain")
     assert sizes(graph, prunable=True) == [6, 8, 5]
     assert sizes(graph, prunable=False) == [3]
-    assert "output of the model" in graph.groups[-1].reason
+    assert "output of the model" in str(graph.groups[-1].reason)
 
 
 def test_flatten_keeps_channels_apart():
@@ -92,14 +92,14 @@ def test_an_unknown_layer_pins_its_neighbours_and_nothing_else():
     graph, _ = status("unknown_layer")
     pinned = [g for g in graph.groups if not g.prunable]
     assert sorted(g.size for g in pinned) == [3, 8]
-    assert any("Mystery has no rule" in g.reason for g in pinned)
+    assert any("Mystery has no rule" in str(g.reason) for g in pinned)
     assert sorted(sizes(graph, prunable=True)) == [5, 6]
-    assert any("flow.register(Mystery)" in reason for _, reason in graph.pins)
+    assert any("flow.register(Mystery)" in pin.text for pin in graph.pins)
 
 
 def test_grouped_convolutions_give_up_the_same_place_in_each_group():
     graph, _ = status("pinned_layers")
-    reasons = " ".join(g.reason or "" for g in graph.groups)
+    reasons = " ".join(str(g.reason or "") for g in graph.groups)
     assert "broadcast over channels" in reasons
     assert sorted(sizes(graph, prunable=True)) == [3, 3, 4, 7]
     grouped = [p.channels for g in graph.groups for p in g.producers if g.size == 3]
@@ -109,7 +109,7 @@ def test_grouped_convolutions_give_up_the_same_place_in_each_group():
 def test_an_activation_that_is_not_zero_at_zero_pins_before_a_padded_convolution():
     graph, _ = status("softplus_border")
     assert sizes(graph, prunable=False)[0] == 6
-    assert "no bias can hold" in graph.groups[0].reason
+    assert "no bias can hold" in str(graph.groups[0].reason)
     assert sizes(graph, prunable=True) == [5, 4]
 
 
@@ -126,7 +126,7 @@ def test_a_subclass_that_overrides_call_is_unknown():
     x = Centred(5, 3)(x)
     graph = resrep_keras.trace(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
     assert [g.size for g in graph.groups] == [4, 2]
-    assert "Centred has no rule" in graph.groups[0].reason
+    assert "Centred has no rule" in str(graph.groups[0].reason)
 
 
 def test_a_custom_activation_is_probed():
@@ -169,7 +169,7 @@ def test_concatenation_along_an_unknown_axis_pins():
     x = layers.Concatenate(axis=1)([layers.Conv2D(5, 1)(a), layers.Conv2D(5, 1)(b)])
     graph = resrep_keras.trace(keras.Model([a, b], layers.Conv2D(2, 1)(x)))
     assert not any(g.prunable for g in graph.groups)
-    assert "concatenation of unknown sizes" in graph.groups[0].reason
+    assert "concatenation of unknown sizes" in str(graph.groups[0].reason)
 
 
 def test_trace_leaves_the_model_alone():
@@ -257,7 +257,7 @@ def test_a_stateful_layer_keeps_its_units():
     y = layers.LSTM(4, stateful=True)(layers.Dense(6)(x))
     graph = resrep_keras.trace(keras.Model(x, layers.Dense(2)(y)))
     assert [group.size for group in graph.groups if group.prunable] == [6]
-    assert "stateful" in graph.groups[1].reason
+    assert "stateful" in str(graph.groups[1].reason)
 
 
 def test_layer_normalisation_is_pinned_unless_the_user_allows_it():
@@ -266,4 +266,4 @@ def test_layer_normalisation_is_pinned_unless_the_user_allows_it():
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(x)))
     assert [g.size for g in resrep_keras.trace(model).groups if g.prunable] == [6]
     free = resrep_keras.trace(model, exact=False).group("before")
-    assert free.prunable and "LayerNormalization" in free.inexact
+    assert free.prunable and "LayerNormalization" in str(free.inexact)

@@ -12,6 +12,7 @@ import numpy as np
 from resrep_keras.costs.budget import Limit, UnreachableTarget, choose_keep
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
@@ -153,7 +154,7 @@ class ChannelMethod(ChannelSettings, Method):
             and not any(producer.name in excluded for producer in group.producers)
         ]
         if not groups:
-            unknown = [f"{name}: {why}" for name, why in graph.pins if "has no rule" in why]
+            unknown = [str(pin) for pin in graph.pins if pin.kind is PinKind.NO_RULE]
             found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
             reasons = "; ".join([*unknown[:3], *found[:5]])
             raise ValueError(

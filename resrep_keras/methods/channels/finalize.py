@@ -47,7 +47,7 @@ def _certify_removal(slim, channel_state, dead, data):
     return dataclasses.replace(
         certify(*recordings, macs, data, channel_state.input_shape),
         inexact=tuple(
-            (group.name, group.inexact)
+            (group.name, str(group.inexact))
             for group in channel_state.groups
             if group.inexact and dead[group.channels].any()
         ),

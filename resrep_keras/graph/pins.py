@@ -1,0 +1,71 @@
+"""Pins: which node keeps channels, why, and what a user can do about it."""
+
+import dataclasses
+import enum
+
+
+class PinKind(enum.Enum):
+    """Why channels are kept; the value says what a user can do."""
+
+    OUTPUT = "nothing: the channels are the model's answer."
+    INPUT = (
+        "nothing where the input is added to as it is; put a convolution or dense layer between the "
+        "input and the sum, and its channels may go."
+    )
+    SINGLE = "nothing: a layer keeps at least one channel."
+    NO_RULE = "register what the layer does with channels; see resrep_keras.graph.flow."
+    NO_SITE = (
+        "let the layer's rule call `call.site` behind `call.produce`; see resrep_keras.graph.call."
+    )
+    SHARED = (
+        "use a layer of its own for each call, or call it on tensors that share their channels."
+    )
+    INEXACT = (
+        "exact=False allows it; removing channels then changes outputs, and training makes up for "
+        "it."
+    )
+    NO_BIAS = (
+        "let removed channels be zero here: put a BatchNormalization behind the activation in front "
+        "of it, use an activation with f(0) = 0 (relu, swish, tanh), or padding='valid' in a "
+        "convolution. A layer that is called more than once has one bias for all calls: use one "
+        "layer per call."
+    )
+    UNKNOWN_SIZE = "give input_shape, or build the model for a fixed input size."
+    MIXES = (
+        "nothing where it is the model's last softmax; else use an activation that works on each "
+        "entry by itself."
+    )
+    BROADCAST = (
+        "nothing where a single channel scales all others; else give both tensors the same number "
+        "of channels, by a convolution or dense layer."
+    )
+    STATEFUL = "build the layer with stateful=False."
+    OTHER = (
+        "replace it with layers that treat each channel by itself, or move it to where fewer channels "
+        "pass; all other channels are pruned as before."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """What keeps channels; its `str` is "<layer>: <text>".
+
+    Args:
+        layer: Name of the node that keeps them.
+        text: Why, in words that complete "Pinned by <layer>: ...".
+        kind: Its `PinKind`.
+        own_remedy: What a user can do, where the kind does not say it well enough.
+    """
+
+    layer: str
+    text: str
+    kind: PinKind = PinKind.OTHER
+    own_remedy: str | None = None
+
+    @property
+    def remedy(self):
+        """What a user can do about it."""
+        return self.own_remedy or self.kind.value
+
+    def __str__(self):
+        return f"{self.layer}: {self.text}"
