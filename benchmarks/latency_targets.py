@@ -76,7 +76,7 @@ def target_rows(name):
             "over_asked": round(after / before / (1 - reduction), 4),
             "macs_left": round(slim.certificate.macs_left, 4),
             "dense_ms": round(1000 * before, 4),
-            "fit_error": round(baseline["facts"]["latency"]["error"], 4),
+            "fit_error": round(baseline.facts["latency"]["error"], 4),
         }
         print(row, flush=True)
         yield row

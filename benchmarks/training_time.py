@@ -179,7 +179,7 @@ def run_ratio(name):
     seconds = timer.dense_seconds, timer.own_seconds
     dense_seconds, slimming_seconds = map(sum, seconds)
     slim = resrep_keras.finalize(model, strict=True)
-    differences = model.baseline.get("slimmed", {}).get("differences", [])
+    differences = model.baseline.removal.differences
     return {
         "net": name,
         "epochs": FLAGS.epochs,

@@ -3,6 +3,7 @@
 import keras
 
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.gradients.places import Role, role
 from resrep_keras.methods.method import Method
 
@@ -51,10 +52,10 @@ class Composed(Method):
     # What a method answers ------------------------------------------------------------------------
 
     def insert(self, model):
-        baseline = {}
+        baseline = Baseline()
         for method in self.methods:
             model, noted = method.insert(model)
-            baseline = {**noted, **baseline}
+            baseline = baseline.joined(noted)
         return model, baseline
 
     def optimizer(self, inner, model=None):

@@ -53,7 +53,7 @@ class Method:
             model: A built Keras model; it is left as it is.
 
         Returns:
-            A Functional copy that computes the same outputs, and JSON values to keep beside it.
+            A Functional copy that computes the same outputs, and the `Baseline` to keep beside it.
 
         Raises:
             ValueError: The method finds nothing in the model that it could work on.

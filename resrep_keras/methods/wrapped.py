@@ -15,6 +15,6 @@ def method_of(model):
 
 @functools.singledispatch
 def baseline_of(model):
-    """What `wrap` noted of the dense model of a wrapped one; `None` for any other model."""
+    """The `Baseline` of a wrapped model; `None` for any other model."""
     del model
     return None

@@ -4,7 +4,6 @@ import inspect
 
 import keras
 
-from resrep_keras.common.untracked import Untracked
 from resrep_keras.keras_adapter import (
     callbacks_of,
     deep_models,
@@ -33,7 +32,7 @@ class WrappedModel(keras.Model):
     Args:
         inputs, outputs, name: As `keras.Model` takes them.
         method: The method.
-        baseline: What the method noted of the dense model, see `Method.insert`.
+        baseline: The `Baseline`: what the method noted of the dense model.
         **settings: What the constructor of the dense model's own class takes.
     """
 
@@ -42,16 +41,11 @@ class WrappedModel(keras.Model):
 
     def __init__(self, inputs, outputs, name=None, *, method=None, baseline=None, **settings):
         self.method = method
-        self._baseline = Untracked(baseline)
+        self.baseline = baseline
         self._pruning_state = PruningState()  # which each compile() hands on
         removes_early = method is not None and method.slim_every is not None
         self.early_removal = EarlyRemoval(settings) if removes_early else None
         super().__init__(inputs=inputs, outputs=outputs, name=name, **settings)
-
-    @property
-    def baseline(self):
-        """What `wrap` noted of the dense model, JSON values; see `Method.insert`."""
-        return self._baseline.value
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         outputs = None if self.method is None else self.method.forward(self, inputs, training)
@@ -141,7 +135,7 @@ class WrappedModel(keras.Model):
     def get_config(self):
         config = super().get_config()
         config["method"] = keras.saving.serialize_keras_object(self.method)
-        config["baseline"] = self.baseline
+        config["baseline"] = keras.saving.serialize_keras_object(self.baseline)
         # By which compile() scales the loss; lost, the optimizer's saved state would not fit it.
         config["dtype_policy"] = keras.saving.serialize_keras_object(self.dtype_policy)
         if self.training_class is not None:
@@ -159,6 +153,7 @@ class WrappedModel(keras.Model):
         config["method"] = keras.saving.deserialize_keras_object(
             config["method"], custom_objects=custom_objects
         )
+        config["baseline"] = keras.saving.deserialize_keras_object(config["baseline"])
         with deep_models():
             model = super().from_config(config, custom_objects=custom_objects)
         if policy is not None:

@@ -62,7 +62,7 @@ def obey(method, seed):
     """What `wrap` and a selection do with a method, on a model that is wrapped already."""
     known = channel_state()
     quantities = {*method.reductions(), *method.at_most}
-    if not quantities <= known.baseline["dense"].keys() or method.channel_multiple == "auto":
+    if not quantities <= known.baseline.dense.keys() or method.channel_multiple == "auto":
         return
     method.groups(known.graph)
     method.check_target(known)

@@ -1,5 +1,7 @@
 """The latency model: tables by hand, a fit that is checked, and widths that are never slower."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -55,8 +57,8 @@ def with_latency(method, seconds, name="chain"):
     channel_state = ChannelState(resrep_keras.wrap(zoo.build(name), ResRep(0.01)))
     facts = facts_of(channel_state.folded.graph, seconds)
     baseline = channel_state.baseline
-    dense = {**baseline["dense"], "latency": LatencyCost(channel_state.folded.graph, facts)()}
-    channel_state.baseline = {**baseline, "dense": dense, "facts": {"latency": facts}}
+    dense = {**baseline.dense, "latency": LatencyCost(channel_state.folded.graph, facts)()}
+    channel_state.baseline = dataclasses.replace(baseline, dense=dense, facts={"latency": facts})
     return channel_state
 
 
@@ -70,7 +72,7 @@ def test_automatic_widths_are_never_slower(seed):
     rounded = method.choose(channel_state, scores)
     plain = ResRep(0.4).choose(channel_state, scores)
     assert latency(rounded) <= latency(plain)
-    assert channel_state.predicted("macs")(rounded) <= 0.6 * channel_state.baseline["dense"]["macs"]
+    assert channel_state.predicted("macs")(rounded) <= 0.6 * channel_state.baseline.dense["macs"]
 
 
 def test_automatic_widths_give_way_where_they_do_not_gain():

@@ -65,7 +65,7 @@ class PruningCallback(MethodCallback):
         """Share of the dense MACs that the keep masks leave."""
         channel_state = self.channel_state
         return channel_state.cost()(channel_state.kept()) / max(
-            1, channel_state.baseline["dense"]["macs"]
+            1, channel_state.baseline.dense["macs"]
         )
 
     def target_met(self):

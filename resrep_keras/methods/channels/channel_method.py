@@ -16,6 +16,7 @@ from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.finalize import remove_dead
@@ -110,14 +111,14 @@ class ChannelMethod(ChannelSettings, Method):
     # What methods share -----------------------------------------------------------------------
 
     def baseline(self, dense, channel_state):
-        """What has to be known of the dense model while a wrapped one trains: JSON values.
+        """What has to be known of the dense model while a wrapped one trains.
 
         Args:
             dense: The model that was wrapped.
             channel_state: The `ChannelState` of the wrapped model.
 
         Returns:
-            `exclude`, the names of layers; and for each quantity of the target its dense value
+            A `Baseline`: the excluded layers, and for each quantity of the target its dense value
             and what predicts it for fewer channels.
         """
         names = {"macs", *self.reductions(), *self.at_most}
@@ -127,11 +128,11 @@ class ChannelMethod(ChannelSettings, Method):
             name: QUANTITIES[name].measure(dense, channel_state.folded, self.threads)
             for name in sorted(names - {"macs"})
         }
-        return {
-            "exclude": self.excluded(channel_state.graph),
-            "dense": {"macs": channel_state.cost()(), **{n: m[0] for n, m in measured.items()}},
-            "facts": {name: facts for name, (_, facts) in measured.items()},
-        }
+        return Baseline(
+            dense={"macs": channel_state.cost()(), **{n: m[0] for n, m in measured.items()}},
+            facts={name: facts for name, (_, facts) in measured.items()},
+            exclude=tuple(self.excluded(channel_state.graph)),
+        )
 
     def excluded(self, graph):
         """Names of the producers that keep all channels."""
@@ -165,7 +166,7 @@ class ChannelMethod(ChannelSettings, Method):
 
     def limits(self, channel_state):
         """The `Limit`s of the slim model, for the keep arrays of a channel_state."""
-        dense, found = channel_state.baseline["dense"], []
+        dense, found = channel_state.baseline.dense, []
         for name, share in self.reductions().items():
             at_most = dense[name] * (1 - Fraction(repr(share)))
             # Counts are exact; a latency in seconds is not.

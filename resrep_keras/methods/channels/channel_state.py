@@ -11,6 +11,7 @@ from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.baseline import Removal
 from resrep_keras.methods.channels.scores import joint_norm
 from resrep_keras.methods.wrapped import baseline_of
 
@@ -26,7 +27,7 @@ class PrunableChannels:
 
     Attributes:
         memo: What a method has found out about these channels.
-        baseline: What is known of the dense model; see `ChannelMethod.baseline`.
+        baseline: The `Baseline`, what is known of the dense model.
     """
 
     def __init__(self, model, graph, groups, input_shape=None, exact=True):
@@ -36,18 +37,18 @@ class PrunableChannels:
         self._model, self._costs = model, {}
 
     @property
-    def slimmed(self):
-        """What `slim_every` has removed so far, see `resrep_keras.slimming`; empty for nothing."""
-        return (self.baseline or {}).get("slimmed", {})
+    def removal(self):
+        """The `Removal` of channels by `slim_every` so far."""
+        return Removal() if self.baseline is None else self.baseline.removal
 
     @property
     def removed(self):
         """Number of the channels that `slim_every` has removed so far."""
-        return self.slimmed.get("channels", 0)
+        return self.removal.channels
 
     def dense_width(self, producer):
         """Number of channels of a producer in the dense model."""
-        return self.slimmed.get("widths", {}).get(producer.name, len(producer.channels))
+        return self.removal.widths.get(producer.name, len(producer.channels))
 
     @functools.cached_property
     def own(self):
@@ -75,7 +76,7 @@ class PrunableChannels:
             if name == "macs":  # the same number, without a folded model
                 self._costs[name] = self.cost()
             else:
-                cost = QUANTITIES[name].predict(self.folded, self.baseline["facts"][name])
+                cost = QUANTITIES[name].predict(self.folded, self.baseline.facts[name])
                 self._costs[name] = SlimCost(self.folded, cost)
         return self._costs[name]
 
@@ -111,7 +112,7 @@ class ChannelState(PrunableChannels):
                 if id(layer) not in known:
                     known.add(id(layer))
                     self.compactors.append((layer, self.graph.channel_of[labels]))
-        if not self.compactors and not self.slimmed:
+        if not self.compactors and not self.removal:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "
                 "resrep_keras.wrap(model)."

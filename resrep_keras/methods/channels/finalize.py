@@ -43,7 +43,7 @@ def remove_dead(model, method, data=None):
 
 def _certify_removal(slim, channel_state, dead, data):
     recordings = channel_state.own.recording, read(slim)
-    macs = channel_state.baseline["dense"]["macs"], channel_state.cost()(~dead)
+    macs = channel_state.baseline.dense["macs"], channel_state.cost()(~dead)
     return dataclasses.replace(
         certify(*recordings, macs, data, channel_state.input_shape),
         inexact=tuple(

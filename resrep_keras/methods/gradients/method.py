@@ -8,6 +8,7 @@ import numpy as np
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace, trace_recording
+from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.gradients.places import Places
 from resrep_keras.methods.gradients.pruner import GradientPruner, check_rate, check_settings
@@ -106,9 +107,9 @@ class ActivationGradientPruning(Method):
             behind={p.name: pruners[p.name] for p in chosen if p.at == "output"},
             before={p.name: pruners[p.name] for p in chosen if p.at == "input"},
         )
-        return copy, {
-            "dense": {"macs": _count(places.recording)},
-            "places": {
+        return copy, Baseline(
+            dense={"macs": _count(places.recording)},
+            places={
                 place.name: {
                     "pruner": pruners[place.name].name,
                     "at": place.at,
@@ -116,7 +117,7 @@ class ActivationGradientPruning(Method):
                 }
                 for place in chosen
             },
-        }
+        )
 
     def choose(self, places):
         """The places whose gradient is pruned.

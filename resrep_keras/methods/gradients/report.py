@@ -82,10 +82,10 @@ def backward_macs(model, zeros=None):
 
 
 def _places(model):
-    places = (baseline_of(model) or {}).get("places")
-    if not places:
+    baseline = baseline_of(model)
+    if baseline is None or not baseline.places:
         raise ValueError(
             f"Model '{model.name}' has no gradients that are pruned. Expected one made by "
             "resrep_keras.wrap(model, ActivationGradientPruning())."
         )
-    return places
+    return baseline.places

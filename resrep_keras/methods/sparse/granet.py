@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from resrep_keras.graph.trace import read, trace
+from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
@@ -82,7 +83,7 @@ class GraNet(SparseSettings, Method):
 
     def insert(self, model):
         sparse_kernels(model.trainable_variables, self.exclude)  # raises where there are none
-        return rebuild(read(model)), {}
+        return rebuild(read(model)), Baseline()
 
     def optimizer(self, inner, model=None):
         del model

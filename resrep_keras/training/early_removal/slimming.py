@@ -1,5 +1,6 @@
 """Cut: a wrapped model loses its dead channels in the middle of training, and goes on."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -81,27 +82,18 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     if not difference <= tolerance_of(model):
         return difference, False
     early_removal = model.early_removal
-    fresh = early_removal.narrower(model, slim, _record(channel_state, dead, difference))
+    fresh = early_removal.narrower(model, slim, _after(channel_state, dead, difference))
     _hand_over(model, stages, parts, fresh)
     become(model, fresh)
     early_removal.prepare(model)
     return difference, True
 
 
-def _record(channel_state, dead, difference):
-    """The baseline with what has been cut so far: JSON values.
-
-    `channels`: their number; `widths`: ``{producer name: channels of the dense model}``;
-    `differences`: of the outputs at each cut, as shares of the largest.
-    """
-    before = channel_state.slimmed
+def _after(channel_state, dead, difference):
+    """The `Baseline` after one more removal."""
     widths = {p.name: len(p.channels) for g in channel_state.groups for p in g.producers}
-    slimmed = {
-        "channels": channel_state.removed + int(dead.sum()),
-        "widths": {**widths, **before.get("widths", {})},
-        "differences": [*before.get("differences", ()), difference],
-    }
-    return {**channel_state.baseline, "slimmed": slimmed}
+    removal = channel_state.removal.then(int(dead.sum()), widths, difference)
+    return dataclasses.replace(channel_state.baseline, removal=removal)
 
 
 def output_difference(first, second, input_shape):

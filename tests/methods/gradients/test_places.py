@@ -115,7 +115,7 @@ def test_rates_by_name_and_exclusion():
         ActivationGradientPruning(exclude=["b*"]),
         ActivationGradientPruning(exclude=excludes_b),
     ):
-        assert list(resrep_keras.wrap(model_of(normalised), method).baseline["places"]) == ["a"]
+        assert list(resrep_keras.wrap(model_of(normalised), method).baseline.places) == ["a"]
 
 
 @keras.saving.register_keras_serializable("tests")

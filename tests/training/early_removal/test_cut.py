@@ -229,7 +229,7 @@ def _slots(model, kernel):
 def test_any_optimizer_goes_on(optimizer):
     model = compiled("chain", type(optimizer).from_config(optimizer.get_config()))
     history = train(model, 10)
-    assert not helpers.compactors(model) and model.baseline["slimmed"]["channels"] > 0
+    assert not helpers.compactors(model) and model.baseline.removal.channels > 0
     assert np.isfinite(history.history["loss"]).all()
     assert int(find_wrapper(model.optimizer).steps) == 60
     resrep_keras.finalize(model, strict=True)
@@ -245,7 +245,7 @@ def test_fit_ends_at_the_same_target(compactor, tmp_path, monkeypatch):
     )  # so that there are several cuts
     model = compiled("chain", metrics=["accuracy"], compactor=compactor)
     model.note = "mine"
-    dense_macs = model.baseline["dense"]["macs"]
+    dense_macs = model.baseline.dense["macs"]
     widths, x, y = [], *data()
 
     class Watch(keras.callbacks.Callback):
@@ -266,8 +266,8 @@ def test_fit_ends_at_the_same_target(compactor, tmp_path, monkeypatch):
             keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         ],
     )
-    slimmed = model.baseline["slimmed"]
-    assert max(slimmed["differences"]) <= 1e-5 and len(slimmed["differences"]) > 1
+    differences = model.baseline.removal.differences
+    assert max(differences) <= 1e-5 and len(differences) > 1
     assert widths == sorted(widths, reverse=True) and widths[-1] < widths[0]
     assert model.note == "mine" and model.history is history
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
@@ -406,14 +406,14 @@ def test_a_generator_leaves_the_channels_to_finalize():
     batches = ((x[:16], y[:16]) for _ in range(60))
     with pytest.warns(UserWarning, match="which a generator gives once"):
         model.fit(batches, epochs=10, steps_per_epoch=6, shuffle=False, verbose=0)
-    assert "slimmed" not in model.baseline
+    assert not model.baseline.removal
     assert resrep_keras.finalize(model, strict=True).certificate.macs_left <= 0.6
 
 
 def test_a_share_is_one_of_the_dense_width():
     model = compiled("chain", target_reduction=0.3, min_share=0.5)
     train(model, 8)
-    widths = model.baseline["slimmed"]["widths"]
+    widths = model.baseline.removal.widths
     for group in resrep_keras.trace(resrep_keras.finalize(model)).groups:
         for producer in group.producers:
             if producer.name in widths:
@@ -463,7 +463,7 @@ def test_a_cut_that_would_change_outputs_is_left_out(monkeypatch):
     monkeypatch.setattr("resrep_keras.training.early_removal.slimming.TOLERANCE", -1.0)
     with pytest.warns(UserWarning, match="were not removed in training: outputs would differ"):
         train(model, 6)
-    assert model.baseline.get("slimmed") is None
+    assert not model.baseline.removal
     resrep_keras.finalize(model, strict=True)
 
 
