@@ -9,6 +9,7 @@ from resrep_keras.costs.file_size import FileCost, measure_file
 from resrep_keras.costs.latency_model import LatencyCost, measure_latency
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.params import ParamCost, count_params
+from resrep_keras.tflite.convert import to_tflite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Quantity:
             `None` where this process cannot tell.
         cost_of: Maps the `ChannelGraph` of a dense model to a cost, where that graph tells all, so
             that `explain` can say before anything is measured how far it falls; else `None`.
+        count: Maps a finished slim model to its value, where `predict` gives a bound only; else
+            `None`.
     """
 
     label: str
@@ -33,6 +36,7 @@ class Quantity:
     predict: Callable
     compare: Callable
     cost_of: Callable | None = None
+    count: Callable | None = None
 
 
 def quantity_of_graph(label, cost_of, unit=""):
@@ -75,6 +79,7 @@ QUANTITIES = {
         measure=lambda dense, folded, threads: measure_file(dense, folded.model, folded.graph),
         predict=lambda folded, fixed_bytes: FileCost(folded.graph, fixed_bytes),
         compare=compare_files,
+        count=lambda slim: len(to_tflite(slim)),
     ),
     "latency": Quantity(
         "TFLite latency",

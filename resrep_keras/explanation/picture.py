@@ -1,6 +1,6 @@
 """draw(graph): the calls of a model and the channels that flow between them, as SVG text.
 
-`resrep_keras.layout` says where the boxes stand.
+`resrep_keras.explanation.layout` says where the boxes stand.
 """
 
 import colorsys
@@ -113,7 +113,7 @@ def _boxes(graph):
         boxes.append(_new(call.name, note, "call", look))
         _link([made[key] for key in call.input_ids], boxes[-1])
         made.update(dict.fromkeys(call.output_ids, boxes[-1]))
-    for tensor in _ends(graph, "outputs"):
+    for tensor in _ends(graph)[1]:
         look = dataclasses.replace(made[id(tensor)].look, notes=(), pins=())
         boxes.append(_port("output", "output", tensor, look))
         _link([made[id(tensor)]], boxes[-1])
@@ -122,16 +122,18 @@ def _boxes(graph):
     return boxes
 
 
-def _ends(graph, side):
-    """The `inputs` or `outputs` of the model."""
-    return [] if graph.recording is None else keras.tree.flatten(getattr(graph.recording, side))
+def _ends(graph):
+    """The inputs and the outputs of the model."""
+    if graph.recording is None:
+        return [], []
+    return tuple(map(keras.tree.flatten, (graph.recording.inputs, graph.recording.outputs)))
 
 
 def _inputs(graph):
     """The inputs of the model, and whatever else calls read and no call makes."""
     made = {key for call in graph.calls for key in call.output_ids}
     read = [tensor for call in graph.calls for tensor in call.tensors[0]]
-    known = {id(tensor): tensor for tensor in [*_ends(graph, "inputs"), *read]}
+    known = {id(tensor): tensor for tensor in [*_ends(graph)[0], *read]}
     return [tensor for key, tensor in known.items() if key not in made]
 
 

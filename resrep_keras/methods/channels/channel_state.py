@@ -71,7 +71,7 @@ class PrunableChannels:
         return Folded(self.graph, self.own, self.input_shape, self.exact)
 
     def predicted(self, name):
-        """A quantity of the slim model as a cost, see `resrep_keras.targets`."""
+        """A quantity of the slim model as a cost, see `resrep_keras.costs.quantities`."""
         if name not in self._costs:
             if name == "macs":  # the same number, without a folded model
                 self._costs[name] = self.cost()

@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import read
 from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.fold import fold
-from resrep_keras.tflite.convert import to_tflite
 
 
 def remove_dead(model, method, data=None):
@@ -55,8 +55,9 @@ def _certify_removal(slim, channel_state, dead, data):
 
 
 def _value(limit, slim, kept):
-    """What the slim model has of a limited quantity; the file is converted, not predicted."""
-    return len(to_tflite(slim)) if limit.name == "file_bytes" else limit.cost(kept)
+    """What the slim model has of a limited quantity: counted where it can be, else predicted."""
+    count = QUANTITIES[limit.name].count
+    return limit.cost(kept) if count is None else count(slim)
 
 
 def _above_threshold(channel_state, dead):

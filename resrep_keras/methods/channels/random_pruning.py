@@ -1,4 +1,4 @@
-"""RandomPruning: the baseline that every criterion has to beat."""
+"""RandomPruning: what every criterion has to beat."""
 
 import dataclasses
 
