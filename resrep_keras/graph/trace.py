@@ -231,7 +231,10 @@ class _Tracer:
         self._first_labels, self._first_names, self._held_by = [], [], {}
         self._sites, self._gateable, self._new_followers = {}, {}, set()
         self._diagonal, self._foldable = set(), set()
-        flows = {id(t): self.anchor(t.shape, t.name, "a model input") for t in self._inputs}
+        flows = {
+            id(t): self.anchor(t.shape, Pin(t.name, "a model input", PinKind.INPUT))
+            for t in self._inputs
+        }
         for call in self.calls:
             call.begin(flows[tensor] for tensor in call.input_ids)
             answer = rule_of(flow, call.operation)(call.operation, call)
