@@ -15,6 +15,7 @@ from resrep_keras.costs.macs import labels_along, macs, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, keeps_zero, register_all, rule_of
 from resrep_keras.graph.labels import State
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.keras_adapter import channel_axis
 from resrep_keras.layers.gated import gate_factors
 from resrep_keras.rules.convolutions import pads
@@ -53,9 +54,7 @@ def _recurrent_flow(layer, call):
     axis = _axis(layer, call.output_shape)
     made = call.gate_outputs(call.produce(axis, units_of(layer)), "units")
     _states(layer, call, made)
-    reason = _why_not(layer)
-    if reason:
-        call.pin(made, reason)
+    _pin_units(layer, call, made)
     return _outputs(layer, call, made)
 
 
@@ -73,18 +72,17 @@ def _bidirectional_flow(layer: layers.Bidirectional, call):
     made = call.produce(call.axis_out, units_of(forward))
     made = call.gate_outputs(made, "units")
     _states(forward, call, made)
-    for reason in filter(None, map(_why_not, directions)):
-        call.pin(made, reason)
+    for part in directions:
+        _pin_units(part, call, made)
     return _outputs(forward, call, made)
 
 
-def _why_not(layer):
-    """Why the units of a recurrent layer must be kept, or `None`."""
+def _pin_units(layer, call, made):
+    """Keep the units of a recurrent layer that a removed one would change."""
     if layer.stateful:
-        return "a stateful recurrent layer"
-    if not keeps_zero(layer.activation):
-        return "a recurrent layer whose activation is not zero at zero"
-    return None
+        call.pin(made, "a stateful recurrent layer", PinKind.STATEFUL)
+    elif not keeps_zero(layer.activation):
+        call.pin(made, "a recurrent layer whose activation is not zero at zero")
 
 
 def _read(layer, call):

@@ -6,6 +6,7 @@ from keras import layers
 from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.graph.flow import depends_on_channels, flow, register_all
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.keras_adapter import channel_axis
 from resrep_keras.surgery.narrow import narrow
 
@@ -41,7 +42,7 @@ def _zero_padding_1d_flow(layer: layers.ZeroPadding1D, call):
 def _flatten_flow(layer: layers.Flatten, call):
     flow_in = call.input
     if None in flow_in.shape[1:]:
-        return call.pin_all("a Flatten of unknown size")
+        return call.pin_all("a Flatten of unknown size", PinKind.UNKNOWN_SIZE)
     flow_in = flow_in.expanded()
     if layer.data_format == "channels_first" and len(flow_in.shape) > 2:
         flow_in = flow_in.replace(
@@ -63,7 +64,8 @@ def reshape_flow(layer, call):
         return flow_in.map(lambda a: a.reshape(target), shape)
     known = None not in (*flow_in.shape[1:], *shape[1:])
     if not known or np.prod(flow_in.shape[1:]) != np.prod(shape[1:]):
-        return call.pin_all("a Reshape of unknown size, or across examples")
+        text = "a Reshape of unknown size, or across examples"
+        return call.pin_all(text, PinKind.UNKNOWN_SIZE)
     out = flow_in.expanded().map(lambda a: a.reshape((1, *shape[1:])), shape)
     if out.channel_axis is None:
         return call.pin_all("a Reshape that spreads channels over several axes")
