@@ -17,6 +17,7 @@ from resrep_keras.graph.flow import (
     register_all,
     rule_of,
 )
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.keras_adapter import channel_axis
 
 
@@ -142,11 +143,13 @@ def test_the_answer_without_a_rule_says_what_to_register():
     told = []
 
     class Call:
-        def pin_all(self, reason):
-            told.append(reason)
+        def pin_all(self, text, kind, remedy):
+            told.append((text, kind))
+            assert "resrep_keras.surgery.narrow.narrow.register(Base)" in remedy
 
     question.flow(Base(), Call())
-    assert told == [
+    text = (
         "Base has no rule for how channels pass through it; register one with "
         "resrep_keras.graph.flow.flow.register(Base)"
-    ]
+    )
+    assert told == [(text, PinKind.NO_RULE)]
