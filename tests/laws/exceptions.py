@@ -8,7 +8,7 @@ HEAVY = {
     "tensorflow": {
         "tflite/convert": "the converter",
         "tflite/run": "the interpreter",
-        "deploy/export": "SavedModel, loaded again",
+        "deploy/formats": "SavedModel, loaded again",
     },
     "matplotlib": {"deploy/plots": "figures"},
 }
