@@ -30,22 +30,24 @@ class WrappedModel(keras.Model):
     the `train_step` and the like of the dense model's own class. Made by `resrep_keras.wrap`.
 
     Args:
-        inputs, outputs, name: As `keras.Model` takes them.
+        *args, **kwargs: Inputs, outputs and name, as `keras.Model` takes them, and by their names
+            what the constructor of the dense model's own class takes.
         method: The method.
         baseline: The `Baseline`: what the method noted of the dense model.
-        **settings: What the constructor of the dense model's own class takes.
     """
 
     call_follows_graph = True
     training_class = None  # whose training methods it has, if not those of Keras
 
-    def __init__(self, inputs, outputs, name=None, *, method=None, baseline=None, **settings):
+    # The names by which each version of Keras tells that a model may be saved with its graph.
+    def __init__(self, *args, method=None, baseline=None, **kwargs):
         self.method = method
         self.baseline = baseline
         self._pruning_state = PruningState()  # which each compile() hands on
         removes_early = method is not None and method.slim_every is not None
+        settings = {name: kwargs[name] for name in kwargs.keys() - {"inputs", "outputs", "name"}}
         self.early_removal = EarlyRemoval(settings) if removes_early else None
-        super().__init__(inputs=inputs, outputs=outputs, name=name, **settings)
+        super().__init__(*args, **kwargs)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         outputs = None if self.method is None else self.method.forward(self, inputs, training)
