@@ -282,7 +282,7 @@ def wrapped_optimizer(optimizer):
 
 
 def chooses_by_function(optimizer):
-    """Whether a `MultiOptimizer` gets its optimizers from a function, so that they are not known."""
+    """Whether a `MultiOptimizer` gets its optimizers from a function: they are not known."""
     return getattr(optimizer, "optimizers", None) == []
 
 

@@ -104,7 +104,7 @@ def test_without_a_macs_rule_the_layer_counts_nothing():
     assert resrep_keras.count_macs(net(Unfinished)) == 5 * 3
 
 
-# --- laws ------------------------------------------------------------------------------------------
+# --- laws -----------------------------------------------------------------------------------------
 
 
 def test_macs_are_those_of_a_convolution():
@@ -207,7 +207,7 @@ def test_the_example_names_the_status_of_a_layer():
     assert own_layer.status(net(Stranger), "second").startswith("pinned (Stranger has no rule")
 
 
-# --- the guide -------------------------------------------------------------------------------------
+# --- the guide ------------------------------------------------------------------------------------
 
 
 def test_the_guide_runs():

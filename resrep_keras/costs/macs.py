@@ -1,8 +1,8 @@
 """Multiply-accumulates (MACs) of a model: one fused multiply-add is one MAC.
 
 Counted are the products of convolutions, dense, recurrent and attention layers. Normalisation,
-activations, pooling and biases count nothing, as in the published figures of the field. `macs` is an
-open function; a rule answers with `Term`s, so that the cost is known for any number of channels.
+activations, pooling and biases count nothing, as in the published figures of the field. `macs` is
+an open function; a rule answers with `Term`s, so that the cost is known for any number of channels.
 """
 
 import functools

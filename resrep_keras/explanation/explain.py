@@ -90,7 +90,8 @@ def explain(model, input_shape=None, exact=True):
 
     Raises:
         TypeError: Not a Keras model.
-        ValueError: A model without a graph (never built, or of a subclass that only runs on arrays).
+        ValueError: A model without a graph (never built, or of a subclass that only runs on
+            arrays).
 
     Example:
 

@@ -141,7 +141,7 @@ def _status(group, producer):
 
 
 def pin_rows(graph, rows):
-    """A `PinRow` for each node that pins channels: those of the graph, then what only a row names."""
+    """A `PinRow` for each node that pins channels: those of the graph, then what a row names."""
     pinned = [row for row in rows if row.pin is not None]
     kept, pins = {}, {}
     for row in pinned:

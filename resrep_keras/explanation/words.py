@@ -87,8 +87,8 @@ def _other_words(name, reach):
     if reach.dense is None:
         return f"{name}: unknown without input_shape."
     return (
-        f"{name}: {reach.dense:,}{' ' * bool(reach.unit)}{reach.unit} of {reach.label}; the largest "
-        f"target_reduction is {_largest(reach)}."
+        f"{name}: {reach.dense:,}{' ' * bool(reach.unit)}{reach.unit} of {reach.label}; the "
+        f"largest target_reduction is {_largest(reach)}."
     )
 
 

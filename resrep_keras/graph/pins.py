@@ -9,8 +9,8 @@ class PinKind(enum.Enum):
 
     OUTPUT = "nothing: the channels are the model's answer."
     INPUT = (
-        "nothing where the input is added to as it is; put a convolution or dense layer between the "
-        "input and the sum, and its channels may go."
+        "nothing where the input is added to as it is; put a convolution or dense layer between "
+        "the input and the sum, and its channels may go."
     )
     SINGLE = "nothing: a layer keeps at least one channel."
     NO_RULE = "register what the layer does with channels; see resrep_keras.graph.flow."
@@ -25,8 +25,8 @@ class PinKind(enum.Enum):
         "it."
     )
     NO_BIAS = (
-        "let removed channels be zero here: put a BatchNormalization behind the activation in front "
-        "of it, use an activation with f(0) = 0 (relu, swish, tanh), or padding='valid' in a "
+        "let removed channels be zero here: put a BatchNormalization behind the activation in "
+        "front of it, use an activation with f(0) = 0 (relu, swish, tanh), or padding='valid' in a "
         "convolution. A layer that is called more than once has one bias for all calls: use one "
         "layer per call."
     )
@@ -41,8 +41,8 @@ class PinKind(enum.Enum):
     )
     STATEFUL = "build the layer with stateful=False."
     OTHER = (
-        "replace it with layers that treat each channel by itself, or move it to where fewer channels "
-        "pass; all other channels are pruned as before."
+        "replace it with layers that treat each channel by itself, or move it to where fewer "
+        "channels pass; all other channels are pruned as before."
     )
 
 

@@ -12,7 +12,8 @@ class Removal:
 
     Args:
         channels: Their number.
-        widths: ``{producer name: channels of the dense model}``, of the layers that could lose some.
+        widths: ``{producer name: channels of the dense model}``, of the layers that could lose
+            some.
         differences: Of the outputs at each removal, as shares of the largest.
     """
 
@@ -24,7 +25,7 @@ class Removal:
         return bool(self.differences)
 
     def then(self, channels, widths, difference):
-        """The record after one more removal; the widths that were noted first are the dense ones."""
+        """The record after one more removal; the widths noted first are the dense ones."""
         return Removal(
             self.channels + channels, {**widths, **self.widths}, (*self.differences, difference)
         )
@@ -51,7 +52,7 @@ class Baseline:
     places: dict = dataclasses.field(default_factory=dict)
 
     def joined(self, other):
-        """Both in one, for methods that work on one model; where both know something, this one's."""
+        """Both in one, for methods on one model; where both know something, this one's."""
         return Baseline(
             dense={**other.dense, **self.dense},
             facts={**other.facts, **self.facts},

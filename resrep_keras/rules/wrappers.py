@@ -1,4 +1,4 @@
-"""Wrappers: a layer at each entry of a time axis, or with its kernel divided by its largest gain."""
+"""Wrappers: a layer at each entry of a time axis, or with its kernel by its largest gain."""
 
 import numpy as np
 from keras import layers

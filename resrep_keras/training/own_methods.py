@@ -72,9 +72,9 @@ def find_class(name, custom_objects=None):
     kind = keras.saving.get_registered_object(name, custom_objects=custom_objects)
     if kind is None:
         raise TypeError(
-            f"The wrapped model trains by the methods of a class '{name}', which is not known here. "
-            "Decorate it with @keras.saving.register_keras_serializable() and import it before "
-            "loading, or pass it in custom_objects."
+            f"The wrapped model trains by the methods of a class '{name}', which is not known "
+            "here. Decorate it with @keras.saving.register_keras_serializable() and import it "
+            "before loading, or pass it in custom_objects."
         )
     return kind
 

@@ -1,4 +1,4 @@
-"""Thousands of bad settings: refused in words, or obeyed; never a hang, NaN, or a run for nothing."""
+"""Thousands of bad settings: refused in words, or obeyed; no hang, NaN, or run for nothing."""
 
 import functools
 

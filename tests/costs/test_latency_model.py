@@ -64,7 +64,7 @@ def with_latency(method, seconds, name="chain"):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_automatic_widths_are_never_slower(seed):
-    """Kernels of four channels at a time, of which an odd number is slower than the next even one."""
+    """Kernels of four channels at a time; an odd number is slower than the next even one."""
     method = ResRep(0.4, channel_multiple="auto")
     channel_state = with_latency(method, lambda n: -(-n // 4) + 0.5 * (n % 2))
     scores = np.random.default_rng(seed).uniform(size=channel_state.graph.num_channels)
@@ -94,7 +94,7 @@ def test_a_target_of_latency_is_met_in_the_model():
 
 @pytest.mark.tensorflow_only
 def test_a_measured_model_predicts_a_slim_one():
-    """A net whose layers take long enough to be timed on a busy machine; the bound is loose there."""
+    """A net whose layers can be timed on a busy machine; the bound is loose there."""
     x = inputs = keras.Input((32, 32, 16))
     for filters in (64, 64, 64):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)

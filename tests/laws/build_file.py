@@ -9,7 +9,8 @@ import sys
 from tests.laws.house import FLOORS, LEVELS, PACKAGE, ROOT, modules, own_imports
 
 BUILD = ROOT / "BUILD"
-HEAD = """# Made from the tree by `python -m tests.laws.build_file --write`; tests/laws/test_imports.py
+HEAD = """\
+# Made from the tree by `python -m tests.laws.build_file --write`; tests/laws/test_imports.py
 # holds it. One py_library a folder, in the order of the floors, with the folders that it imports;
 # one py_test a test file.
 

@@ -1,4 +1,4 @@
-"""What is noted of the dense model: a value that is saved, joined, and goes on with each removal."""
+"""What is noted of the dense model: a value, saved, joined, going on with each removal."""
 
 import json
 

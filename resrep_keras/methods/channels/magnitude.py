@@ -13,8 +13,8 @@ from resrep_keras.methods.channels.scores import kernel_norm, score_weights
 class MagnitudePruning(OneShot):
     """Removes, in one go, the channels whose kernels have the smallest norm.
 
-    What the field compares with. No training is needed to prune: `prune` returns the slim model, and
-    fine-tuning is left to you; a wrapped model is fine-tuned by `fit`.
+    What the field compares with. No training is needed to prune: `prune` returns the slim model,
+    and fine-tuning is left to you; a wrapped model is fine-tuned by `fit`.
 
     Args:
         at: Share of the run before the selection. Defaults to `0`: before the first step.
