@@ -22,24 +22,6 @@ def normal_threshold(size, rate):
     return quantile * math.sqrt(math.pi / 2) * ops.mean(size)
 
 
-def normal_zeros(rate):
-    """The share of zeros that stochastic rounding makes of a normal tensor.
-
-    ```
-    rate - (2 / c) * (pdf(0) - pdf(c)),    c = cdf^-1((1 + rate) / 2)
-    ```
-
-    Args:
-        rate: Number in [0, 1).
-
-    Returns:
-        A float: 0.54 for a rate of 0.9.
-    """
-    normal = statistics.NormalDist()
-    quantile = normal.inv_cdf((1 + rate) / 2)
-    return rate - 2 / quantile * (normal.pdf(0) - normal.pdf(quantile)) if quantile else 0.0
-
-
 def lognormal_threshold(size, rate):
     """The threshold whose stochastic rounding leaves a share `rate` of zeros.
 

@@ -93,27 +93,12 @@ def _whole(sizes, densities):
 # --- when ----------------------------------------------------------------------------------------
 
 
-def sparsity_at(k, n, initial, final):
-    """Sparsity after `k` of `n` steps of gradual pruning.
-
-    ```
-    s = final + (initial - final) * (1 - k / n)^3
-    ```
-
-    Args:
-        k: Step, from 0 to `n`; the source's code leaves `n` out and misses the target.
-        n: Number of steps, 1 or more.
-        initial, final: Sparsity at `k = 0` and at `k = n`, in [0, 1).
-
-    Reference:
-        Zhu and Gupta, "To prune, or not to prune", 2017, equation 1.
-    """
-    check_number("n", n, at_least=1)
-    return final + (initial - final) * (1 - np.clip(k / n, 0, 1)) ** 3
-
-
 def kept_at(k, n, first, last):
-    """How many weights `sparsity_at` keeps: `last + round((first - last) * (1 - k / n)^3)`.
+    """How many weights stay after `k` of `n` steps of gradual pruning.
+
+    ```
+    kept = last + round((first - last) * (1 - k / n)^3)
+    ```
 
     The product is a long multiplication with digits to base `n`, so that it is exact in integers
     of 32 bits, on every backend; floats would miss the count of a large model.

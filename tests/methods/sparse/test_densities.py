@@ -66,12 +66,11 @@ def test_kept_follows_the_cubic_exactly():
     assert int(tensor) == sparsity.kept_at(7, 39_999, 2**30 - 1, 12_345)
 
 
-def test_sparsity_at_begins_and_ends_where_it_should():
-    assert sparsity.sparsity_at(0, 5, 0.5, 0.95) == 0.5
-    assert sparsity.sparsity_at(5, 5, 0.5, 0.95) == 0.95
-    np.testing.assert_allclose(sparsity.sparsity_at(1, 2, 0.0, 0.8), 0.8 - 0.8 / 8)
+def test_kept_is_the_share_of_zhu_and_gupta():
+    """Sparsity ``final + (initial - final) * (1 - k / n)^3``: their equation 1."""
+    assert [sparsity.kept_at(k, 5, 500, 50) for k in (0, 5)] == [500, 50]
     for k in range(8):
-        asked = 1000 * (1 - sparsity.sparsity_at(k, 7, 0.5, 0.95))
+        asked = 1000 * (1 - (0.95 + (0.5 - 0.95) * (1 - k / 7) ** 3))
         assert abs(sparsity.kept_at(k, 7, 500, 50) - asked) <= 0.5 + 1e-9
 
 
