@@ -129,3 +129,15 @@ def gradients_like(variables, seed):
     generator = np.random.default_rng(seed)
     drawn = [generator.normal(size=variable.shape).astype("float32") for variable in variables]
     return [ops.convert_to_tensor(gradient) for gradient in drawn]
+
+
+# What a penalty or a measured gradient must not depend on; each makes one update of all its steps.
+SCALES = {
+    "plain": (keras.optimizers.SGD, 1),
+    "accumulated": (lambda rate: keras.optimizers.SGD(rate, gradient_accumulation_steps=2), 2),
+    "scaled": (lambda rate: keras.optimizers.SGD(rate, loss_scale_factor=512.0), 1),
+    "scaled from outside": (
+        lambda rate: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(rate)),
+        1,
+    ),
+}

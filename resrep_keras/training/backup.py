@@ -9,6 +9,7 @@ import numpy as np
 from resrep_keras.common.files import remove, sweep, written_beside
 from resrep_keras.methods.callback import InFit
 from resrep_keras.training.counters import read_counters, restore_counters
+from resrep_keras.training.early_removal.checks import weights_only, wide_weights
 
 WEIGHTS, STATE = "model.weights.h5", "state.npz"
 OWNER = "backup"  # of what is left half-written by a process that was killed
@@ -129,6 +130,9 @@ class Backup(InFit, keras.callbacks.Callback):
     def _remove(self, folders):
         for folder in folders:
             remove(folder, OWNER)
+
+
+wide_weights.register(Backup)(weights_only)
 
 
 def seeds(model):

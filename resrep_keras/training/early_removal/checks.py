@@ -5,7 +5,6 @@ import functools
 import keras
 
 from resrep_keras.keras_adapter import number_of_replicas
-from resrep_keras.training.backup import Backup
 
 
 @functools.singledispatch
@@ -19,8 +18,8 @@ def wide_weights(callback):
 
 
 @wide_weights.register(keras.callbacks.BackupAndRestore)
-@wide_weights.register(Backup)
-def _weights_only(callback):
+def weights_only(callback):
+    """What is said of a callback that keeps the weights of a run alone."""
     del callback
     return (
         " keeps weights only, which fit no model of other widths, so that a run cannot be resumed "

@@ -1,4 +1,4 @@
-"""The optimizers of the methods that measure or press in training: against arithmetic by hand."""
+"""LassoOptimizer: its pulls, against arithmetic by hand."""
 
 import keras
 import numpy as np
@@ -9,56 +9,11 @@ import resrep_keras
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.group_lasso import GroupLasso
 from resrep_keras.methods.channels.network_slimming import NetworkSlimming
-from resrep_keras.methods.channels.taylor import TaylorPruning
 from resrep_keras.optimizers.lasso import LassoOptimizer
-from resrep_keras.optimizers.wrapper import find_wrapper
 from tests.conditions.training import data, fit, wrapped
+from tests.updates import SCALES
 
-# What a penalty or a measured gradient must not depend on; each makes one update of all its steps.
-SCALES = {
-    "plain": (keras.optimizers.SGD, 1),
-    "accumulated": (lambda rate: keras.optimizers.SGD(rate, gradient_accumulation_steps=2), 2),
-    "scaled": (lambda rate: keras.optimizers.SGD(rate, loss_scale_factor=512.0), 1),
-    "scaled from outside": (
-        lambda rate: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(rate)),
-        1,
-    ),
-}
 each_scale = pytest.mark.parametrize("scale", SCALES)
-
-# --- Taylor ---
-
-
-def two_gates():
-    """Outputs `relu(x W) v` of two inputs, with a compactor before the activation."""
-    inputs = keras.Input((2,))
-    hidden = layers.Dense(3, activation="relu", use_bias=False, name="hidden")(inputs)
-    dense = keras.Model(inputs, layers.Dense(1, use_bias=False, name="top")(hidden))
-    dense.get_layer("hidden").set_weights([np.array([[1.0, 2, -1], [0, 1, 3]])])
-    dense.get_layer("top").set_weights([np.array([[1.0], [-1], [2]])])
-    return dense
-
-
-@each_scale
-def test_taylor_sums_squared_derivatives_by_the_gates(scale):
-    """With the loss `mean (y - t)**2`, the derivative by a gate is `mean 2 (y - t) h_j v_j`."""
-    optimizer, _ = SCALES[scale]
-    model = resrep_keras.wrap(two_gates(), TaylorPruning(0.4))
-    model.compile(optimizer(0.0), "mse")
-    generator = np.random.default_rng(1)
-    kernel, top = np.array([[1.0, 2, -1], [0, 1, 3]]), np.array([1.0, -1, 2])
-    expected = np.zeros(3)
-    for _ in range(4):
-        x, target = generator.normal(size=(5, 2)), generator.normal(size=5)
-        hidden = np.maximum(x @ kernel, 0)
-        error = hidden @ top - target
-        expected += (2 * error[:, None] * hidden * top).mean(axis=0) ** 2
-        model.train_on_batch(x.astype("float32"), target[:, None].astype("float32"))
-    found = model.method.scores(ChannelState(model), find_wrapper(model.optimizer))
-    np.testing.assert_allclose(found[np.isfinite(found)], expected, rtol=1e-4)
-
-
-# --- penalties ---
 
 
 def after_one_update(method, scale):

@@ -1,0 +1,64 @@
+"""The state of an optimizer, for a model with fewer channels."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
+
+
+def variables(size=3):
+    return [keras.Variable(np.ones((size, 2)), name="kernel"), keras.Variable(np.ones(2), name="b")]
+
+
+def stepped(optimizer, held):
+    optimizer.build(held)
+    optimizer.apply([ops.ones(v.shape) for v in held], held)
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "number"),
+    [
+        (keras.optimizers.SGD(0.1), 0),
+        (keras.optimizers.SGD(0.1, momentum=0.9), 1),
+        (keras.optimizers.Adam(), 2),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), 2),
+    ],
+)
+def test_slots_of_each_variable(optimizer, number):
+    held = variables()
+    slots = read_slots(stepped(optimizer, held), held)
+    for variable in held:
+        found = slots[id(variable)]
+        assert [tuple(slot.shape) for slot in found] == [tuple(variable.shape)] * number
+
+
+def test_factors_are_no_slots():
+    held = [keras.Variable(np.ones((200, 150)), name="kernel")]
+    (found,) = read_slots(stepped(keras.optimizers.Adafactor(), held), held).values()
+    assert all(tuple(slot.shape) == (200, 150) for slot in found)
+
+
+def test_the_slots_of_compactors_come_from_their_own_optimizer():
+    compactor = Compactor()
+    compactor.build((None, 2))
+    held = [compactor.kernel, *variables()]
+    slots = read_slots(stepped(PenaltyOptimizer("adam"), held), held)
+    assert [len(slots[id(v)]) for v in held] == [1, 2, 2]
+
+
+def test_a_successor_has_the_settings_and_the_rest():
+    old_variables, new_variables = variables(3), variables(2)
+    old = stepped(keras.optimizers.Adam(0.25), old_variables)
+    old.apply([ops.ones(v.shape) for v in old_variables], old_variables)
+    new = successor(old, new_variables)
+    assert float(new.learning_rate) == 0.25 and int(new.iterations) == 0
+    slots = {**read_slots(old, old_variables), **read_slots(new, new_variables)}
+    copy_rest(old, new, {id(slot) for found in slots.values() for slot in found})
+    assert int(new.iterations) == 2
+    for found in read_slots(new, new_variables).values():
+        assert all(not ops.convert_to_numpy(slot).any() for slot in found)  # left to the caller
