@@ -14,13 +14,11 @@ def test_every_file_stands_in_a_folder_of_the_list():
     assert lost == {"__init__"}
 
 
-@pytest.mark.xfail(reason="the move is under way")
 def test_every_folder_of_the_list_has_files():
     folders = {module.folder for module in modules().values()}
     assert set(LEVELS) <= folders
 
 
-@pytest.mark.xfail(reason="the move is under way")
 def test_files_import_from_below():
     found = set(upward())
     assert not found - set(IMPORTS), "imports of a folder that does not stand below"
