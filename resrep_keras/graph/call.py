@@ -173,24 +173,24 @@ class Call:
         return self.require(flow, allowed)
 
     def require(self, flow, allowed=State.ZERO):
-        """Removed channels hold at most `allowed` here: gates are placed, or channels pinned."""
+        """Removed channels hold at most `allowed` here: compactors are placed, or channels pinned."""
         stuck = flow.state > allowed
         if stuck.any():
             self._tracer.stuck(self, flow.labels[stuck], flow.origins)
         return flow
 
-    def site(self, flow, axis, gate=False, diagonal=False, shifts=True):
-        """A compactor can stand here: behind a producer, or as a gate behind a fixed scale.
+    def site(self, flow, axis, scales=False, diagonal=False, shifts=True):
+        """A compactor can stand here: behind a producer, or a diagonal one behind a fixed scale.
 
         Args:
-            gate: Whether the layer only scales channels, and needs a compactor in rare cases.
+            scales: Whether the layer only scales channels, and needs a compactor in rare cases.
             diagonal: Whether a producer cannot take up a full matrix (a grouped convolution).
             shifts: Whether a producer can take up a bias.
         """
         self.axis_out = axis
         if not shifts:
             self._tracer.stand_before_norm(self)
-        return self._tracer.site(self, flow, axis, gate, diagonal)
+        return self._tracer.site(self, flow, axis, scales, diagonal)
 
     def constant(self, flow):
         """Zeros become a constant here."""

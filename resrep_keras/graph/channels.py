@@ -39,7 +39,7 @@ class Site:
         layer: Name of the layer behind whose calls it stands.
         channels: Channel ids along the channel axis, -1 where pinned.
         axis: Channel axis of the tensor.
-        gate: Whether only a diagonal may stand here (it must merge into a depthwise layer or
+        diagonal: Whether only a diagonal may stand here (it must merge into a depthwise layer or
             a batch normalisation).
         inside: Name of the layer's own inner channels that are scaled, `None` for its outputs.
         activates: Whether the layer applies its `activation` last, so that the compactor takes it
@@ -49,7 +49,7 @@ class Site:
     layer: str
     channels: np.ndarray
     axis: int
-    gate: bool = False
+    diagonal: bool = False
     inside: str | None = None
     activates: bool = False
 

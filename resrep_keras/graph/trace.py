@@ -1,7 +1,7 @@
 """trace(model): the one pass that finds channel labels, groups, compactor sites and pins.
 
 The calls of the model are recorded once. The rules of `flow` then run over them, and again
-whenever they have shown that a channel needs more than was assumed: a gate behind the layer that
+whenever they have shown that a channel needs more than was assumed: a diagonal compactor behind the layer that
 turns its zeros into constants, a producer that only follows a product, or a pin.
 """
 
@@ -98,7 +98,7 @@ class _Tracer:
         self._deferred = self._find_deferred()
         self._source = {id(norm): self._op_name(key) for key, norm in self._deferred.items()}
         self.followers = set()  # producers whose zeros a product does not need
-        self.gates = set()  # layers behind which a diagonal compactor must stand
+        self.needed = set()  # layers behind which a diagonal compactor must stand
         self._forced = []  # pins found by an earlier pass: (labels, Pin)
 
     def _add_calls(self, recording, repeats):
@@ -195,22 +195,22 @@ class _Tracer:
     def inner_site(self, call, labels, inside):
         self._sites[call.name, inside] = (labels, None, True)
 
-    def site(self, call, out, axis, gate, diagonal=False):
-        if not gate:
+    def site(self, call, out, axis, scales, diagonal=False):
+        if not scales:
             here = id(call.operation) not in self._deferred and call.name not in self.followers
             self._foldable.add(call.name)
         else:
             source = self._source.get(id(call.operation))
             behind_producer = source in self._foldable
-            here = call.name in self.gates
+            here = call.name in self.needed
             if behind_producer:
-                here, gate = source not in self.followers, source in self._diagonal
+                here, scales = source not in self.followers, source in self._diagonal
             elif id(call.operation) not in self._deferred:
-                self._gateable[call.index] = call.name
+                self._spare[call.index] = call.name
         if diagonal:
             self._diagonal.add(call.name)
         if here:
-            self._sites[call.name, None] = (out.labels, axis, gate or diagonal)
+            self._sites[call.name, None] = (out.labels, axis, scales or diagonal)
             return out.replace(state=np.full_like(out.state, self.holds), origins=frozenset())
         return out
 
@@ -229,7 +229,7 @@ class _Tracer:
         self.labels = Labels()
         self.producers, self.pins, self.problems, self.inexact = {}, {}, [], []
         self._first_labels, self._first_names, self._held_by = [], [], {}
-        self._sites, self._gateable, self._new_followers = {}, {}, set()
+        self._sites, self._spare, self._new_followers = {}, {}, set()
         self._diagonal, self._foldable = set(), set()
         flows = {
             id(t): self.anchor(t.shape, Pin(t.name, "a model input", PinKind.INPUT))
@@ -265,15 +265,15 @@ class _Tracer:
                 self.pin(labels, Pin(call.name, text, PinKind.SHARED))
 
     def _solve(self):
-        """Place gates, then pin what no gate mends; returns whether anything was new."""
-        news, placed = False, frozenset(self.gates)
+        """Place diagonal compactors, then pin what none mends; returns whether anything was new."""
+        news, placed = False, frozenset(self.needed)
         for call, labels, origins in self.problems:
             open_labels = [label for label in labels if self.labels.pin_of(label) is None]
             if not open_labels:
                 continue
-            gates = {self._gateable[o] for o in origins if o in self._gateable} - placed
-            if gates:
-                self.gates |= gates
+            mends = {self._spare[o] for o in origins if o in self._spare} - placed
+            if mends:
+                self.needed |= mends
             else:
                 text = "removed channels would leave values here that no bias can hold"
                 pin = Pin(call.name, text, PinKind.NO_BIAS)
@@ -335,10 +335,12 @@ class _Tracer:
                 owner[channel_of[self.producers[name]]] = position
         sites = [[] for _ in components]
         activating = {call.name for call in self.calls if call.activates}
-        for (layer, inside), (labels, axis, gate) in self._sites.items():
+        for (layer, inside), (labels, axis, diagonal) in self._sites.items():
             ids = channel_of[labels].ravel()
             for position in np.unique(owner[ids[ids >= 0]]):
-                site = Site(layer, ids, axis, gate, inside, layer in activating and inside is None)
+                site = Site(
+                    layer, ids, axis, diagonal, inside, layer in activating and inside is None
+                )
                 sites[position].append(site)
         return sites
 

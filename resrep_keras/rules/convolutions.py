@@ -119,7 +119,7 @@ def _scaled_apart(layer, call, axis, multiplier):
         out = call.uneven(out)
     if layer.use_bias:
         out = call.constant(out)
-    return activate(call, call.site(out, axis, gate=True), layer.activation)
+    return activate(call, call.site(out, axis, scales=True), layer.activation)
 
 
 @register_all(narrow, *DEPTHWISE)

@@ -24,7 +24,7 @@ def axes_of(layer, rank):
 def _batch_flow(layer: layers.BatchNormalization, call):
     axis = layer.axis % len(call.input.shape)
     flow_in = call.vector(call.input, axis)
-    return call.site(call.constant(flow_in), axis, gate=True)
+    return call.site(call.constant(flow_in), axis, scales=True)
 
 
 @narrow.register
@@ -83,7 +83,7 @@ def _group_flow(layer: layers.GroupNormalization, call):
     call.require(flow_in)
     rows = flow_in.labels.reshape(layer.groups, -1)
     call.couple(rows, rows[:, :1])
-    return call.site(call.constant(flow_in), axis, gate=True)
+    return call.site(call.constant(flow_in), axis, scales=True)
 
 
 @narrow.register

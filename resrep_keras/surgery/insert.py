@@ -28,7 +28,7 @@ def insert_compactors(graph, sites, diagonal, make=Compactor):
         if call.activation is not None:
             change[site.layer] = lambda: ({"activation": None}, None)
         behind[site.layer] = make(
-            diagonal=site.gate or site.name in diagonal,
+            diagonal=site.diagonal or site.name in diagonal,
             axis=site.axis,
             activation=call.activation,
             dtype=call.operation.dtype_policy,

@@ -219,7 +219,7 @@ def test_a_concatenation_along_another_axis_is_pinned(book):
 def test_a_fixed_scale_asks_for_its_site_in_words(book):
     (a,) = made(book, 2)
     call = asked(book, [a])
-    book.site = lambda call, flow, axis, gate, diagonal: (axis, gate, diagonal)
+    book.site = lambda call, flow, axis, scales, diagonal: (axis, scales, diagonal)
     assert call.site(a, 3, True) == (3, True, False)
     assert call.axis_out == 3 and not book.said
     call.site(a, 3, diagonal=True, shifts=False)

@@ -55,12 +55,12 @@ def test_compactor_stands_behind_the_batch_norm_that_alone_reads_the_layer():
 def test_constants_that_fold_need_no_gate():
     graph, _ = status("mobilenet_block")
     assert sizes(graph, prunable=True, coupled=False) == [12, 9]
-    assert not [s for g in graph.groups for s in g.sites if s.gate]
+    assert not [s for g in graph.groups for s in g.sites if s.diagonal]
 
 
 def test_a_constant_before_a_padded_convolution_gets_a_gate():
     graph, _ = status("constant_at_the_border")
-    gates = {site.layer for group in graph.groups for site in group.sites if site.gate}
+    gates = {site.layer for group in graph.groups for site in group.sites if site.diagonal}
     assert len(gates) == 1
     assert sizes(graph, prunable=True, coupled=False) == [6, 5, 4]
 
@@ -70,7 +70,7 @@ def test_squeeze_excite_follows_its_stream_behind_a_gate():
     stream = graph.groups[0]
     assert not stream.coupled and stream.prunable
     assert [p.follows for p in stream.producers] == [False, True]
-    assert [s.gate for s in stream.sites] == [False, True]
+    assert [s.diagonal for s in stream.sites] == [False, True]
 
 
 def test_concatenation_does_not_couple_its_branches():
@@ -222,7 +222,7 @@ def test_one_gate_serves_all_that_read_behind_it():
     z = layers.Concatenate()([*heads, layers.Conv2D(4, 1)(x)])
     graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(z))))
     assert graph.groups[0].prunable
-    assert [(site.layer, site.gate) for site in graph.groups[0].sites][1:] == [("norm", True)]
+    assert [(site.layer, site.diagonal) for site in graph.groups[0].sites][1:] == [("norm", True)]
 
 
 def test_layers_of_one_name_in_two_models_are_told_apart():
