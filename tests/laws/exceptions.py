@@ -14,4 +14,33 @@ HEAVY = {
 }
 
 # Files of the library without a test file of their name: why.
-WITHOUT_TEST = {}
+WITHOUT_TEST = {
+    "explanation/layout": "pictures show it: tests/explanation/test_picture.py",
+    "costs/comparison": "the rows of a report: tests/deploy/test_report.py",
+    "deploy/formats": "each format is written and read: tests/deploy/test_export.py",
+    "methods/callback_checks": "callbacks of Keras in runs: tests/conditions/test_callbacks.py",
+    "methods/wrapped": "two questions: tests/methods/channels/test_channel_state.py asks both",
+    "methods/gradients/report": "counted at the places: tests/methods/gradients/test_places.py",
+    "methods/channels/ablation": "damage is measured by AOFP: tests/methods/channels/test_aofp.py",
+    "methods/channels/by_hand": "the loop of one's own: tests/test_examples.py",
+    "methods/channels/callback": "runs: tests/methods/channels/test_resrep.py",
+    "methods/channels/channel_method": "limits and widths: test_settings.py beside it",
+    "methods/channels/finalize": "what users see of it: tests/workflow/test_finalize.py",
+    "surgery/fold": "over the zoo: tests/laws/test_finalize.py, tests/laws/test_surgery.py",
+    "surgery/insert": "over the zoo: tests/laws/test_wrap.py",
+    "surgery/parts": "what a keep array leaves, over the zoo: tests/laws/test_surgery.py",
+    "surgery/constants": "constants by hand: tests/surgery/test_remove.py; over the zoo: the laws",
+    "surgery/zero_channels": "by hand and over the zoo: tests/methods/sparse/test_granet.py",
+    **dict.fromkeys(
+        (
+            "methods/channels/fpgm",
+            "methods/channels/group_lasso",
+            "methods/channels/lasso_training",
+            "methods/channels/network_slimming",
+            "methods/channels/one_shot",
+            "methods/channels/random_pruning",
+            "methods/channels/taylor",
+        ),
+        "a criterion of some lines: tests/methods/channels/test_baselines.py, and the laws of methods",
+    ),
+}
