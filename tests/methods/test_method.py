@@ -16,7 +16,7 @@ class Own(Method):
     """A method with a target and a setting."""
 
     target: float = 0.5
-    names: tuple = ()
+    order: str = "L1"
 
 
 @keras.saving.register_keras_serializable("test_method")
@@ -31,10 +31,10 @@ class ByHand(Method):
 def test_the_target_comes_first_and_total_steps_by_name_only():
     assert Own(0.25).target == 0.25 and Own(0.25, total_steps=7).total_steps == 7
     with pytest.raises(TypeError):
-        Own(0.25, (), 7)
+        Own(0.25, "L1", 7)
 
 
-@pytest.mark.parametrize("method", [Own(0.25, ("a", "b")), Own(total_steps=3), ByHand(0.1)])
+@pytest.mark.parametrize("method", [Own(0.25, "L2"), Own(total_steps=3), ByHand(0.1)])
 def test_a_method_is_a_value(method):
     config = keras.saving.serialize_keras_object(method)
     copy = keras.saving.deserialize_keras_object(config)
@@ -48,7 +48,7 @@ def test_methods_of_two_kinds_differ():
 
 
 def test_a_method_is_written_with_its_settings():
-    assert repr(Own(0.25)) == "Own(target=0.25, names=(), total_steps=None)"
+    assert repr(Own(0.25)) == "Own(target=0.25, order='L1', total_steps=None)"
 
 
 def test_by_itself_a_method_changes_nothing():

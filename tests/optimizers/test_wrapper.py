@@ -44,6 +44,7 @@ def test_steps_per_update_are_those_of_the_accumulation():
     assert OptimizerWrapper(inner).steps_per_update == 4
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it writes into variables")
 def test_a_stateless_step_equals_a_stateful_one():
     gradients = [ops.convert_to_tensor([1.0, -1.0]), ops.convert_to_tensor(2.0)]
     one, other = variables(), variables()
