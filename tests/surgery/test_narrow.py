@@ -67,7 +67,7 @@ def test_a_bias_is_mixed_as_the_kernel_is_and_then_shifted():
 def test_a_dense_layer_by_its_rule():
     layer = layers.Dense(2)
     layer.build((None, 3))
-    layer.set_weights([KERNEL[0], [7.0, 8.0]])
+    layer.set_weights([KERNEL[0], np.array([7.0, 8.0])])
     config, (kernel, bias) = rule_of(narrow, layer)(
         layer, Part((mask(0, 1, 1),), Selected(mask(1, 0)))
     )

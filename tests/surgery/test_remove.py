@@ -14,8 +14,10 @@ def model():
     inputs = keras.Input((2,))
     hidden = layers.Dense(3, activation="relu", name="hidden")(inputs)
     model = keras.Model(inputs, layers.Dense(1, name="top")(hidden))
-    model.get_layer("hidden").set_weights([np.array([[1.0, 2, 3], [4, 5, 6]]), [0.1, 0.2, 0.3]])
-    model.get_layer("top").set_weights([np.array([[1.0], [10], [100]]), [0.5]])
+    model.get_layer("hidden").set_weights(
+        [np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([0.1, 0.2, 0.3])]
+    )
+    model.get_layer("top").set_weights([np.array([[1.0], [10], [100]]), np.array([0.5])])
     return model
 
 
@@ -45,7 +47,7 @@ def test_what_an_activation_makes_of_zero_goes_into_the_bias():
     inputs = keras.Input((2,))
     hidden = layers.Dense(3, activation="sigmoid", name="hidden")(inputs)
     model = keras.Model(inputs, layers.Dense(1, name="top")(hidden))
-    model.get_layer("top").set_weights([np.array([[1.0], [10], [100]]), [0.5]])
+    model.get_layer("top").set_weights([np.array([[1.0], [10], [100]]), np.array([0.5])])
     slim = remove_channels(model, {"hidden": np.array([True, False, True])})
     kernel, bias = weights(slim, "top")
     assert kernel == [[1.0], [100.0]] and np.allclose(bias, 0.5 + 10 * 0.5)  # sigmoid(0) = 1/2
