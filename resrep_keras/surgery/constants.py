@@ -1,7 +1,7 @@
 """The constants that removed channels hold where weights read them."""
 
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.compactor import Compactor
@@ -21,8 +21,10 @@ def read_constants(graph, kept):
     readers = _readers(graph, kept)
     if not readers:
         return {}
-    values = {}
-    empty = _emptied(graph, kept) if graph.holds == State.ZERO else {}
+    values, empty, needless = {}, {}, set()
+    if graph.holds == State.ZERO:
+        empty = _emptied(graph, kept)
+        needless = _needless(graph, kept, empty)
 
     def before(step, first):
         if step.name in readers:
@@ -33,8 +35,13 @@ def read_constants(graph, kept):
     def behind(tensor, value):
         return empty[id(tensor)](value) if id(tensor) in empty else value
 
+    def instead(step, first):
+        if id(step.outputs) not in needless:
+            return None
+        return [ops.zeros((first.shape[0], *step.outputs.shape[1:]), step.outputs.dtype)]
+
     inputs = random_inputs(graph.recording.inputs, batch_size=1)
-    evaluate(graph.recording, inputs, before, behind)
+    evaluate(graph.recording, inputs, before, behind, instead)
     return values
 
 
@@ -49,6 +56,34 @@ def _readers(graph, kept):
         if (removed & (flow.state > State.ZERO)).any():
             readers[call.name] = call.axis_in
     return readers
+
+
+# Layers that take time, and whose outputs have the batch size of their inputs.
+DEAR = (
+    Compactor,
+    layers.BatchNormalization,
+    layers.Dense,
+    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
+    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D),
+)
+
+
+def _needless(graph, kept, empty):
+    """Ids of the outputs of calls that need not be made: zeros do in their place.
+
+    What is removed is zero there, or `_emptied` sees to it; what is kept does not matter to what is
+    removed.
+    """
+    found = set()
+    for call in graph.calls:
+        if not isinstance(call.operation, DEAR) or None in call.output_shape[1:]:
+            continue
+        flow, tensor = call.outputs[0], call.output_ids[0]
+        if tensor in empty or not flow.state[~graph.kept_labels(flow.labels, kept)].any():
+            found.add(tensor)
+    return found
 
 
 def _emptied(graph, kept):

@@ -53,7 +53,7 @@ def play(recording, inputs, batch_statistics=False):
     )
 
 
-def evaluate(recording, inputs, before, behind=None):
+def evaluate(recording, inputs, before=None, behind=None, instead=None):
     """Play a recording on arrays in inference, and look at what passes by.
 
     Args:
@@ -62,6 +62,8 @@ def evaluate(recording, inputs, before, behind=None):
         before: Called as ``before(step, first input)`` in front of each call.
         behind: ``behind(recorded tensor, value)`` returns what goes on in the place of the value of
             a call. Defaults to the value itself.
+        instead: ``instead(step, first input)`` returns values that stand for those of a call, which
+            is not made then, or `None`. Defaults to `None` for all.
 
     What an inner recording does at each entry of axis 1 is done for the first entry only: enough
     for what does not depend on the input.
@@ -70,9 +72,12 @@ def evaluate(recording, inputs, before, behind=None):
     def call(step, *args, **kwargs):
         first = keras.tree.flatten((args, kwargs))[0]
         if step.inner is None:
-            before(step, first)
-            run_step = step.operation if is_layer(step.operation) else step.operation.call
-            values = keras.tree.flatten(run_step(*args, **kwargs))
+            if before is not None:
+                before(step, first)
+            values = None if instead is None else instead(step, first)
+            if values is None:
+                run_step = step.operation if is_layer(step.operation) else step.operation.call
+                values = keras.tree.flatten(run_step(*args, **kwargs))
             if behind is not None:
                 values = map(behind, keras.tree.flatten(step.outputs), values)
             return list(values)

@@ -89,7 +89,7 @@ def _held(graph, sites):
         return value
 
     inputs = random_inputs(graph.recording.inputs)
-    evaluate(graph.recording, inputs, lambda step, first: None, behind)
+    evaluate(graph.recording, inputs, behind=behind)
     return found
 
 
