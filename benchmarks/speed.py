@@ -16,6 +16,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 from absl import app, flags
 from common import PeakMemory, machine, mask_at_random, write_result
 from keras import layers
@@ -25,6 +26,8 @@ from resrep_keras.costs.latency import median_seconds
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("measure", None, "Measure this model in this process and print JSON.")
+flags.DEFINE_string("compare", None, "Compare with copying this model, in this process, as JSON.")
+flags.DEFINE_integer("repeats", 5, "How often each call is compared, after one to warm up.")
 
 # Largest seconds of trace; None where the row only shows how the work grows.
 LIMITS = {
@@ -34,6 +37,14 @@ LIMITS = {
     "chain of 500": None,
     "chain of 1000": None,
     "chain of 2000": 10,
+}
+
+# Largest CPU time of a call, in times of `keras.models.clone_model` and `set_weights`.
+COMPARED = ("ResNet50", "DenseNet121", "EfficientNetB0", "MobileNetV2")
+TIMES = {"wrap": None, "prune": 3, "finalize": 3}
+ONE_THREAD = {
+    f"{name}_THREADS": "1"
+    for name in ("OMP_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
 }
 
 
@@ -71,6 +82,30 @@ def measure(name):
     }
 
 
+def compare(name):
+    """CPU seconds of copying a model, and of each call in times of that."""
+    model = build(name)
+    method = resrep_keras.ResRep(0.01)
+    wrapped = resrep_keras.wrap(model, method)
+    mask_at_random(wrapped)
+    wrapped.method = None
+    calls = {
+        "copy": lambda: keras.models.clone_model(model).set_weights(model.get_weights()),
+        "wrap": lambda: resrep_keras.wrap(model, method),
+        "prune": lambda: resrep_keras.MagnitudePruning(0.5).prune(model),
+        "finalize": lambda: resrep_keras.finalize(wrapped, strict=True),
+    }
+    seconds = {call: [] for call in calls}
+    for _ in range(FLAGS.repeats + 1):
+        for call, run in calls.items():
+            begin = time.process_time()
+            run()
+            seconds[call].append(time.process_time() - begin)
+    medians = {call: float(np.median(measured[1:])) for call, measured in seconds.items()}
+    times = {call: medians[call] / medians["copy"] for call in TIMES}
+    return {"model": name, "copy_seconds": medians["copy"], "times": times}
+
+
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}.",
@@ -86,29 +121,59 @@ def as_markdown(result):
             f"{row['finalize_seconds']:.1f} | {row['finalize_bytes'] / 1e9:.2f} | "
             f"{row['limit_bytes'] / 1e9:.2f} |"
         )
+    lines += [
+        "",
+        "CPU time on one thread, in times of `keras.models.clone_model` and `set_weights`; at most "
+        f"{TIMES['prune']} for `MagnitudePruning.prune` and {TIMES['finalize']} for `finalize`.",
+        "",
+        "| model | copy (s) | wrap | prune | finalize |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["compared"]:
+        times = " | ".join(f"{row['times'][call]:.2f}" for call in TIMES)
+        lines.append(f"| {row['model']} | {row['copy_seconds']:.2f} | {times} |")
     return "\n".join(lines) + "\n"
 
 
+def in_a_process(flag, name, **environment):
+    """The JSON that this file prints with a flag, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, f"--{flag}={name}", f"--repeats={FLAGS.repeats}"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    row = json.loads(done.stdout.strip().splitlines()[-1])
+    print(row, flush=True)
+    return row
+
+
 def main(_):
-    if FLAGS.measure:
-        print(json.dumps(measure(FLAGS.measure)))
+    if FLAGS.measure or FLAGS.compare:
+        print(json.dumps(measure(FLAGS.measure) if FLAGS.measure else compare(FLAGS.compare)))
         return
-    rows = []
-    for name in LIMITS:
-        command = [sys.executable, __file__, f"--measure={name}"]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
-        print(rows[-1], flush=True)
+    compared = [in_a_process("compare", name, **ONE_THREAD) for name in COMPARED]
+    rows = [in_a_process("measure", name) for name in LIMITS]
     result = {
         "command": "python benchmarks/speed.py",
         "machine": machine(),
         "rows": rows,
+        "compared": compared,
     }
     write_result(result, as_markdown(result))
     late = [r["model"] for r in rows if r["trace_seconds"] > (r["limit_seconds"] or float("inf"))]
     large = [r["model"] for r in rows if r["finalize_bytes"] > r["limit_bytes"]]
-    if late or large:
-        raise SystemExit(f"Over the limit of time: {late}; of memory: {large}.")
+    slow = [
+        f"{call} of {row['model']}"
+        for row in compared
+        for call, most in TIMES.items()
+        if most is not None and row["times"][call] > most
+    ]
+    if late or large or slow:
+        raise SystemExit(
+            f"Over the limit of time: {late}; of memory: {large}; of times of a copy: {slow}."
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Channels of zero weights: which go, by hand. Whole models are in methods/sparse/test_granet.py."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from resrep_keras.graph.trace import trace
+from resrep_keras.surgery.zero_channels import remove_zero_channels, without_zero_channels
+
+
+def net(bias, activation="relu"):
+    x = inputs = keras.Input((1,))
+    x = layers.Dense(2, name="first", activation=activation)(x)
+    model = keras.Model(inputs, layers.Dense(1, name="last")(x))
+    model.get_layer("first").set_weights([np.array([[0.0, 2.0]]), np.array([bias, 4.0])])
+    model.get_layer("last").set_weights([np.array([[6.0], [7.0]]), np.array([1.0])])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("bias", "activation", "expected"),
+    [
+        (0.0, "relu", 1),
+        (-5.0, "relu", 1),  # nothing is left behind the ReLU
+        (0.5, "relu", 1 + 6 * 0.5),
+        (0.0, "sigmoid", 1 + 6 * 0.5),
+        (0.0, "exponential", 1 + 6 * 1),
+    ],
+)
+def test_what_a_channel_holds_goes_into_the_next_bias(bias, activation, expected):
+    slim = remove_zero_channels(net(bias, activation))
+    np.testing.assert_array_equal(ops.convert_to_numpy(slim.get_layer("first").kernel), [[2]])
+    np.testing.assert_allclose(ops.convert_to_numpy(slim.get_layer("last").bias), [expected])
+
+
+def test_nothing_goes_where_no_weights_are_zero():
+    model = net(0.0)
+    model.get_layer("first").kernel.assign([[1.0, 2.0]])
+    assert without_zero_channels(trace(model)) is None
+    assert remove_zero_channels(model) is model
