@@ -61,21 +61,20 @@ class WrappedModel(keras.Model):
         if self.early_removal is not None:
             self.early_removal.note_compile(args, kwargs)
         with strategy_scope(self):
-            optimizer = self._pruning_optimizer(keras.optimizers.get(optimizer))
+            optimizer = self._with_pruning(keras.optimizers.get(optimizer))
+        super().compile(optimizer, *args, **kwargs)
+
+    def _with_pruning(self, optimizer):
+        """The optimizer with that of the method in it, which goes on with the state of the model."""
+        _check_accumulation(self, optimizer)
+        inner = wrapped_optimizer(optimizer)
+        if find_wrapper(optimizer) is None and inner is None:
+            optimizer = self.method.optimizer(optimizer, self)
+        elif find_wrapper(optimizer) is None:  # a loss scale stays outside
+            optimizer.inner_optimizer = self.method.optimizer(inner, self)
         wrapper = find_wrapper(optimizer)
         if wrapper is not None:
             self._pruning_state = wrapper.share_state(self._pruning_state)
-        super().compile(optimizer, *args, **kwargs)
-
-    def _pruning_optimizer(self, optimizer):
-        """The optimizer with that of the method in it."""
-        _check_accumulation(self, optimizer)
-        if find_wrapper(optimizer) is not None:
-            return optimizer
-        inner = wrapped_optimizer(optimizer)
-        if inner is None:
-            return self.method.optimizer(optimizer, self)
-        optimizer.inner_optimizer = self.method.optimizer(inner, self)  # a loss scale stays outside
         return optimizer
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

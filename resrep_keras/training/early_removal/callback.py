@@ -6,8 +6,12 @@ import keras
 
 from resrep_keras.methods.callback import InFit
 from resrep_keras.surgery.forward import explain_difference
+from resrep_keras.training.early_removal.removal import (
+    TRAINING_TOLERANCE,
+    remove_early,
+    worthwhile,
+)
 from resrep_keras.training.early_removal.sample import sample_inputs
-from resrep_keras.training.early_removal.slimming import TRAINING_TOLERANCE, cut, worthwhile
 
 
 class EarlyRemovalCallback(InFit, keras.callbacks.Callback):
@@ -43,7 +47,7 @@ class EarlyRemovalCallback(InFit, keras.callbacks.Callback):
                 stacklevel=2,
             )
             return False
-        difference, done = cut(self.model, state, *removal, inputs, TRAINING_TOLERANCE)
+        difference, done = remove_early(self.model, state, *removal, inputs, TRAINING_TOLERANCE)
         if difference is not None and not done:
             warnings.warn(
                 f"The dead channels of model '{self.model.name}' were not removed in training: "

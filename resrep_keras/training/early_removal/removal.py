@@ -1,34 +1,31 @@
-"""Cut: a wrapped model loses its dead channels in the middle of training, and goes on."""
+"""A wrapped model loses its dead channels in the middle of training, and goes on."""
 
 import dataclasses
-import itertools
 
 import keras
 import numpy as np
-from keras import ops
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import read, trace, trace_recording
 from resrep_keras.keras_adapter import become
-from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
 from resrep_keras.surgery.fold import fold
 from resrep_keras.surgery.forward import play, random_inputs
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.remove import narrow_parts
 from resrep_keras.training.early_removal.diagonalise import diagonalise
-from resrep_keras.training.early_removal.slots import carry
+from resrep_keras.training.early_removal.optimizer_state import continued
 
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
 # Largest change of outputs in training, root mean square as a share: there batch normalisation goes
-# by its batch, which moving averages lag behind in the first steps of a run. A cut waits for them.
+# by its batch, which moving averages lag behind in the first steps of a run: removal waits for them.
 TRAINING_TOLERANCE = 0.05
-# A cut has the training step compiled anew; it waits until it saves this share of the cost.
+# Removal has the training step compiled anew; it waits until it saves this share of the cost.
 WORTH = 0.2
 
 
 def worthwhile(channel_state, method, selecting):
-    """What should be removed now: `(dead, last)` as `cut` takes them, or `None`.
+    """What should be removed now: `(dead, last)` as `remove_early` takes them, or `None`.
 
     Args:
         channel_state: The `ChannelState` of a wrapped model that is trained.
@@ -46,7 +43,7 @@ def worthwhile(channel_state, method, selecting):
     return (dead, last) if last or early else None
 
 
-def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
+def remove_early(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     """Remove channels and, with `last`, the compactors; `model` itself goes on, narrower.
 
     Optimizer state goes along: each slot through the rule that narrows its layer.
@@ -55,38 +52,52 @@ def cut(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
         model: A compiled wrapped model; left as it is where the outputs would change.
         channel_state: Its `ChannelState`.
         dead: The channels that go, bool `(num_channels,)`.
-        last: Whether the selections are over, so that compactors are folded into the other layers.
+        last: Whether this removal is the last of the run, so that compactors go, too: they are folded
+            into the other layers.
         inputs: Inputs of the data at hand, see `diagonalise`.
-        tolerance: Largest `training_difference` on them that is allowed.
+        tolerance: Largest difference of outputs on them, under batch statistics, that is allowed.
 
     Returns:
         The largest relative difference of the outputs, `None` where training would not go on as it
-        was, and whether the cut was done.
+        was, and whether channels were removed.
     """
-    graph, kept = channel_state.own, channel_state.own_keep(~dead)
-    stages = [graph.recording]
-    slim = diagonalise(graph, kept, inputs)
-    if slim is not None:
-        diagonal = trace(slim, exact=channel_state.exact)
-        kept = diagonal.keep_array(graph.keep_by_producer(kept))
-        graph = diagonal
-    parts = parts_of(graph, kept)
-    slim = narrow_parts(graph.recording, parts)
-    stages += [graph.recording, read(slim)]
-    if last:  # compactors that scale only: a batch normalisation stays one
-        slim = fold(trace_recording(stages[-1]), vectors=True)
-        stages.append(read(slim))
-    if inputs is not None and training_difference(stages[0], stages[-1], inputs) > tolerance:
+    narrow, stages, parts = _narrowed(channel_state, dead, last, inputs)
+    before, after = stages[0], stages[-1]
+    if inputs is not None and _training_difference(before, after, inputs) > tolerance:
         return None, False
-    difference = output_difference(stages[0], stages[-1], channel_state.input_shape)
-    if not difference <= tolerance_of(model):
+    difference = _output_difference(before, after, channel_state.input_shape)
+    if not difference <= _tolerance(model):
         return difference, False
     early_removal = model.early_removal
-    fresh = early_removal.narrower(model, slim, _after(channel_state, dead, difference))
-    _hand_over(model, stages, parts, fresh)
+    fresh = early_removal.narrower(model, narrow, _after(channel_state, dead, difference))
+    old, new = model.trainable_variables, fresh.trainable_variables
+    early_removal.compile(fresh, continued(model.optimizer, old, new, stages, parts))
     become(model, fresh)
     early_removal.prepare(model)
     return difference, True
+
+
+def _narrowed(channel_state, dead, last, inputs):
+    """The model without the dead channels, and how it came about.
+
+    Returns:
+        A Functional model; the `Recording`s of the model before, with diagonal compactors, without
+        the channels and, with `last`, without compactors; and what is left of the layers when the
+        channels go.
+    """
+    graph, kept = channel_state.own, channel_state.own_keep(~dead)
+    stages = [graph.recording]
+    diagonal = diagonalise(graph, kept, inputs)
+    if diagonal is not None:
+        before, graph = graph, trace(diagonal, exact=channel_state.exact)
+        kept = graph.keep_array(before.keep_by_producer(kept))
+    parts = parts_of(graph, kept)
+    narrow = narrow_parts(graph.recording, parts)
+    stages += [graph.recording, read(narrow)]
+    if last:  # compactors that scale only: a batch normalisation stays one
+        narrow = fold(trace_recording(stages[-1]), vectors=True)
+        stages.append(read(narrow))
+    return narrow, stages, parts
 
 
 def _after(channel_state, dead, difference):
@@ -96,36 +107,19 @@ def _after(channel_state, dead, difference):
     return dataclasses.replace(channel_state.baseline, removal=removal)
 
 
-def output_difference(first, second, input_shape):
+def _output_difference(first, second, input_shape):
     """Largest relative difference of two recordings' outputs on the same random inputs."""
     inputs = random_inputs(first.inputs, input_shape=input_shape)
     pairs = zip(*(keras.tree.flatten(play(each, inputs)) for each in (first, second)))
     return max(float(abs(a - b).max() / max(abs(a).max(), 1e-12)) for a, b in pairs)
 
 
-def training_difference(first, second, inputs):
+def _training_difference(first, second, inputs):
     """Difference of outputs under batch statistics, root mean square, as a share."""
     pairs = zip(*(keras.tree.flatten(play(each, inputs, True)) for each in (first, second)))
     return max(float(np.sqrt(((a - b) ** 2).mean() / max((a**2).mean(), 1e-24))) for a, b in pairs)
 
 
-def tolerance_of(model):
+def _tolerance(model):
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
     return HALF_TOLERANCE if half else TOLERANCE
-
-
-def _hand_over(model, stages, parts, fresh):
-    """Compile `fresh` like `model`, its optimizer in the state that it is in."""
-    held = read_slots(model.optimizer, model.trainable_variables)
-    slots = {key: [ops.convert_to_numpy(s) for s in each] for key, each in held.items()}
-    for position, (old, new) in enumerate(itertools.pairwise(stages)):
-        slots = carry(old, new, slots, parts if position == 1 else None)
-    optimizer = successor(model.optimizer, fresh.trainable_variables)
-    there = read_slots(optimizer, fresh.trainable_variables)
-    for key, variables in there.items():
-        for variable, value in zip(variables, slots.get(key, ())):
-            if tuple(variable.shape) == value.shape:
-                variable.assign(value)
-    taken = {id(slot) for each in (held, there) for slots_ in each.values() for slot in slots_}
-    copy_rest(model.optimizer, optimizer, taken)
-    model.early_removal.compile(fresh, optimizer)
