@@ -90,7 +90,7 @@ class ChannelState(PrunableChannels):
 
     Attributes:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
-            There are none after the last cut of `slim_every`.
+            There are none after the last removal of `slim_every`.
         groups: The groups that have a compactor wherever zeros are needed.
 
     Raises:
