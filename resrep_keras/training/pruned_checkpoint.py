@@ -53,6 +53,7 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         super().on_train_begin(logs)
         self._pruning.fit_call = self.fit_call
         self._pruning.on_train_begin()
+        self._pruning.fit_call = None
         self._waited = False
 
     def on_epoch_end(self, epoch, logs=None):

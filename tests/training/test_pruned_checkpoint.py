@@ -8,12 +8,8 @@ from resrep_keras.methods.callback_checks import unpruned_choice
 from tests import zoo
 
 
-class Always(resrep_keras.MagnitudePruning):
-    """Its model counts as pruned where the test says so."""
-
-
 def checkpoint(path, met=True):
-    model = resrep_keras.wrap(zoo.build("chain"), Always(0.3))
+    model = resrep_keras.wrap(zoo.build("chain"), resrep_keras.MagnitudePruning(0.3))
     model.compile("sgd", "mse")
     best = resrep_keras.PrunedCheckpoint(path, monitor="loss")
     best.set_model(model)
@@ -27,7 +23,7 @@ def test_the_best_is_written_whole(tmp_path):
     for epoch, loss in enumerate([2.0, 3.0, 1.0]):
         best.on_epoch_end(epoch, {"loss": loss})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best-1.keras", "best-3.keras"]
-    assert keras.models.load_model(tmp_path / "best-3.keras").method == Always(0.3)
+    assert keras.models.load_model(tmp_path / "best-3.keras").method == resrep_keras.MagnitudePruning(0.3)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
