@@ -61,7 +61,7 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
         self.strength = self.keep("strength", (), "float32", first)
 
     def apply_parts(self, grads, variables):
-        managed, axes = self._managed(), {}
+        managed, axes = self._managed.value, {}
         for position, axis in self.penalised:
             axes.setdefault(id(managed[position]), []).append(axis)
         grads = [

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from resrep_keras.common.untracked import Untracked
 from resrep_keras.keras_adapter import (
     call_with_values,
     chooses_by_function,
@@ -43,8 +44,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         check_inner(inner_optimizer, type(self).__name__, self.allows_averages)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
-        kept = {}
-        self.state, self._kept = PruningState(), lambda: kept
+        self.state, self._kept = PruningState(), Untracked({})
 
     def share_state(self, state):
         """Go on with what a model remembers; returns what it remembers from now on.
@@ -57,22 +57,21 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     def keep(self, name, shape, dtype, initializer="zeros", aggregation="only_first_replica"):
         """A variable of the `state`, which is one of the optimizer's, too: found there, or made."""
-        while name in self._kept():
+        while name in self._kept.value:
             name += "_"
         variable = self.state.variable(name, shape, dtype, initializer, aggregation)
-        self._kept()[name] = variable
+        self._kept.value[name] = variable
         return variable
 
     def kept(self):
         """The variables that are kept in the `state`."""
-        return list(self._kept().values())
+        return list(self._kept.value.values())
 
     def build(self, variables):
         if self.built:
             return
         managed = tuple(variables)
-        # In a function: Keras would take an attribute that holds variables for optimizer state.
-        self._managed = lambda: managed
+        self._managed = Untracked(managed)
         self.plan = self.keep("plan", (2,), "int32")
         self.steps = self.keep("steps", (), "int32")
         self.build_parts(managed)
@@ -86,7 +85,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         if not self.built:
             self.build(list(trainable_variables))
         variables = (
-            list(self._managed()) if trainable_variables is None else list(trainable_variables)
+            list(self._managed.value) if trainable_variables is None else list(trainable_variables)
         )
         self.apply_parts(list(grads), variables)
         self.steps.assign_add(1)
@@ -101,14 +100,14 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
                 "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
             )
         mapping = [
-            *zip(self._managed(), trainable_variables),
+            *zip(self._managed.value, trainable_variables),
             *zip(self.variables, optimizer_variables),
         ]
         _, changes = call_with_values(self.apply, mapping, grads)
         values = {id(variable): value for variable, value in [*mapping, *changes]}
         return tuple(
             [values[id(variable)] for variable in variables]
-            for variables in (self._managed(), self.variables)
+            for variables in (self._managed.value, self.variables)
         )
 
     @property

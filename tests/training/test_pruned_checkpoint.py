@@ -23,7 +23,9 @@ def test_the_best_is_written_whole(tmp_path):
     for epoch, loss in enumerate([2.0, 3.0, 1.0]):
         best.on_epoch_end(epoch, {"loss": loss})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best-1.keras", "best-3.keras"]
-    assert keras.models.load_model(tmp_path / "best-3.keras").method == resrep_keras.MagnitudePruning(0.3)
+    assert keras.models.load_model(
+        tmp_path / "best-3.keras"
+    ).method == resrep_keras.MagnitudePruning(0.3)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from resrep_keras.common.untracked import Untracked
 from resrep_keras.methods.sparse import masks as rules
 from resrep_keras.methods.sparse.densities import (
     MOST_ROUNDS,
@@ -90,13 +91,13 @@ class SparseOptimizer(OptimizerWrapper):
         )
         slots = read_slots(self.inner_optimizer, variables)
         parts = [self._part(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)]
-        self._parts = lambda: parts
+        self._parts = Untracked(parts)
         self.updated = self.keep("updated", (), "int32")
         goals = [
             rules.numbers_at(shapes, share, own.distribution, own.scope)
             for share in (own.initial_sparsity, own.final_sparsity)
         ]
-        self._goals = lambda: list(zip(*goals))
+        self._goals = Untracked(list(zip(*goals)))
 
     def _part(self, kernel, values, slots):
         mask = self.keep(
@@ -110,7 +111,7 @@ class SparseOptimizer(OptimizerWrapper):
         return _Part(kernel, mask, tuple(slot for slot in slots if slot is not sums), sums)
 
     def apply_parts(self, grads, variables):
-        own, parts = self.settings, self._parts()
+        own, parts = self.settings, self._parts.value
         old = [ops.copy(part.mask.value) for part in parts]
         changes = own.regrow_rate > 0 or own.initial_sparsity < own.final_sparsity
         scores = self._gradients(parts, dict(zip(map(id, variables), grads))) if changes else None
@@ -173,11 +174,11 @@ class SparseOptimizer(OptimizerWrapper):
 
     def _renew(self, old, gradients, k, n, grows, rate):
         """The masks after an update, from those before it."""
-        own, parts = self.settings, self._parts()
+        own, parts = self.settings, self._parts.value
         masks = [ops.reshape(mask, (-1,)) for mask in old]
         sizes = [rules.size_of(part.kernel.value) for part in parts]
         if own.initial_sparsity < own.final_sparsity:
-            numbers = [kept_at(k, n, first, last) for first, last in self._goals()]
+            numbers = [kept_at(k, n, first, last) for first, last in self._goals.value]
             masks = rules.prune(masks, sizes, numbers)
         if own.regrow_rate > 0:
             scores = (
@@ -194,12 +195,12 @@ class SparseOptimizer(OptimizerWrapper):
 
     def apply_masks(self):
         """Set to zero what the masks do not keep, in kernels and slots."""
-        for part in self._parts():
+        for part in self._parts.value:
             _keep(part, part.mask.value)
 
     def masks(self):
         """``{path of a kernel: NumPy bool array}``, `True` where a weight is kept."""
-        return {part.kernel.path: ops.convert_to_numpy(part.mask) for part in self._parts()}
+        return {part.kernel.path: ops.convert_to_numpy(part.mask) for part in self._parts.value}
 
     def own_config(self):
         return {**dataclasses.asdict(self.settings), "exclude": list(self.settings.exclude)}

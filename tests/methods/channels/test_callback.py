@@ -1,5 +1,7 @@
 """PruningCallback, driven by hand; whole runs are in `conditions/test_callbacks.py`."""
 
+import dataclasses
+
 import keras
 import pytest
 
@@ -53,7 +55,7 @@ def test_the_channels_are_read_again_where_the_baseline_is_another():
     model, pruning, _ = begun()
     state = pruning.channel_state
     assert pruning.channel_state is state
-    model._baseline.value = dict(model.baseline)
+    model.baseline = dataclasses.replace(model.baseline)
     assert pruning.channel_state is not state
 
 
