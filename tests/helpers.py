@@ -66,19 +66,7 @@ def masked(name, seed, coupled=True):
     return model, channel_state, kept
 
 
-def methods(**settings):
-    """Settings that differ in the compactor; one where each new shape is compiled anew."""
-    found = [
-        resrep_keras.ResRep(target_reduction=0.2, **settings),
-        resrep_keras.ResRep(target_reduction=0.2, compactor="diagonal", **settings),
-        resrep_keras.MagnitudePruning(target_reduction=0.2, **settings),
-    ]
-    return found if keras.backend.backend() == "tensorflow" else found[:1]
-
-
 def method_id(method):
-    """A short name that tells settings apart; other parameters name themselves."""
-    if isinstance(method, int):
-        return str(method)
+    """A short name that tells settings apart."""
     parts = [type(method).__name__, getattr(method, "compactor", ""), "coupled" * method.coupled]
     return "-".join(part for part in parts if part)

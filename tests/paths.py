@@ -13,3 +13,18 @@ def examples(name):
     if folder not in sys.path:
         sys.path.append(folder)
     return importlib.import_module(name)
+
+
+# Loads models in a process that cannot import the library, and writes their outputs.
+LOAD_WITHOUT_PACKAGE = """
+import sys
+sys.modules["resrep_keras"] = None
+import keras, numpy as np
+for name in sys.argv[2:]:
+    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
+    inputs = dict(np.load(f"{sys.argv[1]}/{name}_in.npz"))
+    inputs = [inputs[key] for key in sorted(inputs)]
+    inputs = keras.tree.pack_sequence_as(model.input, inputs)
+    outputs = keras.tree.flatten(model(inputs, training=False))
+    np.savez(f"{sys.argv[1]}/{name}_out.npz", *[np.asarray(o) for o in outputs])
+"""

@@ -160,8 +160,8 @@ class MethodCallback(InFit, keras.callbacks.Callback):
                 return None  # the length of an epoch shows itself in the first one
             if epoch == 0:
                 raise ValueError(
-                    "The number of steps of this run is not known. Give fit(steps_per_epoch=...), or "
-                    f"{type(self.method).__name__}(total_steps=...)."
+                    "The number of steps of this run is not known. Give fit(steps_per_epoch=...), "
+                    f"or {type(self.method).__name__}(total_steps=...)."
                 )
             steps = max(1, self._step // epoch)
         first, last = self._step, self._step + (epochs - epoch) * (steps or 0)

@@ -1,4 +1,4 @@
-"""The certificate of a slim model: how far it is from the wrapped one, and what `finalize` tells."""
+"""The certificate of a slim model: how far it is from the wrapped one; what `finalize` tells."""
 
 import dataclasses
 
@@ -25,8 +25,8 @@ class Certificate:
         macs_left: Their ratio.
         data_max_absolute, data_max_relative: The differences on the data given to `finalize`, or
             `None`.
-        limits: Triples `(quantity, value of the slim model, largest value allowed)`. The bytes of the
-            file are those of the converted model, a latency is predicted.
+        limits: Triples `(quantity, value of the slim model, largest value allowed)`. The bytes of
+            the file are those of the converted model, a latency is predicted.
         inexact: Pairs `(layer name, reason)` of the groups that lost channels though that changes
             outputs; empty unless the method was made with `exact=False`.
     """

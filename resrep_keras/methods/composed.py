@@ -17,8 +17,8 @@ class Composed(Method):
         for method in methods:
             if not isinstance(method, Method):
                 raise TypeError(
-                    f"Expected pruning methods such as resrep_keras.ResRep(); got {method!r} of type "
-                    f"{type(method).__name__}."
+                    f"Expected pruning methods such as resrep_keras.ResRep(); got {method!r} of "
+                    f"type {type(method).__name__}."
                 )
         if len(methods) < 2:
             raise ValueError(f"Expected two methods or more to compose; got {methods}.")
@@ -142,9 +142,9 @@ def _check_together(methods):
     if len(training) > 1:
         names = " and ".join(type(method).__name__ for method in training)
         raise ValueError(
-            f"{names} both train the model with an optimizer of their own, and do not go together in "
-            "one run. Use one after the other: finalize() the first, and wrap() the slim model with "
-            "the second."
+            f"{names} both train the model with an optimizer of their own, and do not go together "
+            "in one run. Use one after the other: finalize() the first, and wrap() the slim model "
+            "with the second."
         )
     kinds = [type(method) for method in methods]
     if len(set(kinds)) < len(kinds):

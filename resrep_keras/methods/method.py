@@ -17,20 +17,20 @@ from resrep_keras.methods.callback import MethodCallback
 class Method:
     """Base of the methods; those that remove channels go on from `ChannelMethod`.
 
-    A subclass is a dataclass whose fields are its settings, its target the first, and checks them in
-    `__post_init__`. One with a constructor of its own keeps each argument as an attribute of its
+    A subclass is a dataclass whose fields are its settings, its target the first, and checks them
+    in `__post_init__`. One with a constructor of its own keeps each argument as an attribute of its
     name.
 
     Args:
-        total_steps: Steps of the run, for data whose length `fit` cannot tell, such as a generator's.
-            By name only. Defaults to what `fit` says.
+        total_steps: Steps of the run, for data whose length `fit` cannot tell, such as a
+            generator's. By name only. Defaults to what `fit` says.
 
     Attributes:
         input_shape: Shape of one input, without batch, for a model with unknown sizes. A setting of
             `ChannelSettings`; `None` where a method has none.
         exact: Whether channels stay whose removal changes outputs. A setting of `ChannelSettings`.
-        slim_every: Epochs between removals of dead channels while `fit` runs. A setting of `ResRep`;
-            `None` for the methods that wait for `finalize`.
+        slim_every: Epochs between removals of dead channels while `fit` runs. A setting of
+            `ResRep`; `None` for the methods that wait for `finalize`.
     """
 
     total_steps: int | None = dataclasses.field(default=None, kw_only=True)

@@ -80,8 +80,8 @@ def check_exclude(exclude):
     for pattern in exclude:
         if not isinstance(pattern, str):
             raise TypeError(
-                f"Expected the entries of exclude to be layer names or patterns; got {pattern!r} of "
-                f"type {type(pattern).__name__}."
+                f"Expected the entries of exclude to be layer names or patterns; got {pattern!r} "
+                f"of type {type(pattern).__name__}."
             )
     return exclude
 
@@ -96,7 +96,7 @@ def ask_exclude(function, layer):
         return bool(function(layer))
     except Exception as error:  # whatever a user's function raises
         raise TypeError(
-            f"Expected exclude to be a function that takes a layer and returns whether it keeps all "
-            f"channels; for layer '{layer.name}' of type {type(layer).__name__} it raised "
+            f"Expected exclude to be a function that takes a layer and returns whether it keeps "
+            f"all channels; for layer '{layer.name}' of type {type(layer).__name__} it raised "
             f"{type(error).__name__}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""FrozenCompactorsOptimizer: the user's optimizer for the model, while compactors stay as they are."""
+"""FrozenCompactorsOptimizer: the user's optimizer, while compactors stay as they are."""
 
 import keras
 

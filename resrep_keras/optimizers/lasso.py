@@ -17,10 +17,10 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
     g = dL/dw + strength * sqrt(n) * w_i / ||w_i||        w_i: the n weights of channel i
     ```
 
-    For a vector, whose channels are single numbers, this is `strength * sign(w)`: the subgradient of
-    the L1 norm. The factor `sqrt(n)` lets channels of many and of few weights shrink alike. The inner
-    optimizer treats it as part of the loss: its clipping, accumulation and loss scale are those of
-    any gradient.
+    For a vector, whose channels are single numbers, this is `strength * sign(w)`: the subgradient
+    of the L1 norm. The factor `sqrt(n)` lets channels of many and of few weights shrink alike. The
+    inner optimizer treats it as part of the loss: its clipping, accumulation and loss scale are
+    those of any gradient.
 
     Args:
         inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.

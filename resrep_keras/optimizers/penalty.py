@@ -1,4 +1,4 @@
-"""PenaltyOptimizer: the user's optimizer for the model, momentum SGD with group lasso for compactors."""
+"""PenaltyOptimizer: momentum SGD with group lasso for compactors beside the user's own."""
 
 import keras
 from keras import ops
@@ -117,8 +117,8 @@ class PenaltyOptimizer(OptimizerWrapper):
     def __init__(self, inner_optimizer, penalty_strength=1e-4, momentum=0.99, name=None, **kwargs):
         if kwargs:
             raise ValueError(
-                f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the like "
-                "belong to `inner_optimizer`."
+                f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the "
+                "like belong to `inner_optimizer`."
             )
         check_penalty(penalty_strength, momentum)
         super().__init__(inner_optimizer, name=name)
@@ -189,7 +189,7 @@ def check_penalty(penalty_strength, momentum):
 
 
 def split_compactors(items, variables=None):
-    """Items of compactor kernels, and of all other variables; by default the variables themselves."""
+    """Items of compactor kernels, and of all others; by default the variables themselves."""
     marks = [
         is_compactor_kernel(variable) for variable in (items if variables is None else variables)
     ]

@@ -25,8 +25,8 @@ def read_slots(optimizer, variables):
         variables: All variables that it was built for, in their order.
 
     Returns:
-        ``{id of a variable: list of optimizer variables of the variable's shape}``. A variable whose
-        state is of another shape, such as Adafactor's factors, has none.
+        ``{id of a variable: list of optimizer variables of the variable's shape}``. A variable
+        whose state is of another shape, such as Adafactor's factors, has none.
     """
     if isinstance(optimizer, PenaltyOptimizer):
         compactors, others = split_compactors(variables)

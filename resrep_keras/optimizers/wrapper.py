@@ -197,8 +197,8 @@ def check_inner(inner, wrapper, allows_averages=False):
     if wrapped_optimizer(inner) is not None:
         kind = type(inner).__name__
         raise TypeError(
-            f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an optimizer "
-            f"goes outside: {kind}({wrapper}(optimizer))."
+            f"Expected a plain optimizer as `inner_optimizer`; got a {kind}. What wraps an "
+            f"optimizer goes outside: {kind}({wrapper}(optimizer))."
         )
     if chooses_by_function(inner):
         raise ValueError(

@@ -4,7 +4,7 @@ import warnings
 
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
-from resrep_keras.training.model import WrappedModel
+from resrep_keras.methods.wrapped import method_of
 
 
 def finalize(model, strict=False, data=None):
@@ -36,8 +36,7 @@ def finalize(model, strict=False, data=None):
     True
     """
     check_model(model)
-    method = model.method if isinstance(model, WrappedModel) else None
-    done = (method or CompactorsByHand()).finalize(model, data)
+    done = (method_of(model) or CompactorsByHand()).finalize(model, data)
     for problem in done.problems:
         if strict:
             raise ValueError(problem)

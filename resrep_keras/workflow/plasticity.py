@@ -84,8 +84,9 @@ def pruning_plasticity(
         NeurIPS 2021, section 3.
 
     Note:
-        The paper grows weights once, right after pruning: that is `interval=1, regrow_end=0`, by the
-        gradient of the first batch. By default regrowth goes on while `train` runs, as in GraNet.
+        The paper grows weights once, right after pruning: that is `interval=1, regrow_end=0`, by
+        the gradient of the first batch. By default regrowth goes on while `train` runs, as in
+        GraNet.
     """
     check_model(model)
     check_number("sparsity", sparsity, above=0, below=1)

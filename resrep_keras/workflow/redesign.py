@@ -45,8 +45,8 @@ def redesign(dense, widths):
         An uncompiled Functional model.
 
     Raises:
-        TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer, layers
-            that share channels differ, or channels of an output would go.
+        TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer,
+            layers that share channels differ, or channels of an output would go.
 
     Example:
 

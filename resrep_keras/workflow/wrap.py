@@ -14,6 +14,7 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import Method
+from resrep_keras.methods.wrapped import method_of
 from resrep_keras.training.model import WrappedModel
 from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
@@ -55,6 +56,11 @@ def wrap(model, method=None):
             f"{method!r} of type {type(method).__name__}."
         )
     check_model(model)
+    if method_of(model) is not None:
+        raise ValueError(
+            f"Model '{model.name}' is wrapped already. Train it, or finalize it before wrapping it "
+            "again."
+        )
     with strategy_scope(model):
         copy, baseline = method.insert(model)
         kind, settings = _kind_of_wrapped(model)

@@ -7,21 +7,14 @@ import resrep_keras
 from resrep_keras.graph.trace import read
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
-
-METHODS = [
-    *helpers.methods(),
-    resrep_keras.ResRep(target_reduction=0.1, coupled=True),
-    resrep_keras.ResRep(target_reduction=0.1, coupled=True, compactor="full"),
-]
-if keras.backend.backend() != "tensorflow":  # where each new shape is compiled anew
-    METHODS = METHODS[-1:]
+from tests.methods.table import ROWS, each_compactor_and_member
 
 
-@pytest.mark.parametrize(("seed", "method"), list(enumerate(METHODS)), ids=helpers.method_id)
-@pytest.mark.parametrize("name", zoo.ZOO)
-def test_slim_equals_masked(name, method, seed):
+@each_compactor_and_member
+def test_slim_equals_masked(row, name):
+    seed = ROWS.index(row)
     model = zoo.build(name, seed)
-    wrapped = resrep_keras.wrap(model, method)
+    wrapped = resrep_keras.wrap(model, row.make())
     helpers.scramble(wrapped, seed)
     channel_state = ChannelState(wrapped)
     kept = helpers.random_keep(channel_state.graph, channel_state.groups, seed)

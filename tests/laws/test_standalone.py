@@ -10,21 +10,9 @@ import pytest
 
 import resrep_keras
 from tests import helpers, zoo
+from tests.paths import LOAD_WITHOUT_PACKAGE
 
 pytestmark = pytest.mark.tensorflow_only
-
-SCRIPT = """
-import sys
-sys.modules["resrep_keras"] = None
-import keras, numpy as np
-for name in sys.argv[2:]:
-    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
-    inputs = dict(np.load(f"{sys.argv[1]}/{name}_in.npz"))
-    inputs = [inputs[key] for key in sorted(inputs)]
-    inputs = keras.tree.pack_sequence_as(model.input, inputs)
-    outputs = keras.tree.flatten(model(inputs, training=False))
-    np.savez(f"{sys.argv[1]}/{name}_out.npz", *[np.asarray(o) for o in outputs])
-"""
 
 
 def test_slim_models_load_without_the_package(tmp_path):
@@ -38,7 +26,7 @@ def test_slim_models_load_without_the_package(tmp_path):
         inputs = helpers.example_inputs(slim)
         np.savez(tmp_path / f"{name}_in.npz", *[np.asarray(x) for x in keras.tree.flatten(inputs)])
         np.savez(tmp_path / f"{name}_expected.npz", *helpers.outputs_of(slim))
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path), *names]
+    command = [sys.executable, "-c", LOAD_WITHOUT_PACKAGE, str(tmp_path), *names]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
     for name in names:
         expected, actual = (

@@ -5,14 +5,14 @@ import pytest
 
 import resrep_keras
 from tests import helpers, zoo
+from tests.methods.table import each_compactor_and_member
 
 
-@pytest.mark.parametrize("method", helpers.methods(), ids=helpers.method_id)
-@pytest.mark.parametrize("name", zoo.ZOO)
-def test_wrap_changes_no_output(name, method):
+@each_compactor_and_member
+def test_wrap_changes_no_output(row, name):
     model = zoo.build(name)
     before = [np.array(w) for w in model.get_weights()]
-    wrapped = resrep_keras.wrap(model, method)
+    wrapped = resrep_keras.wrap(model, row.make())
     assert helpers.compactors(wrapped)
     assert helpers.difference(model, wrapped) <= 1e-6
     for old, new in zip(before, model.get_weights()):

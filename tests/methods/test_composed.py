@@ -66,6 +66,19 @@ def test_gradients_are_pruned_while_single_weights_go():
     assert np.isfinite(helpers.outputs_of(final)[0]).all()
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_length_of_a_run_is_that_of_what_takes_something_away(first):
+    methods = [GraNet(0.5, total_steps=1000), ActivationGradientPruning()]
+    method = compose(*methods) if first else compose(*reversed(methods))
+    assert method.total_steps == 1000 and method.lead == methods[0]
+    model = resrep_keras.wrap(zoo.build("residual"), method)
+    model.compile("sgd", training.loss())
+    x, y = training.data()
+    model.fit(((x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)), verbose=0)
+    assert ops.convert_to_numpy(model.optimizer.plan).tolist() == [0, 1000]
+
+
 def test_a_checkpoint_keeps_what_is_sparse_enough(tmp_path):
     model = resrep_keras.wrap(zoo.build("residual"), GraNet(final_sparsity=0.5, interval=2))
     model.compile("sgd", training.loss())

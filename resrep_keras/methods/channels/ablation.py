@@ -13,7 +13,6 @@ Nothing further on sees `x'`, so that all layers are measured in one pass (Ding 
 import collections
 import dataclasses
 import functools
-import inspect
 
 import keras
 import numpy as np
@@ -21,6 +20,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.trace import read
+from resrep_keras.keras_adapter import has_training_argument, is_layer
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 
@@ -65,8 +65,8 @@ def searches_of(channel_state):
     """The `Search`es of a wrapped model: one for each group that can be searched.
 
     Left out are groups whose channels are scaled inside a layer (recurrent units, heads), or read
-    where nothing can be measured: inside a layer that is applied at each entry of an axis, or by one
-    that does something else in training, with dropout or a state of its own.
+    where nothing can be measured: inside a layer that is applied at each entry of an axis, or by
+    one that does something else in training, with dropout or a state of its own.
     """
     graph, behind = channel_state.graph, {}
     for call in graph.calls:
@@ -94,12 +94,12 @@ def _takes_training(step):
 
     As in Keras, the call of the model overrules what its graph says, be it a default of the layer.
     """
-    return "training" in inspect.signature(step.operation.call).parameters
+    return has_training_argument(step.operation)
 
 
 def _repeatable(operation):
     # Vectors of a spectral normalisation, states, and the seeds of a dropout inside.
-    return not getattr(operation, "non_trainable_variables", ())
+    return not (is_layer(operation) and operation.non_trainable_variables)
 
 
 def _readers(graph, behind, channels, ids):

@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import math
 import typing
 import warnings
 import weakref
@@ -42,16 +43,16 @@ class AOFP(ChannelMethod):
     After `interval` steps each channel has a mean damage `T`. Of `n` candidates the `n // 2` of the
     smallest `T` are chosen; if the worst of them is below `max_damage` they are switched off, and a
     new round begins with all channels that are left. Otherwise they become the search set of the
-    next half-round, until one channel alone is too many. So `max_damage` decides how wide each layer
-    ends. Training goes on all the while; ablations touch neither the loss nor any statistics.
+    next half-round, until one channel alone is too many. So `max_damage` decides how wide each
+    layer ends. Training goes on all the while; ablations touch neither the loss nor any statistics.
 
     Args:
         max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
             larger. Defaults to `0.05`.
         interval: Steps of a half-round. Defaults to a fortieth of the search, at least 10.
         warmup: Share of the run before the search. Defaults to `0.05`.
-        search_end: Share of the run at which the search ends; the rest is fine-tuning. A target that
-            is not met by then is met by the mean damages found so far, and a warning says so.
+        search_end: Share of the run at which the search ends; the rest is fine-tuning. A target
+            that is not met by then is met by the mean damages found so far, and a warning says so.
             Defaults to `0.5`.
         seed: Seed of the ablations. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
@@ -133,7 +134,8 @@ class AOFP(ChannelMethod):
         if (end - begin < 2 * FEWEST_STEPS and self.interval is None) or end <= begin:
             raise ValueError(
                 f"Expected a run whose search has at least {2 * FEWEST_STEPS} steps; got "
-                f"{max(0, end - begin)} of {length}. Train for more epochs or steps, or set interval."
+                f"{max(0, end - begin)} of {length}. Train for more epochs or steps, or set "
+                "interval."
             )
         tick = max(1, self._interval(begin, end) // TICKS)
         steps = range(begin, end, tick)
@@ -175,8 +177,8 @@ class AOFP(ChannelMethod):
         if not self.searches(channel_state):
             raise ValueError(
                 "AOFP finds no layer whose damage it can measure. Expected channels of a "
-                "convolution or dense layer that are read by another one; channels inside recurrent "
-                "and attention layers are for ResRep."
+                "convolution or dense layer that are read by another one; channels inside "
+                "recurrent and attention layers are for ResRep."
             )
         super().check_target(channel_state)
 
@@ -185,8 +187,8 @@ class AOFP(ChannelMethod):
         groups = [g for g in super().groups(graph) if all(s.inside is None for s in g.sites)]
         if not groups:
             raise ValueError(
-                "AOFP finds no channels that it could search for. Expected those of a convolution or "
-                "dense layer; channels inside recurrent and attention layers are for ResRep."
+                "AOFP finds no channels that it could search for. Expected those of a convolution "
+                "or dense layer; channels inside recurrent and attention layers are for ResRep."
             )
         return groups
 
@@ -214,11 +216,13 @@ class AOFP(ChannelMethod):
             known = np.where(np.isfinite(means), means, ops.convert_to_numpy(layer.scores))
             layer.scores.assign(np.where(alive, known, np.inf))
         kind, chosen = next_step(means, candidates, self.max_damage)
+        widths = self.widths(channel_state, search.group.producers)
         if kind == "move":
             chosen = chosen[: self._spare(channel_state, search, kept)]
-            kept = self._without(search, kept, chosen, limits)
+            kept = self._without(search, kept, chosen, limits, widths)
             channel_state.switch_off(kept)
-        if kind == "halve":
+        # A search set whose half is no move that `channel_multiple` allows leads to nothing.
+        if kind == "halve" and len(chosen) // 2 >= self._smallest_move(search, kept, widths):
             narrowed = np.zeros_like(candidates)
             narrowed[chosen] = True
             layer.begin(narrowed, step)
@@ -235,8 +239,21 @@ class AOFP(ChannelMethod):
             ),
         )
 
-    def _without(self, search, kept, chosen, limits):
-        """A keep array without the chosen channels, or with as few gone as meet the limits."""
+    def _smallest_move(self, search, kept, widths):
+        """How many channels a group loses at least, to come to widths that are allowed."""
+        gaps = [1]
+        for producer in search.group.producers:
+            if producer.name in widths:
+                width = int(kept[producer.channels].sum())
+                narrower = [other for other in widths[producer.name] if other < width]
+                gaps.append(width - max(narrower, default=-math.inf))
+        return max(gaps)
+
+    def _without(self, search, kept, chosen, limits, widths):
+        """A keep array without the chosen channels, or with as few gone as meet the limits.
+
+        So many stay that each layer has a width that is allowed.
+        """
 
         def keep(count):
             fewer = kept.copy()
@@ -246,7 +263,17 @@ class AOFP(ChannelMethod):
         def enough(count):
             return bool(limits) and all(limit.met(keep(count)) for limit in limits)
 
-        return keep(min(bisect.bisect_left(range(len(chosen)), True, key=enough), len(chosen)))
+        def allowed(count):
+            left = keep(count)
+            return all(
+                int(left[p.channels].sum()) in widths[p.name]
+                for p in search.group.producers
+                if p.name in widths
+            )
+
+        counts = [count for count in range(len(chosen) + 1) if allowed(count)]
+        first = bisect.bisect_left(counts, True, key=enough)
+        return keep(counts[min(first, len(counts) - 1)])
 
     def _complete(self, channel_state, limits):
         """Meet the target by the mean damages, where moves have not."""
@@ -275,8 +302,8 @@ def next_step(means, candidates, max_damage):
         max_damage: What the worst of the chosen channels may do.
 
     Returns:
-        `("move", channels)`: these can go, in the order of their damage; `("halve", channels)`: they
-        are the next search set; `("stay", none)`: the round ends with nothing.
+        `("move", channels)`: these can go, in the order of their damage; `("halve", channels)`:
+        they are the next search set; `("stay", none)`: the round ends with nothing.
     """
     number = int(candidates.sum()) // 2
     order = np.argsort(np.where(candidates, means, np.inf), kind="stable")

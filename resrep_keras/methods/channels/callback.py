@@ -13,8 +13,8 @@ from resrep_keras.methods.wrapped import baseline_of
 class PruningCallback(MethodCallback):
     """Runs the selections of a wrapped model's method; `fit` installs one by itself.
 
-    It logs `macs_left`, the share of the dense MACs that the keep masks leave, and the like for each
-    other quantity of the target. In a custom training loop, drive it through a
+    It logs `macs_left`, the share of the dense MACs that the keep masks leave, and the like for
+    each other quantity of the target. In a custom training loop, drive it through a
     `keras.callbacks.CallbackList`.
 
     Args:

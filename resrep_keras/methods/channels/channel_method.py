@@ -55,8 +55,8 @@ class ChannelMethod(ChannelSettings, Method):
         graph = trace(model, self.input_shape, self.exact)
         if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
             raise ValueError(
-                f"Model '{model.name}' is wrapped already: it has compactors. Train it, or finalize "
-                "it before wrapping it again."
+                f"Model '{model.name}' is wrapped already: it has compactors. Train it, or "
+                "finalize it before wrapping it again."
             )
         sites, diagonal = self.prepare(graph)
         own = graph if self.input_shape is None else trace(model, exact=self.exact)
@@ -159,8 +159,8 @@ class ChannelMethod(ChannelSettings, Method):
             found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
             reasons = "; ".join([*unknown[:3], *found[:5]])
             raise ValueError(
-                "The model has no channels that can be pruned. Expected at least one convolution or "
-                f"dense layer that is not an output. Found: {reasons or 'no such layer'}."
+                "The model has no channels that can be pruned. Expected at least one convolution "
+                f"or dense layer that is not an output. Found: {reasons or 'no such layer'}."
             )
         return groups
 
@@ -181,7 +181,7 @@ class ChannelMethod(ChannelSettings, Method):
         """The keep array that meets all limits, or takes the `allowance` towards it."""
         producers = [producer for group in channel_state.groups for producer in group.producers]
         minimum = {p.name: self.minimum(channel_state, p) for p in producers}
-        widths = self._widths(channel_state, producers)
+        widths = self.widths(channel_state, producers)
         choose = functools.partial(
             choose_keep,
             channel_state.graph,
@@ -210,8 +210,8 @@ class ChannelMethod(ChannelSettings, Method):
         except UnreachableTarget:
             return False
 
-    def _widths(self, channel_state, producers):
-        """``{producer name: allowed widths}``, where not all are."""
+    def widths(self, channel_state, producers):
+        """``{producer name: widths that channel_multiple allows}``, where not all are."""
         tables = channel_state.predicted("latency").cost.tables if self.times_widths() else {}
         found = {}
         for producer in producers:

@@ -1,4 +1,4 @@
-"""From a trained model with compactors to the slim one: which channels are dead, and what is told."""
+"""From a trained model with compactors to the slim one: what is dead, and what is told."""
 
 import dataclasses
 
@@ -78,8 +78,8 @@ def _missed(limits, values):
             continue
         share = 1 - limit.at_most / limit.dense
         missed.append(
-            f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of the "
-            f"{limit.cost.unit} are removed"
+            f"target_reduction={share:.4g} of {limit.name}, but {1 - value / limit.dense:.4f} of "
+            f"the {limit.cost.unit} are removed"
             if limit.relative
             else f"at_most['{limit.name}']={limit.at_most:,}, but the slim model has {value:,.6g}"
         )

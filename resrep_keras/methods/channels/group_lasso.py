@@ -35,15 +35,16 @@ class GroupLasso(LassoTraining):
     >>> model = resrep_keras.wrap(dense, resrep_keras.GroupLasso(strength=3e-4))
 
     Reference:
-        Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016, equation 5,
-        over filters.
+        Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016, equation
+        5, over filters.
 
     Note:
-        The paper has a strength for each layer and no factor `sqrt(n)`. The factor, which is that of
-        Yuan and Lin (2006), lets one strength do for layers of many and of few weights a channel.
-        Norms are compared within their layer, as in `MagnitudePruning`: before a batch normalisation
-        the scale of a whole layer is free, and a short run would remove whole layers for it. Layers
-        whose weights are more than one variable (recurrent ones) are scored, but not penalised.
+        The paper has a strength for each layer and no factor `sqrt(n)`. The factor, which is that
+        of Yuan and Lin (2006), lets one strength do for layers of many and of few weights a
+        channel. Norms are compared within their layer, as in `MagnitudePruning`: before a batch
+        normalisation the scale of a whole layer is free, and a short run would remove whole layers
+        for it. Layers whose weights are more than one variable (recurrent ones) are scored, but not
+        penalised.
     """
 
     strength: float = 1e-4

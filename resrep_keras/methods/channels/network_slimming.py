@@ -77,6 +77,6 @@ class NetworkSlimming(LassoTraining):
         if without:
             raise ValueError(
                 "NetworkSlimming scores channels by the scale of the batch normalisation behind "
-                f"their layer, and the target needs channels of {', '.join(without[:5])}, which have "
-                "none. Lower target_reduction, exclude these layers, or choose another method."
+                f"their layer, and the target needs channels of {', '.join(without[:5])}, which "
+                "have none. Lower target_reduction, exclude these layers, or choose another method."
             )

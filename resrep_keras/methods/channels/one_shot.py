@@ -58,8 +58,8 @@ class OneShot(ChannelMethod):
         if self.at and not isinstance(optimizer, self.trained_by):
             raise ValueError(
                 f"{type(self).__name__}(at={self.at}) works in training, and expects its own "
-                f"{self.trained_by.__name__}; got {type(optimizer).__name__}. Compile a model made by "
-                "resrep_keras.wrap, or set model.optimizer = method.optimizer(inner, model)."
+                f"{self.trained_by.__name__}; got {type(optimizer).__name__}. Compile a model made "
+                "by resrep_keras.wrap, or set model.optimizer = method.optimizer(inner, model)."
             )
 
     def update(self, channel_state, optimizer, plan, step):

@@ -81,7 +81,8 @@ class ResRep(ChannelMethod):
             self.schedule = PlannedSchedule()
         if not isinstance(self.schedule, Schedule):
             raise TypeError(
-                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got {self.schedule!r}."
+                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got "
+                f"{self.schedule!r}."
             )
         if not isinstance(self.normalization, str) or self.normalization not in NORMALIZATIONS:
             raise ValueError(
@@ -140,17 +141,17 @@ class ResRep(ChannelMethod):
         """A masked column falls by `rate * strength / (1 - momentum)` a step: enough to reach 0?"""
         if optimizer is None:
             raise ValueError(
-                "The model is not trained by a PenaltyOptimizer, without which no compactor forgets. "
-                "Compile a model made by resrep_keras.wrap, or set model.optimizer = "
+                "The model is not trained by a PenaltyOptimizer, without which no compactor "
+                "forgets. Compile a model made by resrep_keras.wrap, or set model.optimizer = "
                 "method.optimizer(keras.optimizers.Adam())."
             )
         every = optimizer.steps_per_update
         if plan.forget_steps is not None:
             if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):
                 raise ValueError(
-                    f"This run cannot meet its target: gradients are accumulated over {every} steps, "
-                    f"and no update comes between the last selection, after step {plan.steps[-1]}, "
-                    f"and the end, after step {last}. Train longer, or lower "
+                    f"This run cannot meet its target: gradients are accumulated over {every} "
+                    f"steps, and no update comes between the last selection, after step "
+                    f"{plan.steps[-1]}, and the end, after step {last}. Train longer, or lower "
                     "gradient_accumulation_steps."
                 )
             return
@@ -164,10 +165,10 @@ class ResRep(ChannelMethod):
         fall = pull * _summed_rate(rates, max(0, begin - late), max(0, last - late)) / every
         if fall < 1:
             raise ValueError(
-                f"This run cannot meet its target: {needed} selections are needed, {len(plan.steps)} "
-                f"fit in, and the last channels masked could shrink by {fall:.3g} of the 1 that "
-                "reaches zero (sum of learning rates * penalty_strength / (1 - momentum)). Train "
-                "longer, or use the default schedule, PlannedSchedule()."
+                f"This run cannot meet its target: {needed} selections are needed, "
+                f"{len(plan.steps)} fit in, and the last channels masked could shrink by "
+                f"{fall:.3g} of the 1 that reaches zero (sum of learning rates * penalty_strength "
+                "/ (1 - momentum)). Train longer, or use the default schedule, PlannedSchedule()."
             )
 
     def update(self, channel_state, optimizer, plan, step):

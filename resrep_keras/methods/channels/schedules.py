@@ -40,7 +40,7 @@ class Plan:
 
 
 class Schedule:
-    """Base: when channels are selected. A serialisable value: equal settings are equal schedules."""
+    """Base: when channels are selected. A value: equal settings are equal schedules."""
 
     def get_config(self):
         return dict(vars(self))
@@ -92,8 +92,8 @@ class PlannedSchedule(Schedule):
         length = last - first
         if length < 2:
             raise ValueError(
-                f"Expected a run of at least 2 steps to select and forget channels in; got {length}. "
-                "Train for more epochs or steps."
+                f"Expected a run of at least 2 steps to select and forget channels in; got "
+                f"{length}. Train for more epochs or steps."
             )
         forget_steps = max(1, round(self.forgetting * length))
         end = min(max(1, round(self.selection_end * length)), length - forget_steps)

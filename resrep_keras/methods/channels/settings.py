@@ -1,5 +1,6 @@
 """The settings of the methods that remove channels: which may go, and how many."""
 
+import collections.abc
 import dataclasses
 import math
 import typing
@@ -113,7 +114,7 @@ def check_input_shape(shape):
     """Return the shape of one input as a tuple of sizes, or `None`."""
     if shape is None:
         return None
-    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+    if isinstance(shape, str) or not isinstance(shape, collections.abc.Iterable):
         raise TypeError(
             f"Expected input_shape to be a tuple such as (224, 224, 3); got {shape!r} of type "
             f"{type(shape).__name__}."
@@ -145,8 +146,8 @@ def check_at_most(value):
         return {}
     if not isinstance(value, dict):
         raise TypeError(
-            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of type "
-            f"{type(value).__name__}."
+            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of "
+            f"type {type(value).__name__}."
         )
     for name, number in value.items():
         check_quantity("at_most", name)

@@ -43,8 +43,8 @@ class TaylorPruning(OneShot):
         with gates behind the batch normalisation.
 
     Note:
-        The paper divides by the number of steps, which changes no ranking, and removes a few channels
-        at a time. Coupled channels add up the scores of their gates.
+        The paper divides by the number of steps, which changes no ranking, and removes a few
+        channels at a time. Coupled channels add up the scores of their gates.
     """
 
     at: float = 0.1

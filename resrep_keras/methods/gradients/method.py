@@ -21,7 +21,6 @@ from resrep_keras.methods.patterns import (
     for_layer,
     matches,
 )
-from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.rebuild import rebuild
 
 
@@ -83,20 +82,20 @@ class ActivationGradientPruning(Method):
 
     def insert(self, model):
         """A copy with pruners; the baseline says where they stand and what they make cheaper."""
-        if method_of(model) is not None or pruners_of(model):
+        if pruners_of(model):
             raise ValueError(
-                f"Model '{model.name}' is wrapped already. Train it, or finalize it before wrapping "
-                "it again."
+                f"Model '{model.name}' is wrapped already. Train it, or finalize it before "
+                "wrapping it again."
             )
         places = Places(model)
         chosen = self.choose(places)
         if not chosen:
             raise ValueError(
                 f"Nothing to prune in model '{model.name}': expected a convolution in front of a "
-                "normalisation, or one in front of an activation that is not the first, with a rate "
-                f"above 0; found {len(places.convolutions)} convolutions, rate={self.rate!r} and "
-                f"exclude={self.exclude!r}. Register layers of your own with "
-                "resrep_keras.methods.gradients.places.role."
+                "normalisation, or one in front of an activation that is not the first, with a "
+                f"rate above 0; found {len(places.convolutions)} convolutions, "
+                f"rate={self.rate!r} and exclude={self.exclude!r}. Register layers of your own "
+                "with resrep_keras.methods.gradients.places.role."
             )
         pruners = {
             place.name: self._pruner(place.name, position, places.names)
@@ -159,7 +158,7 @@ class ActivationGradientPruning(Method):
         return compare(model, graph, rebuild(graph.recording), data)
 
     def logs(self, model):
-        """`gradient_zeros`, the mean fraction of zeros over the pruned gradients; see `zeros_of`."""
+        """`gradient_zeros`, the mean fraction of zeros over pruned gradients; see `zeros_of`."""
         zeros = [z for z in map(zeros_of, pruners_of(model).values()) if z is not None]
         return {"gradient_zeros": float(np.mean(zeros))} if zeros else {}
 

@@ -17,7 +17,12 @@ from keras import layers
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.graph.trace import read
-from resrep_keras.keras_adapter import operation_classes
+from resrep_keras.keras_adapter import (
+    activation_setting,
+    is_layer,
+    layer_classes,
+    operation_classes,
+)
 
 
 class Role(enum.Enum):
@@ -65,7 +70,7 @@ def _spectral(layer: layers.SpectralNormalization):
 NORMALISATIONS = "BatchNormalization GroupNormalization LayerNormalization RMSNormalization"
 
 
-@register_all(role, *(getattr(layers, n) for n in NORMALISATIONS.split() if hasattr(layers, n)))
+@register_all(role, *layer_classes(*NORMALISATIONS.split()))
 def _normalisation(layer):
     del layer
     return Role.NORMALISATION
@@ -188,7 +193,7 @@ class Places:
         readers = self._readers.get(id(step.outputs), [])
         roles = {role_of(reader.operation) for reader in readers}
         linear = (None, keras.activations.linear)
-        inside = getattr(_inner(step.operation), "activation", None) not in linear
+        inside = activation_setting(_inner(step.operation)) not in linear
         if Role.NORMALISATION in roles and not inside:
             return "output"
         return "input" if inside or roles == {Role.ACTIVATION} else None
@@ -220,7 +225,7 @@ class Places:
         for step in self.recording.steps:
             tensors = symbolic_tensors(step.args, step.kwargs)
             before = any(id(tensor) in trained for tensor in tensors)
-            own = bool(getattr(step.operation, "trainable_weights", ()))
+            own = is_layer(step.operation) and bool(step.operation.trainable_weights)
             if before or own:
                 trained |= {id(tensor) for tensor in keras.tree.flatten(step.outputs)}
             if step.name in self._calls:

@@ -223,8 +223,8 @@ def prune(gradient, threshold, seed=None):
     Args:
         gradient: Tensor of any shape.
         threshold: Scalar, float32; 0 changes nothing.
-        seed: Tensor, what a `keras.random.SeedGenerator` has drawn. Defaults to `None`: entries below
-            the threshold become zero, which shifts the mean.
+        seed: Tensor, what a `keras.random.SeedGenerator` has drawn. Defaults to `None`: entries
+            below the threshold become zero, which shifts the mean.
 
     Returns:
         A tensor like `gradient`.

@@ -14,9 +14,9 @@ def gradient_sparsity(model):
         model: A model made by `wrap(model, ActivationGradientPruning())`, and trained.
 
     Returns:
-        ``{name of a convolution: fraction}``: the running mean over about the last 100 steps, of the
-        gradient at its output or at its input, whichever is pruned. A convolution that has seen no
-        pruned gradient yet is left out. Only TensorFlow measures; on other backends it is empty.
+        ``{name of a convolution: fraction}``: the running mean over about the last 100 steps, of
+        the gradient at its output or at its input, whichever is pruned. A convolution that has seen
+        no pruned gradient yet is left out. Only TensorFlow measures; on other backends it is empty.
 
     Raises:
         ValueError: A model without pruners.
@@ -60,8 +60,9 @@ def backward_macs(model, zeros=None):
         zeros = gradient_sparsity(model)
         if not zeros:
             raise ValueError(
-                f"Model '{model.name}' has measured no pruned gradient. Expected one that was trained "
-                "for more steps than fifo_depth, on TensorFlow; or give zeros={'conv2d': 0.5}, say."
+                f"Model '{model.name}' has measured no pruned gradient. Expected one that was "
+                "trained for more steps than fifo_depth, on TensorFlow; or give "
+                "zeros={'conv2d': 0.5}, say."
             )
     unknown = sorted(set(zeros) - set(places))
     if unknown:

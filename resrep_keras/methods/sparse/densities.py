@@ -149,7 +149,7 @@ def regrow_rate_at(step, steps, rate):
     return LAST_RATE + (rate - LAST_RATE) / 2 * (1 + ops.cos(math.pi * share))
 
 
-# --- which weights ---------------------------------------------------------------------------------
+# --- which weights --------------------------------------------------------------------------------
 
 
 def sparse_kernels(variables, exclude=()):

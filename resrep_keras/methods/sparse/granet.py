@@ -52,7 +52,7 @@ class GraNet(SparseSettings, Method):
         SparseSettings.__post_init__(self)
         Method.__post_init__(self)
 
-    # Settings by the names of other methods ---------------------------------------------------------
+    # Settings by the names of other methods --------------------------------------------------
 
     @classmethod
     def sparse_to_sparse(cls, final_sparsity=0.9, initial_sparsity=0.5, **settings):
@@ -109,14 +109,14 @@ class GraNet(SparseSettings, Method):
             kept, total = self._kept(model)
             yield (
                 f"The target is not met: final_sparsity={self.final_sparsity:.4g}, but "
-                f"{1 - kept / total:.4f} of the weights are zero. Train for the whole run that fit() "
-                "was started with."
+                f"{1 - kept / total:.4f} of the weights are zero. Train for the whole run that "
+                "fit() was started with."
             )
 
     def _kept(self, model):
         """How many weights are kept, and how many there are."""
-        wrapper = find_wrapper(getattr(model, "optimizer", None))
-        if getattr(wrapper, "built", False):
+        wrapper = find_wrapper(model.optimizer) if model.compiled else None
+        if wrapper is not None and wrapper.built:
             masks = wrapper.masks().values()
             return sum(int(m.sum()) for m in masks), sum(m.size for m in masks)
         found = density_of(model, self.exclude)["total"]  # loaded without its optimizer

@@ -60,7 +60,7 @@ def size_of(values):
 
 
 def among(mask, scores):
-    """Scores, which are not negative, where the mask is set, and less than all of them elsewhere."""
+    """Scores, which are not negative, where the mask is set; less than all of them elsewhere."""
     return ops.where(mask, scores, -1.0)
 
 
@@ -130,7 +130,7 @@ def _constant(number):
     return ops.convert_to_tensor(np.array(number % 2**32, "uint32"))
 
 
-# --- at the start ----------------------------------------------------------------------------------
+# --- at the start ---------------------------------------------------------------------------------
 
 
 def numbers_at(shapes, sparsity, distribution, scope):

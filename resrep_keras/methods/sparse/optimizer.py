@@ -143,7 +143,7 @@ class SparseOptimizer(OptimizerWrapper):
         return found
 
     def _clock(self):
-        """Where the run is: an update is `due`, `k` of `n` prunings, `grows` at a `rate`; scalars."""
+        """Where the run is: an update is `due`, `k` of `n`, `grows` at a `rate`; scalars."""
         own = self.settings
         first, steps = self.plan[0], self.plan[1] - self.plan[0]
         step = self.steps + 1 - first

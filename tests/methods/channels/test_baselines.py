@@ -27,7 +27,7 @@ def momentum(**kwargs):
     return keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=1e-2, **kwargs)
 
 
-# --- scores ----------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------
 
 
 def test_distances_by_hand():
@@ -94,7 +94,7 @@ def test_random_channels_are_those_of_the_seed():
     assert len({tuple(widths(seed)) for seed in range(6)}) > 1
 
 
-# --- runs ------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", [momentum, keras.optimizers.Adam], ids=["sgd", "adam"])
@@ -152,34 +152,6 @@ def test_a_second_run_keeps_the_choice(kind):
     resrep_keras.finalize(model, strict=True)
 
 
-@pytest.mark.tensorflow_only
-@pytest.mark.parametrize("stop", [1, 3], ids=["before", "behind"])
-@pytest.mark.parametrize("kind", LEARNING)
-def test_saved_and_resumed_equals_uninterrupted(kind, stop, tmp_path):
-    method = kind(0.4, at=0.5)
-    whole = wrapped(momentum(), method)
-    fit(whole, 4)
-
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = epoch + 1 == stop
-
-    part = wrapped(momentum(), method)
-    fit(part, 4, callbacks=[Stop()])
-    part.save(tmp_path / "part.keras")
-    revived = keras.models.load_model(tmp_path / "part.keras")
-    assert revived.method == method
-    fit(revived, 4, initial_epoch=stop)
-    for pairs in (
-        zip(whole.variables, revived.variables, strict=True),
-        zip(whole.optimizer.variables, revived.optimizer.variables, strict=True),
-    ):
-        for a, b in pairs:
-            np.testing.assert_array_equal(
-                ops.convert_to_numpy(a), ops.convert_to_numpy(b), err_msg=a.path
-            )
-
-
 @each_method
 def test_gradients_may_be_accumulated_and_scaled(kind):
     model = wrapped(momentum(gradient_accumulation_steps=2, loss_scale_factor=64.0), kind(0.4))
@@ -208,51 +180,7 @@ def test_averages_of_weights_take_their_place_and_leave_zeros():
     resrep_keras.finalize(averaged, strict=True)
 
 
-# --- laws ------------------------------------------------------------------------------------------
-
-NAMES = ["residual", "squeeze_excite", "convolutions", "recurrent", "attention", "operations"]
-REST = [pytest.param(name, marks=pytest.mark.slow) for name in zoo.SAMPLE if name not in NAMES]
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name in zoo.SAMPLE] + REST)
-@each_method
-def test_laws(kind, name):
-    """`wrap` changes nothing, what is selected meets the target, and `finalize` equals it."""
-    dense = zoo.build(name)
-    model = resrep_keras.wrap(dense, kind(0.1, coupled=True))
-    assert helpers.difference(dense, model) <= 1e-6
-    optimizer = model.method.optimizer(keras.optimizers.SGD(), model)
-    optimizer.build(model.trainable_variables)
-    for number, variable in enumerate(optimizer.variables):
-        if variable.path.endswith("squared"):
-            variable.assign(np.random.default_rng(number).uniform(size=variable.shape))
-    model.method.update(ChannelState(model), optimizer, model.method.plan(0, 10, 1), 0)
-    slim = resrep_keras.finalize(model, strict=True)
-    assert slim.certificate.macs_left <= 0.9
-    assert helpers.difference(model, slim) <= 1e-4
-    assert resrep_keras.count_macs(slim) == slim.certificate.macs_slim
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        MagnitudePruning(0.3, order=2, at=0.2),
-        RandomPruning({"params": 0.3}, seed=4, exclude=("conv*",)),
-        FPGM(None, {"params": 100}, min_channels={"a*": 3}),
-        TaylorPruning(0.3, at=0.2, coupled=True),
-        NetworkSlimming(0.3, strength=0.5),
-        GroupLasso(0.3, strength=0.5, min_share=0.2, exact=False),
-    ],
-    ids=lambda method: type(method).__name__,
-)
-def test_config_round_trip(method):
-    config = keras.saving.serialize_keras_object(method)
-    revived = keras.saving.deserialize_keras_object(config)
-    assert revived == method and repr(revived) == repr(method)
-    assert revived != type(method)()
-
-
-# --- words -----------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 
 
 def without_norms(**settings):

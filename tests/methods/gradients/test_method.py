@@ -163,25 +163,6 @@ def test_a_run_goes_on_from_a_file(tmp_path):
         np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
 
 
-def test_the_trained_model_loads_without_the_package(tmp_path):
-    wrapped, _ = fitted(ActivationGradientPruning(), epochs=1)
-    slim = resrep_keras.finalize(wrapped, strict=True)
-    slim.save(tmp_path / "slim.keras")
-    x = data()[0]
-    np.save(tmp_path / "x.npy", x)
-    script = (
-        "import sys; sys.modules['resrep_keras'] = None\n"
-        "import keras, numpy as np\n"
-        "model = keras.models.load_model('slim.keras')\n"
-        "outputs = model(np.load('x.npy'), training=False)\n"
-        "np.save('y.npy', keras.ops.convert_to_numpy(outputs))\n"
-    )
-    command = [sys.executable, "-c", script]
-    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
-    expected = ops.convert_to_numpy(wrapped(x, training=False))
-    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-5, atol=1e-6)
-
-
 REPLICAS = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -142,7 +142,7 @@ def test_the_fraction_of_zeros_is_a_running_mean():
 
 @pytest.mark.tensorflow_only
 def test_what_is_not_finite_is_handed_on_and_forgotten():
-    """As under a loss scale: the optimizer must see the overflow, and the next step nothing of it."""
+    """As under a loss scale: the optimizer must see the overflow, the next step nothing of it."""
     layer = GradientPruner(fifo_depth=2)
     gradient = normal(1000)
     backward_often(layer, gradient, 3)

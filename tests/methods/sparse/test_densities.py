@@ -13,7 +13,7 @@ from tests.sparse_models import TOTAL, net
 
 
 def test_erk_of_the_usual_net_by_hand():
-    """At 2 % no layer is dense, so epsilon is the number of kept weights by the sum of all sizes."""
+    """At 2 % no layer is dense, so epsilon is the number of kept weights by the sum of sizes."""
     epsilon = 0.02 * (784 * 300 + 300 * 100 + 100 * 10) / (784 + 300 + 300 + 100 + 100 + 10)
     expected = [
         epsilon * (784 + 300) / (784 * 300),

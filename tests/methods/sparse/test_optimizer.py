@@ -132,7 +132,7 @@ def test_without_a_plan_nothing_changes():
     assert all(mask.all() for mask in optimizer.masks().values())
 
 
-# --- ways to run ------------------------------------------------------------------------------------------
+# --- ways to run ----------------------------------------------------------------------------------
 
 
 def fitted(epochs=5, **compile_settings):
@@ -176,7 +176,7 @@ def test_save_load_and_go_on_equals_no_interruption(stop, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-# --- settings ---------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def test_config_round_trip():
