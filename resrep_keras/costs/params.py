@@ -6,6 +6,7 @@ from resrep_keras.costs.terms import Term, TermSum
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.unroll import check_model
+from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.parts import channel_vectors, make_part
 
@@ -38,7 +39,7 @@ class ParamCost(TermSum):
         named_terms, seen = [], set()
         for call in graph.calls:
             key = id(call.operation)
-            if getattr(call.operation, "weights", ()) and key not in seen:
+            if weights_of_operation(call.operation) and key not in seen:
                 seen.add(key)
                 for shape, factors in weight_shapes(graph, call):
                     rest = np.prod([float(n) for n in shape]) * scale(call)
@@ -57,12 +58,12 @@ def weight_shapes(graph, call):
         Pairs `(dense shape, label arrays)`; the size falls with the share that is kept of each.
     """
     layer = call.operation
-    has_weights = getattr(layer, "weights", ()) and has_rule(narrow, layer)
+    has_weights = weights_of_operation(layer) and has_rule(narrow, layer)
     vectors = channel_vectors(call) if has_weights else {}
     whole = {key: np.ones(len(labels), bool) for key, labels in vectors.items()}
     shapes = _narrowed(graph, call, whole) if vectors else None
     if shapes is None:  # such a layer keeps its size
-        return [(tuple(weight.shape), ()) for weight in getattr(layer, "weights", ())]
+        return [(tuple(weight.shape), ()) for weight in weights_of_operation(layer)]
     factors = [[] for _ in shapes]
     for key, labels in vectors.items():
         ids = graph.channel_of[labels]
