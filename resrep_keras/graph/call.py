@@ -28,16 +28,16 @@ class Call:
         memo: What a rule has found out about this call, kept from one pass to the next.
     """
 
-    def __init__(self, tracer, index, step, repeats):
+    def __init__(self, tracer, index, recorded, repeats):
         self._tracer = tracer
         self.index = index
-        self.operation = step.operation
-        self.name = step.name
+        self.operation = recorded.operation
+        self.name = recorded.name
         self.repeats = repeats
-        self.args = step.args
-        self.kwargs = step.kwargs
-        outputs = keras.tree.flatten(step.outputs)
-        tensors = symbolic_tensors(step.args, step.kwargs)
+        self.args = recorded.args
+        self.kwargs = recorded.kwargs
+        outputs = keras.tree.flatten(recorded.outputs)
+        tensors = symbolic_tensors(recorded.args, recorded.kwargs)
         self.tensors = tuple(tensors), tuple(outputs)  # kept alive: their ids are names
         self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
         self.memo = {}

@@ -11,8 +11,8 @@ import keras
 
 from resrep_keras.graph.recording import (
     Probe,
+    RecordedCall,
     Recording,
-    Step,
     output_specs,
     replaced,
     symbolic_tensors,
@@ -26,7 +26,7 @@ class _Recorder:
 
     def __init__(self, is_known, whole):
         self._is_known, self._whole = is_known, whole
-        self.steps = []
+        self.calls = []
 
     def read(self, functional, tensors, path, training=None):
         """Write the calls of a graph on `tensors`; returns its outputs in their structure."""
@@ -85,14 +85,16 @@ class _Recorder:
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
             tensor = symbolic_tensors(args, kwargs)[0]
             recording = self._inner_recording(inner, tensor, (*path, operation.name))
-        self.steps.append(Step(operation, operation.name, args, kwargs, outputs, recording, path))
+        self.calls.append(
+            RecordedCall(operation, operation.name, args, kwargs, outputs, recording, path)
+        )
         return outputs
 
     def _inner_recording(self, layer, tensor, path):
         recorder = _Recorder(self._is_known, self._whole)
         entry = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
         outputs = recorder.call(layer, (entry,), {}, path)
-        return Recording(layer.name, entry, outputs, recorder.steps)
+        return Recording(layer.name, entry, outputs, recorder.calls)
 
 
 @functools.singledispatch
@@ -129,7 +131,7 @@ def record(model, input_shape=None, is_known=lambda operation: False, whole=Fals
     )
     recorder = _Recorder(is_known, whole)
     outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
-    recording = Recording(model.name, inputs, outputs, recorder.steps)
+    recording = Recording(model.name, inputs, outputs, recorder.calls)
     _name_apart(recording)
     return recording
 
@@ -138,10 +140,10 @@ def _name_apart(recording):
     """Give each operation a name of its own: where two share one, that of its model goes before."""
     owners = {x.name: None for x in keras.tree.flatten(recording.inputs)}
     names = {}
-    for step in recording.all_steps():
-        key = id(step.operation)
+    for recorded in recording.all_calls():
+        key = id(recorded.operation)
         if key not in names:
-            name, around = step.operation.name, list(step.path)
+            name, around = recorded.operation.name, list(recorded.path)
             while name in owners and around:
                 name = f"{around.pop()}_{name}"
             count, stem = 0, name
@@ -149,4 +151,4 @@ def _name_apart(recording):
                 count += 1
                 name = f"{stem}_{count}"
             owners[name], names[key] = key, name
-        step.name = names[key]
+        recorded.name = names[key]

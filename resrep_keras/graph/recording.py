@@ -21,7 +21,7 @@ class Probe(keras.Operation):
 
 
 @dataclasses.dataclass
-class Step:
+class RecordedCall:
     """One call on a recording.
 
     Args:
@@ -49,41 +49,41 @@ class Recording:
     name: str
     inputs: object
     outputs: object
-    steps: list
+    calls: list
 
     def run(self, inputs, call):
-        """Play the recording: answer each step with ``call(step, *args, **kwargs)``.
+        """Play the recording: answer each call with ``call(recorded, *args, **kwargs)``.
 
         Values are let go of after their last use.
         """
         last = {}
-        for position, step in enumerate(self.steps):
-            for tensor in symbolic_tensors(step.args, step.kwargs):
+        for position, recorded in enumerate(self.calls):
+            for tensor in symbolic_tensors(recorded.args, recorded.kwargs):
                 last[id(tensor)] = position
         for tensor in keras.tree.flatten(self.outputs):
-            last[id(tensor)] = len(self.steps)
+            last[id(tensor)] = len(self.calls)
         values = {}
         for tensor, value in zip(keras.tree.flatten(self.inputs), keras.tree.flatten(inputs)):
             values[id(tensor)] = value
 
         look_up = functools.partial(replaced, values)
-        for position, step in enumerate(self.steps):
-            args, kwargs = keras.tree.map_structure(look_up, (step.args, step.kwargs))
-            answers = keras.tree.flatten(call(step, *args, **kwargs))
-            for tensor, value in zip(keras.tree.flatten(step.outputs), answers):
+        for position, recorded in enumerate(self.calls):
+            args, kwargs = keras.tree.map_structure(look_up, (recorded.args, recorded.kwargs))
+            answers = keras.tree.flatten(call(recorded, *args, **kwargs))
+            for tensor, value in zip(keras.tree.flatten(recorded.outputs), answers):
                 if id(tensor) in last:
                     values[id(tensor)] = value
-            for tensor in symbolic_tensors(step.args, step.kwargs):
+            for tensor in symbolic_tensors(recorded.args, recorded.kwargs):
                 if last[id(tensor)] == position:
                     values.pop(id(tensor), None)
         return keras.tree.map_structure(look_up, self.outputs)
 
-    def all_steps(self):
-        """The steps, those of inner tapes in front of the step that holds them."""
-        for step in self.steps:
-            if step.inner is not None:
-                yield from step.inner.all_steps()
-            yield step
+    def all_calls(self):
+        """The calls, those of inner recordings in front of the call that holds them."""
+        for recorded in self.calls:
+            if recorded.inner is not None:
+                yield from recorded.inner.all_calls()
+            yield recorded
 
 
 def is_symbolic(value):
@@ -122,9 +122,9 @@ class Leave:
     """Stands behind the calls of an inner recording: axis 1 comes back."""
 
 
-def around(step):
-    """The steps before and behind the inner recording of `step`."""
-    tensor = symbolic_tensors(step.args, step.kwargs)[0]
-    recording = step.inner
-    enter = Step(Enter(), step.name, (tensor,), {}, recording.inputs)
-    return enter, Step(Leave(), step.name, (recording.outputs,), {}, step.outputs)
+def around(recorded):
+    """The calls before and behind the inner recording of `recorded`."""
+    tensor = symbolic_tensors(recorded.args, recorded.kwargs)[0]
+    recording = recorded.inner
+    enter = RecordedCall(Enter(), recorded.name, (tensor,), {}, recording.inputs)
+    return enter, RecordedCall(Leave(), recorded.name, (recording.outputs,), {}, recorded.outputs)

@@ -102,14 +102,14 @@ class _Tracer:
         self._forced = []  # pins found by an earlier pass: (labels, Pin)
 
     def _add_calls(self, recording, repeats):
-        for step in recording.steps:
-            if step.inner is None:
-                self.calls.append(Call(self, len(self.calls), step, repeats))
+        for recorded in recording.calls:
+            if recorded.inner is None:
+                self.calls.append(Call(self, len(self.calls), recorded, repeats))
                 continue
-            enter, leave = around(step)
+            enter, leave = around(recorded)
             self.calls.append(Call(self, len(self.calls), enter, 1))
             times = enter.args[0].shape[1]
-            self._add_calls(step.inner, repeats and times and repeats * times)
+            self._add_calls(recorded.inner, repeats and times and repeats * times)
             self.calls.append(Call(self, len(self.calls), leave, 1))
 
     def _op_name(self, key):

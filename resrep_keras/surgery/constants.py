@@ -26,19 +26,19 @@ def read_constants(graph, kept):
         empty = _emptied(graph, kept)
         needless = _needless(graph, kept, empty)
 
-    def before(step, first):
-        if step.name in readers:
+    def before(recorded, first):
+        if recorded.name in readers:
             value = np.asarray(ops.convert_to_numpy(first), np.float64)
-            axis = readers[step.name]
-            values[step.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
+            axis = readers[recorded.name]
+            values[recorded.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
 
     def behind(tensor, value):
         return empty[id(tensor)](value) if id(tensor) in empty else value
 
-    def instead(step, first):
-        if id(step.outputs) not in needless:
+    def instead(recorded, first):
+        if id(recorded.outputs) not in needless:
             return None
-        return [ops.zeros((first.shape[0], *step.outputs.shape[1:]), step.outputs.dtype)]
+        return [ops.zeros((first.shape[0], *recorded.outputs.shape[1:]), recorded.outputs.dtype)]
 
     inputs = random_inputs(graph.recording.inputs, batch_size=1)
     evaluate(graph.recording, inputs, before, behind, instead)

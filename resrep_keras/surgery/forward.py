@@ -37,8 +37,8 @@ def play(recording, inputs, batch_statistics=False):
             its moving averages.
     """
 
-    def call(step, *args, **kwargs):
-        operation = step.operation
+    def call(recorded, *args, **kwargs):
+        operation = recorded.operation
         if not is_layer(operation):
             return operation.call(*args, **kwargs)
         if has_training_argument(operation):
@@ -59,29 +59,31 @@ def evaluate(recording, inputs, before=None, behind=None, instead=None):
     Args:
         recording: The `Recording`.
         inputs: Its inputs.
-        before: Called as ``before(step, first input)`` in front of each call.
+        before: Called as ``before(recorded, first input)`` in front of each call.
         behind: ``behind(recorded tensor, value)`` returns what goes on in the place of the value of
             a call. Defaults to the value itself.
-        instead: ``instead(step, first input)`` returns values that stand for those of a call, which
+        instead: ``instead(recorded, first input)`` returns values that stand for those of a call, which
             is not made then, or `None`. Defaults to `None` for all.
 
     What an inner recording does at each entry of axis 1 is done for the first entry only: enough
     for what does not depend on the input.
     """
 
-    def call(step, *args, **kwargs):
+    def call(recorded, *args, **kwargs):
         first = keras.tree.flatten((args, kwargs))[0]
-        if step.inner is None:
+        if recorded.inner is None:
             if before is not None:
-                before(step, first)
-            values = None if instead is None else instead(step, first)
+                before(recorded, first)
+            values = None if instead is None else instead(recorded, first)
             if values is None:
-                run_step = step.operation if is_layer(step.operation) else step.operation.call
-                values = keras.tree.flatten(run_step(*args, **kwargs))
+                run_call = (
+                    recorded.operation if is_layer(recorded.operation) else recorded.operation.call
+                )
+                values = keras.tree.flatten(run_call(*args, **kwargs))
             if behind is not None:
-                values = map(behind, keras.tree.flatten(step.outputs), values)
+                values = map(behind, keras.tree.flatten(recorded.outputs), values)
             return list(values)
-        outputs = step.inner.run(first[:, 0], call)
+        outputs = recorded.inner.run(first[:, 0], call)
         times = first.shape[1]
         return keras.tree.map_structure(
             lambda value: ops.repeat(ops.expand_dims(value, 1), times, axis=1), outputs

@@ -57,13 +57,15 @@ def compactors_by_site(recording):
     Args:
         recording: The `Recording` of the model.
     """
-    steps = list(recording.all_steps())
-    makers = {id(t): step.name for step in steps for t in keras.tree.flatten(step.outputs)}
+    calls = list(recording.all_calls())
+    makers = {
+        id(t): recorded.name for recorded in calls for t in keras.tree.flatten(recorded.outputs)
+    }
     found = {}
-    for step in steps:
-        if isinstance(step.operation, Compactor):
-            found[makers[id(keras.tree.flatten(step.args)[0])]] = step.operation
-        elif isinstance(step.operation, Gated):
-            for name, gate in step.operation.gates.items():
-                found[f"{step.name}.{name}"] = gate
+    for recorded in calls:
+        if isinstance(recorded.operation, Compactor):
+            found[makers[id(keras.tree.flatten(recorded.args)[0])]] = recorded.operation
+        elif isinstance(recorded.operation, Gated):
+            for name, gate in recorded.operation.gates.items():
+                found[f"{recorded.name}.{name}"] = gate
     return found

@@ -51,53 +51,57 @@ class _Rebuilder:
         )
         return keras.Model(inputs, recording.run(inputs, self._call), name=recording.name)
 
-    def _call(self, step, *args, **kwargs):
-        if step.name in self._drop:
+    def _call(self, recorded, *args, **kwargs):
+        if recorded.name in self._drop:
             outputs = symbolic_tensors(args, kwargs)[0]
         else:
-            if step.name in self._before:
-                args, kwargs = _read_behind(self._before[step.name], args, kwargs)
-            copy = self._copy(step, symbolic_tensors(args, kwargs))
-            args, kwargs = with_arguments(step, self._config.get(step.name, {}), args, kwargs)
+            if recorded.name in self._before:
+                args, kwargs = _read_behind(self._before[recorded.name], args, kwargs)
+            copy = self._copy(recorded, symbolic_tensors(args, kwargs))
+            args, kwargs = with_arguments(
+                recorded, self._config.get(recorded.name, {}), args, kwargs
+            )
             outputs = copy(*args, **kwargs)
-            inside = () if step.inner is None else step.inner.all_steps()
-            for name in {step.name, *(inner.name for inner in inside)} & self._pending.keys():
+            inside = () if recorded.inner is None else recorded.inner.all_calls()
+            for name in {recorded.name, *(inner.name for inner in inside)} & self._pending.keys():
                 _set_weights(*self._pending.pop(name))
-        behind = self._behind.get(step.name)
+        behind = self._behind.get(recorded.name)
         return outputs if behind is None else behind(outputs)
 
-    def _copy(self, step, tensors=()):
-        key = id(step.operation)
+    def _copy(self, recorded, tensors=()):
+        key = id(recorded.operation)
         if key not in self._copies:
-            make = self._repeated if step.inner is not None else self._single
-            self._copies[key] = make(step, tensors)
+            make = self._repeated if recorded.inner is not None else self._single
+            self._copies[key] = make(recorded, tensors)
         return self._copies[key]
 
-    def _single(self, step, tensors):
+    def _single(self, recorded, tensors):
         del tensors
-        operation = self._source.get(step.name, step.operation)
-        change = self._change.get(step.name)
-        self._config[step.name], new_weights = ({}, None) if change is None else change()
-        changes = {**self._config[step.name], **_renamed(operation, step.name)}
+        operation = self._source.get(recorded.name, recorded.operation)
+        change = self._change.get(recorded.name)
+        self._config[recorded.name], new_weights = ({}, None) if change is None else change()
+        changes = {**self._config[recorded.name], **_renamed(operation, recorded.name)}
         copy = copy_operation(operation, changes)
-        self._pending[step.name] = (operation, copy, new_weights)
-        return self._around.get(step.name, lambda layer: layer)(copy)
+        self._pending[recorded.name] = (operation, copy, new_weights)
+        return self._around.get(recorded.name, lambda layer: layer)(copy)
 
-    def _repeated(self, step, tensors):
+    def _repeated(self, recorded, tensors):
         """A layer that applies another one at each entry of axis 1."""
-        entry = step.inner.inputs
+        entry = recorded.inner.inputs
         shape = tensors[0].shape  # with the channels that are left
-        alone = len(step.inner.steps) == 1 and step.inner.steps[0].inner is None
-        inside = {inner.name for inner in step.inner.steps}
+        alone = len(recorded.inner.calls) == 1 and recorded.inner.calls[0].inner is None
+        inside = {inner.name for inner in recorded.inner.calls}
         if alone and not inside & (self._behind.keys() | self._before.keys() | self._drop):
-            layer = self._copy(step.inner.steps[0])
+            layer = self._copy(recorded.inner.calls[0])
         else:
             inputs = keras.Input(batch_shape=(shape[0], *shape[2:]), dtype=entry.dtype)
-            outputs = step.inner.run(inputs, self._call)
-            layer = keras.Model(inputs, outputs, name=step.inner.name)
-        config = step.operation.get_config()
+            outputs = recorded.inner.run(inputs, self._call)
+            layer = keras.Model(inputs, outputs, name=recorded.inner.name)
+        config = recorded.operation.get_config()
         config.pop("layer")
-        return type(step.operation)(layer, **{**config, **_renamed(step.operation, step.name)})
+        return type(recorded.operation)(
+            layer, **{**config, **_renamed(recorded.operation, recorded.name)}
+        )
 
 
 def _read_behind(layer, args, kwargs):
@@ -111,11 +115,11 @@ def _renamed(operation, name):
     return {} if operation.name == name else {"name": name}
 
 
-def with_arguments(step, changes, args, kwargs):
+def with_arguments(recorded, changes, args, kwargs):
     """Arguments of a call of a changed operation: a raw operation's settings may be among them."""
-    if isinstance(step.operation, keras.layers.Layer) or not changes:
+    if isinstance(recorded.operation, keras.layers.Layer) or not changes:
         return args, kwargs
-    names = list(inspect.signature(step.operation.call).parameters)
+    names = list(inspect.signature(recorded.operation.call).parameters)
     for name in set(changes) & set(names):
         position = names.index(name)
         if position < len(args):

@@ -6,7 +6,7 @@ import pytest
 
 from resrep_keras.graph.call import Call
 from resrep_keras.graph.labels import Flow, Labels, State
-from resrep_keras.graph.recording import Step
+from resrep_keras.graph.recording import RecordedCall
 
 IMAGE = (None, 4, 4)
 
@@ -75,8 +75,8 @@ def asked(book, flows, output=None):
     tensors = [keras.KerasTensor(flow.shape) for flow in flows]
     outputs = keras.KerasTensor(output or flows[0].shape)
     operation = keras.layers.Identity()
-    step = Step(operation, "layer", tuple(tensors), {"axis": 1}, outputs)
-    call = Call(book, 7, step, 1)
+    recorded = RecordedCall(operation, "layer", tuple(tensors), {"axis": 1}, outputs)
+    call = Call(book, 7, recorded, 1)
     call.begin(flows)
     return call
 

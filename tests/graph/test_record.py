@@ -10,7 +10,7 @@ from tests import zoo
 
 
 def names(recording):
-    return [step.name for step in recording.all_steps()]
+    return [recorded.name for recorded in recording.all_calls()]
 
 
 def test_a_functional_model_is_read_in_order_and_left_alone():
@@ -20,8 +20,8 @@ def test_a_functional_model_is_read_in_order_and_left_alone():
     model = keras.Model(inputs, layers.Flatten(name="flat")(x))
     before = [len(operation._inbound_nodes) for operation in model.operations]
     recording = record(model)
-    assert len(recording.steps) == 3
-    assert [step.operation for step in recording.steps] == model.operations[1:]
+    assert len(recording.calls) == 3
+    assert [recorded.operation for recorded in recording.calls] == model.operations[1:]
     assert [len(operation._inbound_nodes) for operation in model.operations] == before
 
 
@@ -30,7 +30,7 @@ def test_nested_models_are_written_out_with_their_path():
     inner = keras.Sequential([keras.Input((3,)), layers.Dense(3, name="dense")], name="inner")
     outer = keras.Sequential([keras.Input((3,)), inner], name="outer")
     recording = record(keras.Model(inputs, layers.ReLU(name="top")(outer(inputs))))
-    assert [(step.name, step.path) for step in recording.steps] == [
+    assert [(recorded.name, recorded.path) for recorded in recording.calls] == [
         ("dense", ("outer", "inner")),
         ("top", ()),
     ]
@@ -77,16 +77,16 @@ def test_a_subclassed_model_is_written_out():
 
     model = Net()
     model(ops.ones((1, 3)))
-    first, _, top = record(model).steps
+    first, _, top = record(model).calls
     assert (first.operation, top.operation) == (model.first, model.top)
 
 
 def test_the_layer_inside_a_time_distributed_one_has_a_recording_of_its_own():
     inputs = keras.Input((5, 4, 3))
     outer = layers.TimeDistributed(layers.Conv1D(2, 1, name="inside"), name="outer")
-    (step,) = record(keras.Model(inputs, outer(inputs))).steps
-    assert step.operation is outer and [s.name for s in step.inner.steps] == ["inside"]
-    assert step.inner.inputs.shape == (None, 4, 3)  # axis 1 is taken away
+    (recorded,) = record(keras.Model(inputs, outer(inputs))).calls
+    assert recorded.operation is outer and [s.name for s in recorded.inner.calls] == ["inside"]
+    assert recorded.inner.inputs.shape == (None, 4, 3)  # axis 1 is taken away
     assert inner_layer(outer) is outer.layer and inner_layer(outer.layer) is None
 
 
@@ -118,8 +118,8 @@ def test_training_goes_down_to_the_layers_of_an_inner_model():
     inputs = keras.Input((3,))
     inner = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5, name="drop")], name="inner")
     model = keras.Model(inputs, inner(inputs, training=True))
-    (step,) = record(model).steps
-    assert step.kwargs["training"] is True
+    (recorded,) = record(model).calls
+    assert recorded.kwargs["training"] is True
 
 
 @pytest.mark.parametrize("name", ["residual", "shared_layer", "multi_input_output"])
@@ -127,4 +127,4 @@ def test_every_call_of_a_model_is_written_down_once(name):
     model = zoo.build(name)
     nodes = sum(len(layer._inbound_nodes) for layer in model.operations)
     inputs = len(keras.tree.flatten(model.inputs))
-    assert len(record(model).steps) == nodes - inputs
+    assert len(record(model).calls) == nodes - inputs

@@ -32,8 +32,8 @@ def model():
 def test_it_is_played_in_order_with_the_answers_of_a_function(model):
     played = []
 
-    def add_one(step, *args, **kwargs):
-        played.append(step.name)
+    def add_one(recorded, *args, **kwargs):
+        played.append(recorded.name)
         values = keras.tree.flatten(args)
         return sum(values) + 1
 
@@ -46,8 +46,8 @@ def test_played_with_its_own_operations_it_is_the_model():
     model = zoo.build("residual")
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
 
-    def call(step, *args, **kwargs):
-        return step.operation(*args, **kwargs)
+    def call(recorded, *args, **kwargs):
+        return recorded.operation(*args, **kwargs)
 
     played = record(model).run(x, call)
     np.testing.assert_allclose(
@@ -59,7 +59,7 @@ def test_inputs_and_outputs_keep_their_structure():
     inputs = {"a": keras.Input((2,), name="a"), "b": keras.Input((2,), name="b")}
     outputs = {"sum": layers.Add()([inputs["a"], inputs["b"]]), "a": inputs["a"]}
     recording = record(keras.Model(inputs, outputs))
-    found = recording.run({"a": 2, "b": 3}, lambda step, values: values[0] * values[1])
+    found = recording.run({"a": 2, "b": 3}, lambda recorded, values: values[0] * values[1])
     assert found == {"sum": 6, "a": 2}
 
 
@@ -69,8 +69,8 @@ def test_values_are_let_go_of_after_their_last_use(model):
 
     made = []
 
-    def call(step, *args, **kwargs):
-        if step.name == "sum":
+    def call(recorded, *args, **kwargs):
+        if recorded.name == "sum":
             assert made[0]() is not None  # 'sum' still reads the first value
         value = Value()
         made.append(weakref.ref(value))
@@ -85,15 +85,15 @@ def test_inner_calls_come_before_the_call_that_holds_them():
     inputs = keras.Input((4, 3))
     outer = layers.TimeDistributed(layers.Dense(2, name="inside"), name="outer")
     recording = record(keras.Model(inputs, outer(inputs)))
-    steps = list(recording.all_steps())
-    assert [step.name for step in steps] == ["inside", "outer"]
-    assert [step.name for step in recording.steps] == ["outer"]
-    enter, leave = around(recording.steps[0])
+    calls = list(recording.all_calls())
+    assert [recorded.name for recorded in calls] == ["inside", "outer"]
+    assert [recorded.name for recorded in recording.calls] == ["outer"]
+    enter, leave = around(recording.calls[0])
     assert type(enter.operation) is Enter and type(leave.operation) is Leave
     assert (enter.name, leave.name) == ("outer", "outer")
-    inner = recording.steps[0].inner
+    inner = recording.calls[0].inner
     assert inner.inputs.shape == (None, 3) and leave.args == (inner.outputs,)
-    assert leave.outputs is recording.steps[0].outputs
+    assert leave.outputs is recording.calls[0].outputs
 
 
 def test_symbolic_tensors_are_found_in_nested_arguments():

@@ -46,8 +46,8 @@ def test_slim_keeps_the_dense_layer_names(name):
 
 def _names(model):
     """The names of layers; raw operations may be numbered anew."""
-    steps = read(model).all_steps()
-    return {s.name for s in steps if isinstance(s.operation, keras.layers.Layer)}
+    calls = read(model).all_calls()
+    return {s.name for s in calls if isinstance(s.operation, keras.layers.Layer)}
 
 
 def _graph_and_groups(wrapped):

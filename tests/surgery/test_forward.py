@@ -37,7 +37,7 @@ def test_evaluate_shows_inputs_and_takes_other_values():
     outputs = evaluate(
         recording,
         one,
-        before=lambda step, first: seen.update({step.name: float(np.ravel(first)[0])}),
+        before=lambda recorded, first: seen.update({recorded.name: float(np.ravel(first)[0])}),
         behind=lambda tensor, value: value + 1,
     )
     assert seen["ten"] == 1 + 1 + 1
@@ -48,7 +48,7 @@ def test_a_call_that_is_replaced_is_not_made():
     outputs = evaluate(
         read(doubling()),
         np.ones((1, 1), "float32"),
-        instead=lambda step, first: [first * 7] if step.name != "ten" else None,
+        instead=lambda recorded, first: [first * 7] if recorded.name != "ten" else None,
     )
     assert float(np.ravel(outputs)[0]) == 70
 

@@ -72,7 +72,7 @@ def searches_of(channel_state):
     for call in graph.calls:
         for tensor in call.input_ids:
             behind.setdefault(tensor, []).append(call)
-    outside = {s.name: _repeatable(s.operation) for s in graph.recording.steps if s.inner is None}
+    outside = {s.name: _repeatable(s.operation) for s in graph.recording.calls if s.inner is None}
     found = []
     for group in channel_state.groups:
         lead = next(
@@ -89,12 +89,12 @@ def searches_of(channel_state):
     return found
 
 
-def _takes_training(step):
+def _takes_training(recorded):
     """Whether a call is told that the model trains.
 
     As in Keras, the call of the model overrules what its graph says, be it a default of the layer.
     """
-    return has_training_argument(step.operation)
+    return has_training_argument(recorded.operation)
 
 
 def _repeatable(operation):
@@ -184,8 +184,10 @@ class Ablation:
         self.channel_state = channel_state
         self.searches = searches_of(channel_state)
         self._recording = read(model, whole=True)
-        self._steps = {step.name: step for step in self._recording.steps}
-        self._modal = {name for name, step in self._steps.items() if _takes_training(step)}
+        self._recorded = {recorded.name: recorded for recorded in self._recording.calls}
+        self._modal = {
+            name for name, recorded in self._recorded.items() if _takes_training(recorded)
+        }
         # By the call at which a reader's block ends, and by the reader itself.
         self._starts, self._ends = {}, {}
         for number, search in enumerate(self.searches):
@@ -198,13 +200,13 @@ class Ablation:
         arguments, squares = {}, [[] for _ in self.searches]
         drawn = [search.compactor.draw() for search in self.searches]
 
-        def call(step, *args, **kwargs):
-            if step.name in self._modal:
+        def call(recorded, *args, **kwargs):
+            if recorded.name in self._modal:
                 kwargs = {**kwargs, "training": True}
-            outputs = step.operation(*args, **kwargs)
-            if step.name in self._starts:
-                arguments[step.name] = args, kwargs
-            for number, reader in self._ends.get(step.name, ()):
+            outputs = recorded.operation(*args, **kwargs)
+            if recorded.name in self._starts:
+                arguments[recorded.name] = args, kwargs
+            for number, reader in self._ends.get(recorded.name, ()):
                 compactor = self.searches[number].compactor
                 measure = functools.partial(
                     self._measure, reader, drawn[number], arguments[reader.name], outputs
@@ -235,9 +237,9 @@ class Ablation:
         args, kwargs = keras.tree.map_structure(
             lambda x: ablated if x is target else x, (args, kwargs)
         )
-        y = self._steps[reader.name].operation(*args, **kwargs)
+        y = self._recorded[reader.name].operation(*args, **kwargs)
         for name in reader.chain[1:]:
-            operation = self._steps[name].operation
+            operation = self._recorded[name].operation
             y = rule_of(replay, operation)(operation, y)
         before, after = (
             ops.cast(keras.tree.flatten(value)[0], "float32") for value in (outputs, y)

@@ -156,13 +156,13 @@ class Places:
     def __init__(self, model):
         self.recording = read(model)
         self._maker, self._readers, self._calls = {}, {}, {}
-        for step in self.recording.steps:
-            for tensor in keras.tree.flatten(step.outputs):
-                self._maker[id(tensor)] = step
-            for tensor in symbolic_tensors(step.args, step.kwargs):
-                self._readers.setdefault(id(tensor), []).append(step)
-            if role_of(step.operation) is Role.CONVOLUTION:
-                self._calls.setdefault(step.name, []).append(step)
+        for recorded in self.recording.calls:
+            for tensor in keras.tree.flatten(recorded.outputs):
+                self._maker[id(tensor)] = recorded
+            for tensor in symbolic_tensors(recorded.args, recorded.kwargs):
+                self._readers.setdefault(id(tensor), []).append(recorded)
+            if role_of(recorded.operation) is Role.CONVOLUTION:
+                self._calls.setdefault(recorded.name, []).append(recorded)
         self._outputs = {id(tensor) for tensor in keras.tree.flatten(self.recording.outputs)}
 
     @property
@@ -173,35 +173,35 @@ class Places:
     @property
     def names(self):
         """The names of all operations."""
-        return {step.name for step in self.recording.all_steps()}
+        return {recorded.name for recorded in self.recording.all_calls()}
 
     def find(self):
         """The `Place` of each convolution that has one; calls of a shared one must agree."""
         places = []
         for name, calls in self._calls.items():
-            kinds = {self._kind(step) for step in calls}
+            kinds = {self._kind(recorded) for recorded in calls}
             if kinds == {"output"}:
                 places.append(Place(name, "output", (name,)))
             elif kinds == {"input"}:
-                sources = [self._sources(step) for step in calls]
+                sources = [self._sources(recorded) for recorded in calls]
                 if all(sources):
                     alone = {n for found in sources for n, only in found.items() if only}
                     places.append(Place(name, "input", tuple(sorted(alone))))
         return places
 
-    def _kind(self, step):
-        readers = self._readers.get(id(step.outputs), [])
+    def _kind(self, recorded):
+        readers = self._readers.get(id(recorded.outputs), [])
         roles = {role_of(reader.operation) for reader in readers}
         linear = (None, keras.activations.linear)
-        inside = activation_setting(_inner(step.operation)) not in linear
+        inside = activation_setting(_inner(recorded.operation)) not in linear
         if Role.NORMALISATION in roles and not inside:
             return "output"
         return "input" if inside or roles == {Role.ACTIVATION} else None
 
-    def _sources(self, step):
-        """``{name: whether it reads these zeros alone}`` of the convolutions before a step."""
+    def _sources(self, recorded):
+        """``{name: whether it reads these zeros alone}`` of the convolutions before a call."""
         found, seen = {}, set()
-        ahead = [(symbolic_tensors(step.args, step.kwargs)[0], True)]
+        ahead = [(symbolic_tensors(recorded.args, recorded.kwargs)[0], True)]
         while ahead:
             tensor, alone = ahead.pop()
             maker = self._maker.get(id(tensor))
@@ -222,15 +222,15 @@ class Places:
     def gradients(self):
         """``{name: (of its weights, of its input)}``: which gradients training computes."""
         trained, wanted = set(), {}
-        for step in self.recording.steps:
-            tensors = symbolic_tensors(step.args, step.kwargs)
+        for recorded in self.recording.calls:
+            tensors = symbolic_tensors(recorded.args, recorded.kwargs)
             before = any(id(tensor) in trained for tensor in tensors)
-            own = is_layer(step.operation) and bool(step.operation.trainable_weights)
+            own = is_layer(recorded.operation) and bool(recorded.operation.trainable_weights)
             if before or own:
-                trained |= {id(tensor) for tensor in keras.tree.flatten(step.outputs)}
-            if step.name in self._calls:
-                weights, inputs = wanted.get(step.name, (False, False))
-                wanted[step.name] = (weights or own, inputs or before)
+                trained |= {id(tensor) for tensor in keras.tree.flatten(recorded.outputs)}
+            if recorded.name in self._calls:
+                weights, inputs = wanted.get(recorded.name, (False, False))
+                wanted[recorded.name] = (weights or own, inputs or before)
         return wanted
 
 

@@ -54,20 +54,20 @@ def carry(old, new, slots, parts=None):
     Returns:
         ``{id of a weight of new: list of arrays}``.
     """
-    narrower = {step.name: step.operation for step in new.all_steps()}
+    narrower = {recorded.name: recorded.operation for recorded in new.all_calls()}
     carried, done = {}, set()
-    for step in old.all_steps():
-        weights = weights_of_operation(step.operation)
+    for recorded in old.all_calls():
+        weights = weights_of_operation(recorded.operation)
         arrays = [slots.get(id(weight), ()) for weight in weights]
-        if step.name in done or step.name not in narrower or not any(arrays):
+        if recorded.name in done or recorded.name not in narrower or not any(arrays):
             continue
-        done.add(step.name)
-        layer = narrower[step.name]
-        part = (parts or {}).get(step.name)
+        done.add(recorded.name)
+        layer = narrower[recorded.name]
+        part = (parts or {}).get(recorded.name)
         if part is None:
             pairs = _by_path(weights, layer, arrays)
         else:
-            pairs = zip(layer.weights, _narrowed(step.operation, part, arrays))
+            pairs = zip(layer.weights, _narrowed(recorded.operation, part, arrays))
         carried.update((id(weight), own) for weight, own in pairs)
     return carried
 
