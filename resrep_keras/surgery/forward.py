@@ -62,8 +62,8 @@ def evaluate(recording, inputs, before=None, behind=None, instead=None):
         before: Called as ``before(recorded, first input)`` in front of each call.
         behind: ``behind(recorded tensor, value)`` returns what goes on in the place of the value of
             a call. Defaults to the value itself.
-        instead: ``instead(recorded, first input)`` returns values that stand for those of a call, which
-            is not made then, or `None`. Defaults to `None` for all.
+        instead: ``instead(recorded, first input)`` returns values that stand for those of a call,
+            which is not made then, or `None`. Defaults to `None` for all.
 
     What an inner recording does at each entry of axis 1 is done for the first entry only: enough
     for what does not depend on the input.
