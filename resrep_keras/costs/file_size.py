@@ -1,13 +1,22 @@
 """Bytes of the float32 TFLite file, predicted for any keep array and never too small."""
 
+import functools
+
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from resrep_keras.costs.params import ParamCost
+from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.tflite.convert import check_backend, to_tflite
 
 # A flatbuffer aligns each array to so many bytes, so that narrowing one may save less than its own.
 ALIGNMENT = 16
+
+
+@functools.singledispatch
+def may_be_folded(layer):
+    """Whether the converter may fold a layer's weights into others, so that they take up nothing."""
+    return False
 
 
 def measure_file(dense, folded_model, folded_graph):
@@ -51,14 +60,14 @@ class FileCost:
 
 
 class _ShrinkingBytes(ParamCost):
-    """What surely goes with the channels. Batch normalisations may be folded: they count nothing."""
+    """What surely goes with the channels; weights that may be folded count nothing."""
 
     def __init__(self, graph):
         super().__init__(graph, _bytes_of_a_weight)
 
 
 def _bytes_of_a_weight(call):
-    return 0 if isinstance(call.operation, layers.BatchNormalization) else 4
+    return 0 if may_be_folded(call.operation) else 4
 
 
 def _shared_biases(graph):
@@ -66,6 +75,7 @@ def _shared_biases(graph):
     without = [
         call.output_shape[-1] or 0
         for call in graph.calls
-        if getattr(call.operation, "use_bias", None) is False
+        if weights_of_operation(call.operation)
+        and call.operation.get_config().get("use_bias") is False
     ]
     return 4 * sum(without)

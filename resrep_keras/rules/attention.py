@@ -89,8 +89,7 @@ def _multi_head_macs(layer: layers.MultiHeadAttention, call):
     both = call.inside.get("width")
     match, width = call.inside.get("key", both), call.inside.get("value", both)
     heads = call.inside["heads"]
-    gated = layer.get_config().get("use_gate", False)
-    return _terms(call, heads, heads, match, width, gated)
+    return _terms(layer, call, heads, heads, match, width)
 
 
 # --- GroupQueryAttention -------------------------------------------------------------------------
@@ -139,8 +138,7 @@ def _grouped_query_macs(layer: layers.GroupQueryAttention, call):
     if not call.inside:
         return None
     heads, width = call.inside["heads"], call.inside["width"]
-    gated = layer.get_config().get("use_gate", False)
-    return _terms(call, np.repeat(heads, _repeats(layer)), heads, width, width, gated)
+    return _terms(layer, call, np.repeat(heads, _repeats(layer)), heads, width, width)
 
 
 def _repeats(layer):
@@ -218,7 +216,7 @@ def _weights_left(layer, part, query_heads, heads, match, width):
     return weights
 
 
-def _terms(call, query_heads, heads, match, width, gated):
+def _terms(layer, call, query_heads, heads, match, width):
     """Projections, scores and weighted sums."""
     query, value, key = (
         call.flows_of(call.argument(name, position))
@@ -238,4 +236,6 @@ def _terms(call, query_heads, heads, match, width, gated):
         Term(pairs, (query_heads, width)),
         Term(rows, (query_heads, width, out)),
     ]
-    return [*terms, Term(rows, (read[id(query)], query_heads, width))] if gated else terms
+    if any(_name_of(weight) == "gate/kernel" for weight in layer.weights):  # newer Keras has one
+        terms.append(Term(rows, (read[id(query)], query_heads, width)))
+    return terms

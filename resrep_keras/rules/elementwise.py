@@ -6,7 +6,7 @@ from keras import layers
 
 from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
-from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.graph.flow import activation_of, apply_function, flow, register_all
 from resrep_keras.surgery.narrow import narrow, take, weights_of
 
 # --- activations ---------------------------------------------------------------------------------
@@ -16,8 +16,7 @@ ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 
 @register_all(flow, *ACTIVATIONS)
 def _activation_flow(layer, call):
-    function = getattr(layer, "activation", None) or layer.call
-    return apply_function(call, call.input, function)
+    return apply_function(call, call.input, activation_of(layer) or layer.call)
 
 
 @register_all(runs_in_place, *ACTIVATIONS, layers.PReLU, layers.Softmax)

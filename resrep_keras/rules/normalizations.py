@@ -6,9 +6,9 @@ import numpy as np
 from keras import layers
 
 from resrep_keras.costs.activations import runs_in_place
+from resrep_keras.costs.file_size import may_be_folded
 from resrep_keras.costs.latency_model import is_fused
-from resrep_keras.graph.flow import flow, register_all
-from resrep_keras.keras_adapter import layer_classes
+from resrep_keras.graph.flow import flow
 from resrep_keras.surgery.narrow import batch_norm_weights, narrow, take, weight_values, weights_of
 
 
@@ -40,6 +40,7 @@ def _batch_narrow(layer: layers.BatchNormalization, part):
 
 @runs_in_place.register
 @is_fused.register
+@may_be_folded.register
 def _batch_costs_nothing(layer: layers.BatchNormalization):
     return True
 
@@ -108,11 +109,8 @@ def _unit_flow(layer: layers.UnitNormalization, call):
     return call.require(call.input)
 
 
-RMS = layer_classes("RMSNormalization")
-
-
-@register_all(flow, *RMS)
-def _rms_flow(layer, call):
+@flow.register
+def _rms_flow(layer: layers.RMSNormalization, call):
     """Zeros add nothing to the sum of squares; `narrow` corrects the number it is divided by."""
     axes = axes_of(layer, len(call.input.shape))
     if len(axes) > 1:
@@ -122,8 +120,8 @@ def _rms_flow(layer, call):
     return flow_in
 
 
-@register_all(narrow, *RMS)
-def _rms_narrow(layer, part):
+@narrow.register
+def _rms_narrow(layer: layers.RMSNormalization, part):
     """The mean of squares is over fewer channels: with `s` of them left, times `s`."""
     share = part.keep_out.mask.mean()
     scale = take(weights_of(layer)["scale"], -1, part.keep_out) * math.sqrt(1 / share)

@@ -201,7 +201,7 @@ def _matmul_flow(operation, call):
 UNARY = operation_classes(
     *"abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh relu "
     "relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
-    "log_sigmoid mish celu erf reciprocal clip cast".split()
+    "log_sigmoid celu erf reciprocal clip cast".split()
 )
 BINARY = operation_classes("divide", "true_divide", "power")
 MERGING = operation_classes("add", "subtract", "maximum", "minimum")

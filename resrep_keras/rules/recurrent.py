@@ -6,17 +6,19 @@ their activation. With the gate at zero the state stays zero from the first step
 and part of the weights.
 """
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.costs.macs import labels_along, macs, times
+from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, keeps_zero, register_all, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import channel_axis
+from resrep_keras.keras_adapter import data_format
 from resrep_keras.layers.gated import gate_factors
 from resrep_keras.rules.convolutions import pads
 from resrep_keras.surgery.channel_weights import producing_weights
@@ -26,23 +28,69 @@ from resrep_keras.surgery.rebuild import copy_operation
 CONV_RECURRENT = (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
 RECURRENT = (layers.LSTM, layers.GRU, layers.SimpleRNN, *CONV_RECURRENT)
 
-# Position of the candidate values among the gates of a layer's kernel, and the number of gates.
-CANDIDATE = {
-    layers.LSTM: (2, 4),
-    layers.GRU: (2, 3),
-    layers.SimpleRNN: (0, 1),
-    **{kind: (2, 4) for kind in CONV_RECURRENT},
-}
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What the rules have to know of a recurrent layer.
+
+    Args:
+        setting: Name of the setting that holds the number of units.
+        units: The number of units, or filters.
+        candidate: Position of the candidate values among the gates of a kernel.
+        gates: Number of gates.
+        bias_shape: Shape of a bias, without its last axis.
+        taps: Entries of the kernel for each input and gate.
+        behind: Number of axes behind that of the channels.
+        padded: Whether the kernel also reads zeros beyond the border.
+    """
+
+    setting: str
+    units: int
+    candidate: int
+    gates: int
+    bias_shape: tuple = ()
+    taps: int = 1
+    behind: int = 0
+    padded: bool = False
+
+    def axis(self, shape):
+        """Channel axis of an input, output or state, with or without a time axis."""
+        return len(shape) - 1 - self.behind
 
 
-def candidate_of(layer):
-    """Position of the candidate values in a recurrent layer's kernel, and the number of parts."""
-    return next(CANDIDATE[kind] for kind in type(layer).__mro__ if kind in CANDIDATE)
+@functools.singledispatch
+def cell_of(layer):
+    """The `Cell` of a recurrent layer."""
+    raise TypeError(f"Expected a recurrent layer of Keras; got a {type(layer).__name__}.")
 
 
-def units_of(layer):
-    """The number of units, or filters, of a recurrent layer."""
-    return layer.filters if isinstance(layer, CONV_RECURRENT) else layer.units
+@cell_of.register
+def _lstm_cell(layer: layers.LSTM):
+    return Cell("units", layer.units, candidate=2, gates=4)
+
+
+@cell_of.register
+def _gru_cell(layer: layers.GRU):
+    bias_shape = (2,) if layer.reset_after else ()
+    return Cell("units", layer.units, candidate=2, gates=3, bias_shape=bias_shape)
+
+
+@cell_of.register
+def _simple_cell(layer: layers.SimpleRNN):
+    return Cell("units", layer.units, candidate=0, gates=1)
+
+
+@register_all(cell_of, *CONV_RECURRENT)
+def _convolving_cell(layer):
+    return Cell(
+        "filters",
+        layer.filters,
+        candidate=2,
+        gates=4,
+        taps=math.prod(layer.kernel_size),
+        behind=len(layer.kernel_size) if data_format(layer) == "channels_first" else 0,
+        padded=pads(layer),
+    )
 
 
 # --- how channels pass ---------------------------------------------------------------------------
@@ -50,31 +98,31 @@ def units_of(layer):
 
 @register_all(flow, *RECURRENT)
 def _recurrent_flow(layer, call):
-    _read(layer, call)
-    axis = _axis(layer, call.output_shape)
-    made = call.gate_outputs(call.produce(axis, units_of(layer)), "units")
-    _states(layer, call, made)
-    _pin_units(layer, call, made)
-    return _outputs(layer, call, made)
+    return _units_flow(cell_of(layer), (layer,), call)
 
 
 @flow.register
 def _bidirectional_flow(layer: layers.Bidirectional, call):
     """Both directions give up the same units: Keras makes them equally wide."""
     directions = (layer.forward_layer, layer.backward_layer)
-    if any(rule_of(flow, part) is not _recurrent_flow for part in directions):
+    if any(rule_of(flow, direction) is not _recurrent_flow for direction in directions):
         return call.pin_all("a Bidirectional of a layer that has no rule")
-    if len({units_of(part) for part in directions}) > 1:
+    cells = [cell_of(direction) for direction in directions]
+    if cells[0].units != cells[1].units:
         return call.pin_all("a Bidirectional of differently wide layers")
-    forward = layer.forward_layer
-    _read(forward, call)
-    call.axis_out = _axis(forward, call.output_shape)
-    made = call.produce(call.axis_out, units_of(forward))
+    return _units_flow(cells[0], directions, call)
+
+
+def _units_flow(cell, directions, call):
+    """The weights read the first input; units are made, and a gate inside forgets them."""
+    axis = cell.axis(call.input.shape)
+    call.consume(call.input, axis, folds=State.CONSTANT, padded=cell.padded)
+    made = call.produce(cell.axis(call.output_shape), cell.units)
     made = call.gate_outputs(made, "units")
-    _states(forward, call, made)
-    for part in directions:
-        _pin_units(part, call, made)
-    return _outputs(forward, call, made)
+    _states(cell, call, made)
+    for direction in directions:
+        _pin_units(direction, call, made)
+    return _outputs(cell, call, made)
 
 
 def _pin_units(layer, call, made):
@@ -85,38 +133,18 @@ def _pin_units(layer, call, made):
         call.pin(made, "a recurrent layer whose activation is not zero at zero")
 
 
-def _read(layer, call):
-    """The layer's own weights read its first input."""
-    rank = len(call.input.shape)
-    if isinstance(layer, CONV_RECURRENT):
-        call.consume(
-            call.input, channel_axis(layer, rank), folds=State.CONSTANT, padded=pads(layer)
-        )
-    else:
-        call.consume(call.input, rank - 1, folds=State.CONSTANT)
-
-
-def _axis(layer, shape):
-    """Channel axis of an output or state, with or without a time axis."""
-    if isinstance(layer, CONV_RECURRENT) and layer.data_format == "channels_first":
-        return len(shape) - 1 - len(layer.kernel_size)
-    return len(shape) - 1
-
-
-def _states(layer, call, made):
+def _states(cell, call, made):
     """Initial states have the units' channels, and must be zero where those are removed."""
-    given = call.argument("initial_state", 1)
-    for state in call.flows_of(given):
-        axis = _axis(layer, state.shape)
-        state = call.require(call.vector(state, axis))
+    for state in call.flows_of(call.argument("initial_state", 1)):
+        state = call.require(call.vector(state, cell.axis(state.shape)))
         call.couple(state.labels.ravel(), made.labels.ravel())
 
 
-def _outputs(layer, call, made):
+def _outputs(cell, call, made):
     """All outputs, sequences and states, have the units' channels."""
     flows = []
     for shape in call.output_shapes:
-        axis = _axis(layer, shape)
+        axis = cell.axis(shape)
         size = [1] * len(shape)
         size[axis] = -1
         repeats = shape[axis] // made.labels.size
@@ -145,10 +173,10 @@ def _bidirectional_gates(layer: layers.Bidirectional, gates):
 
 
 def _factors(layer, direction, gates):
-    position, number = candidate_of(direction)
-    parts = [ops.ones_like(gates["units"])] * number
-    parts[position] = gates["units"]
-    factor = ops.concatenate(parts)
+    cell = cell_of(direction)
+    factors = [ops.ones_like(gates["units"])] * cell.gates
+    factors[cell.candidate] = gates["units"]
+    factor = ops.concatenate(factors)
     return [factor if _is_kernel(weight) else None for weight in layer.weights]
 
 
@@ -164,33 +192,28 @@ def _recurrent_narrow(layer, part):
     keep = part.inside["units"]
     values = weight_values(layer)
     kernels = [value for weight, value in zip(layer.weights, values) if _is_kernel(weight)]
-    new = _kernels(layer, kernels, part, keep)
-    width = "filters" if isinstance(layer, CONV_RECURRENT) else "units"
-    config = {width: int(keep.sum()), "use_bias": len(new) > 2}
+    cell = cell_of(layer)
+    new = _kernels(cell, kernels, part, keep)
+    config = {cell.setting: int(keep.sum()), "use_bias": len(new) > 2}
     # Other weights, such as the state of a random generator, stay in their places.
     rest = iter(new)
     weights = [next(rest) if _is_kernel(w) else value for w, value in zip(layer.weights, values)]
     return config, [*weights, *rest]
 
 
-def _kernels(layer, values, part, keep):
+def _kernels(cell, values, part, keep):
     """Kernel, recurrent kernel and bias of one direction."""
-    _, number = candidate_of(layer)
-    columns = np.tile(keep, number)
+    columns = np.tile(keep, cell.gates)
     kernel, recurrent, *bias = values
     if part.constants is not None:
         gone = np.where(part.keep_in[0], 0.0, part.constants)
         added = gone @ kernel.sum(axis=tuple(range(kernel.ndim - 2)))
-        bias = bias or [np.zeros(_bias_shape(layer, len(added)))]
+        bias = bias or [np.zeros((*cell.bias_shape, len(added)))]
         row = bias[0][0] if bias[0].ndim == 2 else bias[0]
         row += added
     kernel = take(take(kernel, -2, part.keep_in[0]), -1, columns)
     recurrent = take(take(recurrent, -2, keep), -1, columns)
     return [kernel, recurrent, *(take(b, -1, columns) for b in bias)]
-
-
-def _bias_shape(layer, width):
-    return (2, width) if getattr(layer, "reset_after", False) else (width,)
 
 
 @narrow.register
@@ -232,24 +255,15 @@ def _bidirectional_macs(layer: layers.Bidirectional, call):
 
 
 def _one_direction(layer, call, units):
-    _, gates = candidate_of(layer)
-    if isinstance(layer, CONV_RECURRENT):
-        axis = channel_axis(layer, len(call.input.shape))
-        time = call.input.shape[1]
-        # The state is as large as an output without time.
-        shape = layer.compute_output_shape(call.input.shape)
-        shape = shape[0] if isinstance(shape[0], (list, tuple)) else shape
-        sizes = shape[2:] if layer.return_sequences else shape[1:]
-        first = layer.data_format == "channels_first"
-        positions = None if None in sizes else math.prod(sizes[1:] if first else sizes[:-1])
-        taps = math.prod(layer.kernel_size)
-    else:
-        axis, time, positions, taps = 2, call.input.shape[1], 1, 1
+    """Each gate of a unit reads the input and the units, at each step and position of the state."""
+    cell = cell_of(layer)
+    # The state is as large as an output without time.
+    without = (cell.axis(call.output_shape), *((1,) if layer.return_sequences else ()))
+    positions, time = positions_of(call.output_shape, *without), call.input.shape[1]
     steps = None if None in (time, positions) else time * positions
-    return [
-        Term(times(steps, gates, taps), (labels_along(call.input, axis), units)),
-        Term(times(steps, gates, taps), (units, units)),
-    ]
+    inputs = labels_along(call.input, cell.axis(call.input.shape))
+    each = times(steps, cell.gates, cell.taps)
+    return [Term(each, (inputs, units)), Term(each, (units, units))]
 
 
 # --- the weights of a unit -----------------------------------------------------------------------
@@ -258,11 +272,10 @@ def _one_direction(layer, call, units):
 @register_all(producing_weights, *RECURRENT)
 def _recurrent_weights(layer, inside=None):
     """All gates of a unit, what it reads and what it remembers."""
-    _, number = candidate_of(layer)
     kernels = [layer.cell.kernel, layer.cell.recurrent_kernel]
     rows = [ops.convert_to_numpy(kernel).reshape(-1, kernel.shape[-1]) for kernel in kernels]
     stacked = np.concatenate(rows)
-    return stacked.reshape(-1, stacked.shape[-1] // number)
+    return stacked.reshape(-1, stacked.shape[-1] // cell_of(layer).gates)
 
 
 @producing_weights.register

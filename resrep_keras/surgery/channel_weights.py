@@ -20,9 +20,13 @@ def producing_variable(layer, inside=None):
     Returns:
         The pair, or `None` where it is not known, or not one variable.
     """
-    kernel = getattr(layer, "kernel", None)
-    known = isinstance(kernel, keras.Variable) and inside is None
-    return (kernel, len(kernel.shape) - 1) if known else None
+    kernel = _kernel_of(layer, inside)
+    return (kernel, len(kernel.shape) - 1) if isinstance(kernel, keras.Variable) else None
+
+
+def _kernel_of(layer, inside):
+    """What a layer of one's own calls `kernel`: a variable, or a tensor made of several."""
+    return getattr(layer, "kernel", None) if inside is None else None
 
 
 @functools.singledispatch
@@ -40,5 +44,5 @@ def producing_weights(layer, inside=None):
     found = rule_of(producing_variable, layer)(layer, inside)
     if found is not None:
         return np.moveaxis(ops.convert_to_numpy(found[0]), found[1], -1)
-    kernel = getattr(layer, "kernel", None)
-    return None if kernel is None or inside is not None else ops.convert_to_numpy(kernel)
+    kernel = _kernel_of(layer, inside)
+    return None if kernel is None else ops.convert_to_numpy(kernel)

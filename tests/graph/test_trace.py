@@ -97,15 +97,6 @@ def test_an_unknown_layer_pins_its_neighbours_and_nothing_else():
     assert any("flow.register(Mystery)" in pin.text for pin in graph.pins)
 
 
-def test_grouped_convolutions_give_up_the_same_place_in_each_group():
-    graph, _ = status("pinned_layers")
-    reasons = " ".join(str(g.reason or "") for g in graph.groups)
-    assert "broadcast over channels" in reasons
-    assert sorted(sizes(graph, prunable=True)) == [3, 3, 4, 7]
-    grouped = [p.channels for g in graph.groups for p in g.producers if g.size == 3]
-    assert all(list(channels[:3]) == list(channels[3:6]) for channels in grouped[:2])
-
-
 def test_an_activation_that_is_not_zero_at_zero_pins_before_a_padded_convolution():
     graph, _ = status("softplus_border")
     assert sizes(graph, prunable=False)[0] == 6
@@ -229,41 +220,3 @@ def test_layers_of_one_name_in_two_models_are_told_apart():
     graph = resrep_keras.trace(zoo.build("nested"))
     names = {producer.name for group in graph.groups for producer in group.producers}
     assert {"conv", "out", "outer_conv", "outer_out"} <= names
-
-
-def test_heads_and_widths_have_groups_of_their_own():
-    graph = resrep_keras.trace(zoo.build("attention"))
-    group = graph.group("multi_head_attention.heads")
-    assert group.size == 4 and group.sites[0].inside == "heads"
-    width = "width" if keras.backend.backend() == "jax" else "value"
-    assert graph.group(f"multi_head_attention.{width}").size == zoo.VALUE_WIDTH
-
-
-def test_a_group_normalisation_gives_up_whole_groups():
-    graph = resrep_keras.trace(zoo.build("normalisations"))
-    channels = graph.groups[0].producers[0].channels.tolist()
-    assert channels == [0, 0, 1, 1, 2, 2, 3, 3]  # 8 channels in 4 groups
-
-
-def test_both_directions_give_up_the_same_unit():
-    graph = resrep_keras.trace(zoo.build("bidirectional"))
-    call = next(call for call in graph.calls if call.name == "bidirectional")
-    labels = graph.channel_of[call.outputs[0].labels.ravel()]
-    assert labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
-
-
-def test_a_stateful_layer_keeps_its_units():
-    x = keras.Input(batch_shape=(2, 5, 3))
-    y = layers.LSTM(4, stateful=True)(layers.Dense(6)(x))
-    graph = resrep_keras.trace(keras.Model(x, layers.Dense(2)(y)))
-    assert [group.size for group in graph.groups if group.prunable] == [6]
-    assert "stateful" in str(graph.groups[1].reason)
-
-
-def test_layer_normalisation_is_pinned_unless_the_user_allows_it():
-    x = inputs = keras.Input((7,))
-    x = layers.LayerNormalization(name="norm")(layers.Dense(5, name="before")(x))
-    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6)(x)))
-    assert [g.size for g in resrep_keras.trace(model).groups if g.prunable] == [6]
-    free = resrep_keras.trace(model, exact=False).group("before")
-    assert free.prunable and "LayerNormalization" in str(free.inexact)

@@ -46,36 +46,6 @@ def test_open_gates_change_nothing(kind, settings):
     )
 
 
-def test_an_lstm_gate_scales_the_candidate_columns():
-    """Keras orders an LSTM's columns input, forget, candidate, output: with 2 units, 4 and 5."""
-    layer = built(layers.LSTM(2))
-    gated = Gated(layer, {"units": 2})
-    gated.gates["units"].kernel.assign([3.0, 0.5])
-    factor = np.array([1, 1, 1, 1, 3.0, 0.5, 1, 1])
-    expected = built(layers.LSTM(2))
-    expected.set_weights([ops.convert_to_numpy(w) * factor for w in layer.weights])
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(gated(sequence())), ops.convert_to_numpy(expected(sequence())), 1e-5
-    )
-
-
-@pytest.mark.tensorflow_only
-def test_attention_gates_close_heads_and_widths():
-    layer = layers.MultiHeadAttention(2, 3, value_dim=4, use_bias=False)
-    x = sequence()
-    layer(x, x)
-    gated = Gated(layer, {"heads": 2, "key": 3, "value": 4})
-    whole = ops.convert_to_numpy(gated(x, x))
-    np.testing.assert_allclose(whole, ops.convert_to_numpy(layer(x, x)), rtol=1e-6)
-    for name, channels in (("heads", 2), ("value", 4)):
-        gated.gates[name].kernel.assign(np.zeros(channels))
-        assert (ops.convert_to_numpy(gated(x, x)) == 0).all()
-        gated.gates[name].kernel.assign(np.ones(channels))
-    gated.gates["key"].kernel.assign(np.zeros(3))  # all scores equal: the mean over time
-    out = ops.convert_to_numpy(gated(x, x))
-    np.testing.assert_allclose(out, out.mean(axis=1, keepdims=True) * np.ones_like(out), 1e-4, 1e-6)
-
-
 def test_config_round_trip():
     gated = Gated(built(layers.GRU(4)), {"units": 4}, name="g")
     config = gated.get_config()

@@ -1,0 +1,111 @@
+"""Attention layers: heads and widths."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import resrep_keras
+from resrep_keras.graph.flow import rule_of
+from resrep_keras.layers.gated import Gated
+from resrep_keras.surgery.channel_weights import producing_variable
+from resrep_keras.surgery.narrow import Part, narrow
+from tests import zoo
+from tests.rules.calls import SEQUENCE, Answer, mask, part
+
+
+def sequence(seed=0):
+    return np.random.default_rng(seed).normal(size=(2, 5, 3)).astype("float32")
+
+
+def test_heads_and_widths_have_groups_of_their_own():
+    graph = resrep_keras.trace(zoo.build("attention"))
+    group = graph.group("multi_head_attention.heads")
+    assert group.size == 4 and group.sites[0].inside == "heads"
+    width = "width" if keras.backend.backend() == "jax" else "value"
+    assert graph.group(f"multi_head_attention.{width}").size == zoo.VALUE_WIDTH
+
+
+@pytest.mark.tensorflow_only
+def test_attention_gates_close_heads_and_widths():
+    layer = layers.MultiHeadAttention(2, 3, value_dim=4, use_bias=False)
+    x = sequence()
+    layer(x, x)
+    gated = Gated(layer, {"heads": 2, "key": 3, "value": 4})
+    whole = ops.convert_to_numpy(gated(x, x))
+    np.testing.assert_allclose(whole, ops.convert_to_numpy(layer(x, x)), rtol=1e-6)
+    for name, channels in (("heads", 2), ("value", 4)):
+        gated.gates[name].kernel.assign(np.zeros(channels))
+        assert (ops.convert_to_numpy(gated(x, x)) == 0).all()
+        gated.gates[name].kernel.assign(np.ones(channels))
+    gated.gates["key"].kernel.assign(np.zeros(3))  # all scores equal: the mean over time
+    out = ops.convert_to_numpy(gated(x, x))
+    np.testing.assert_allclose(out, out.mean(axis=1, keepdims=True) * np.ones_like(out), 1e-4, 1e-6)
+
+
+def test_query_and_key_are_compared_channel_by_channel():
+    answer = Answer(layers.Attention(), SEQUENCE, SEQUENCE)
+    assert answer.graph.num_channels == 3 and answer.ids() == [0, 1, 2]
+
+
+def test_a_value_of_its_own_has_its_own_channels():
+    answer = Answer(layers.Attention(), SEQUENCE, SEQUENCE, SEQUENCE)
+    assert answer.graph.num_channels == 6 and answer.ids() == [3, 4, 5]
+
+
+def test_the_scale_of_additive_attention_has_an_entry_for_each_channel():
+    layer = layers.AdditiveAttention()
+    layer.build([(None, 5, 3), (None, 5, 3)])
+    _, (scale,) = rule_of(narrow, layer)(layer, part(mask(1, 0, 1), None))
+    assert scale.shape == (2,)
+
+
+def attention_call(layer):
+    query, value = keras.Input((5, 6)), keras.Input((8, 7))
+    model = keras.Model([query, value], layer(query, value))
+    return resrep_keras.trace(model).calls[-1]
+
+
+def test_scores_keep_their_scale_with_a_narrower_key():
+    """2 heads; of 4 entries of a key one is left: Keras divides by 1 in the place of 2."""
+    layer = layers.MultiHeadAttention(2, 4, value_dim=3, use_bias=False)
+    call = attention_call(layer)
+    inside = {"heads": mask(1, 0), "key": mask(1, 0, 0, 0), "value": mask(1, 1, 0)}
+    keep = Part((np.ones(6, bool), np.ones(7, bool)), np.ones(6, bool), inside=inside, call=call)
+    config, weights = rule_of(narrow, layer)(layer, keep)
+    assert config == {"output_shape": 6, "num_heads": 1, "key_dim": 1, "value_dim": 2}
+    old = {w.path.split("/")[-2]: ops.convert_to_numpy(w) for w in layer.weights}
+    new = dict(zip([w.path.split("/")[-2] for w in layer.weights], weights))
+    np.testing.assert_allclose(new["query"], old["query"][:, :1, :1] / 2, rtol=1e-6)
+    np.testing.assert_array_equal(new["key"], old["key"][:, :1, :1])
+    np.testing.assert_array_equal(new["value"], old["value"][:, :1, :2])
+    np.testing.assert_array_equal(new["attention_output"], old["attention_output"][:1, :2])
+
+
+@pytest.mark.parametrize(
+    ("inside", "name", "axis"),
+    [
+        (None, "attention_output", 2),
+        ("heads", "value", 1),
+        ("value", "value", 2),
+        ("key", "query", 2),
+    ],
+)
+def test_each_kind_of_inner_channel_is_made_by_one_kernel(inside, name, axis):
+    layer = layers.MultiHeadAttention(2, 4)
+    attention_call(layer)
+    variable, found = rule_of(producing_variable, layer)(layer, inside)
+    assert (variable.path.split("/")[-2:], found) == ([name, "kernel"], axis)
+
+
+def test_heads_of_keys_go_with_all_heads_of_the_query_that_read_them():
+    layer = layers.GroupQueryAttention(3, 4, 2, use_bias=False)
+    x = keras.Input((5, 6))
+    call = resrep_keras.trace(keras.Model(x, layer(x, x))).calls[-1]
+    inside = {"heads": mask(0, 1), "width": mask(1, 1, 0)}
+    every = np.ones(6, bool)
+    keep = Part((every,) * len(call.inputs), every, inside=inside, call=call)
+    config, weights = rule_of(narrow, layer)(layer, keep)
+    assert config == {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 2}
+    shapes = {w.path.split("/")[-2]: new.shape for w, new in zip(layer.weights, weights)}
+    assert shapes["query"] == (6, 2, 2) and shapes["key"] == shapes["value"] == (6, 1, 2)

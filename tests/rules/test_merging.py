@@ -1,0 +1,44 @@
+"""Layers of several inputs."""
+
+import pytest
+from keras import layers
+
+from resrep_keras.graph.flow import flow
+from tests.rules.calls import ROW, SEQUENCE, Answer
+
+
+@pytest.mark.parametrize(
+    "kind", [layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum]
+)
+def test_sums_couple_channels(kind):
+    answer = Answer(kind(), ROW, ROW)
+    assert answer.graph.num_channels == 3 and answer.ids() == [0, 1, 2]
+
+
+def test_a_product_couples_channels():
+    answer = Answer(layers.Multiply(), ROW, ROW)
+    assert answer.graph.num_channels == 3
+    assert answer.graph.groups[0].producers[1].follows
+
+
+def test_a_concatenation_puts_channels_in_a_row():
+    assert Answer(layers.Concatenate(), ROW, ROW).ids() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_concatenation_of_positions_couples_nothing_and_is_pinned():
+    assert Answer(layers.Concatenate(axis=1), SEQUENCE, SEQUENCE).pins("another axis")
+
+
+def test_a_dot_over_channels_couples_them():
+    answer = Answer(layers.Dot(2), SEQUENCE, SEQUENCE)
+    assert answer.graph.num_channels == 3
+    assert answer.call.outputs[0].labels.size == 1  # scores, which carry none
+
+
+def test_a_dot_over_positions_has_channels_along_two_axes():
+    assert Answer(layers.Dot(1), SEQUENCE, SEQUENCE).pins("channels along several axes")
+
+
+def test_all_merging_layers_of_keras_have_a_rule():
+    for name in "Add Average Concatenate Dot Maximum Minimum Multiply Subtract".split():
+        assert vars(layers)[name] in flow.registry, name
