@@ -19,10 +19,11 @@ from absl import app, flags
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.costs.macs import Term, macs
+from resrep_keras.costs.macs import labels_along, macs, positions_of, times
+from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow
 from resrep_keras.graph.labels import State
-from resrep_keras.surgery.narrow import narrow, take, weights_of
+from resrep_keras.surgery.narrow import narrow, weights_of, with_bias
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
@@ -112,26 +113,17 @@ def with_fewer_channels(layer, part):
     old = weights_of(layer)
     lengths = np.sqrt(np.square(old["direction"]).sum(axis=(0, 1, 2)))
     kernel = old["direction"] * old["scale"] / np.maximum(lengths, 1e-6)
-    bias = old.get("bias", np.zeros(layer.filters))
-    if part.constants is not None:  # what removed inputs hold becomes part of the bias
-        bias = bias + np.where(part.keep_in[0], 0.0, part.constants) @ kernel.sum(axis=(0, 1))
-    kernel = take(take(kernel, 2, part.keep_in[0]), 3, part.keep_out)
-    bias = take(bias, 0, part.keep_out)
-    if part.shift is not None:  # the offset of a batch normalisation that is folded
-        bias = bias + part.shift
+    kernel, bias = with_bias(part, kernel, old.get("bias"), in_axis=2, out_axis=3)
     lengths = np.sqrt(np.square(kernel).sum(axis=(0, 1, 2)))
-    config = {"filters": kernel.shape[3], "use_bias": True}
-    return config, [kernel, lengths, bias]
+    config = {"filters": kernel.shape[3], "use_bias": bias is not None}
+    return config, [kernel, lengths] + ([] if bias is None else [bias])
 
 
 def multiply_accumulates(layer, call):
     """`macs`: one for each output position, tap, input and output channel."""
-    _, height, width, _ = call.output_shape
-    known = None not in (height, width)
-    coefficient = height * width * layer.kernel_size**2 if known else None
-    inputs = call.input.expanded([3]).labels.ravel()
-    outputs = call.outputs[0].expanded([3]).labels.ravel()
-    return Term(coefficient, (inputs, outputs))
+    positions = positions_of(call.output_shape, 3)
+    factors = labels_along(call.input, 3), labels_along(call.outputs[0], 3)
+    return Term(times(positions, layer.kernel_size**2), factors)
 
 
 def register_rules():

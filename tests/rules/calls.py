@@ -7,6 +7,7 @@ from keras import layers
 import resrep_keras
 from resrep_keras.graph.labels import State
 from resrep_keras.surgery.narrow import Part
+from resrep_keras.surgery.outputs import Selected
 
 IMAGE, SEQUENCE, ROW = (4, 4), (5,), ()
 
@@ -55,5 +56,6 @@ def mask(*kept):
 
 
 def part(keep_in=None, keep_out=None, **more):
-    """A `Part` of one input."""
-    return Part((keep_in,), keep_out, **more)
+    """A `Part` of one input; `keep_out` is a mask, or one of `surgery.outputs`."""
+    selects = isinstance(keep_out, np.ndarray)
+    return Part((keep_in,), Selected(keep_out) if selects else keep_out, **more)

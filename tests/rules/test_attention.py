@@ -10,6 +10,7 @@ from resrep_keras.graph.flow import rule_of
 from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.channel_weights import producing_variable
 from resrep_keras.surgery.narrow import Part, narrow
+from resrep_keras.surgery.outputs import Selected
 from tests import zoo
 from tests.rules.calls import SEQUENCE, Answer, mask, part
 
@@ -71,7 +72,9 @@ def test_scores_keep_their_scale_with_a_narrower_key():
     layer = layers.MultiHeadAttention(2, 4, value_dim=3, use_bias=False)
     call = attention_call(layer)
     inside = {"heads": mask(1, 0), "key": mask(1, 0, 0, 0), "value": mask(1, 1, 0)}
-    keep = Part((np.ones(6, bool), np.ones(7, bool)), np.ones(6, bool), inside=inside, call=call)
+    keep = Part(
+        (np.ones(6, bool), np.ones(7, bool)), Selected(np.ones(6, bool)), inside=inside, call=call
+    )
     config, weights = rule_of(narrow, layer)(layer, keep)
     assert config == {"output_shape": 6, "num_heads": 1, "key_dim": 1, "value_dim": 2}
     old = {w.path.split("/")[-2]: ops.convert_to_numpy(w) for w in layer.weights}
@@ -104,7 +107,7 @@ def test_heads_of_keys_go_with_all_heads_of_the_query_that_read_them():
     call = resrep_keras.trace(keras.Model(x, layer(x, x))).calls[-1]
     inside = {"heads": mask(0, 1), "width": mask(1, 1, 0)}
     every = np.ones(6, bool)
-    keep = Part((every,) * len(call.inputs), every, inside=inside, call=call)
+    keep = Part((every,) * len(call.inputs), Selected(every), inside=inside, call=call)
     config, weights = rule_of(narrow, layer)(layer, keep)
     assert config == {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 2}
     shapes = {w.path.split("/")[-2]: new.shape for w, new in zip(layer.weights, weights)}

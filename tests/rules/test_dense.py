@@ -8,6 +8,7 @@ from resrep_keras.graph.flow import rule_of
 from resrep_keras.rules.dense import EinsumAxes
 from resrep_keras.surgery.channel_weights import producing_variable
 from resrep_keras.surgery.narrow import narrow, weights_of
+from resrep_keras.surgery.outputs import Mixed
 from tests.rules.calls import ROW, SEQUENCE, Answer, built, mask, part
 
 
@@ -25,7 +26,7 @@ def test_a_matrix_mixes_the_outputs_and_a_shift_is_added():
     layer = built(layers.Dense(2), 3)
     mix = np.array([[1.0, 2.0], [3.0, 4.0]])
     shift = np.array([5.0, 6.0])
-    config, (kernel, bias) = narrowed(layer, mask(1, 1, 1), mix, shift=shift)
+    config, (kernel, bias) = narrowed(layer, mask(1, 1, 1), Mixed(mask(1, 1), mix), shift=shift)
     old = weights_of(layer)
     np.testing.assert_allclose(kernel, old["kernel"] @ mix)
     np.testing.assert_allclose(bias, old["bias"] @ mix + shift)
@@ -64,7 +65,7 @@ def test_an_einsum_is_narrowed_along_its_axes():
 
 def test_what_is_added_to_an_embedding_is_added_to_each_row():
     layer = built(layers.Embedding(3, 2))
-    _, (table,) = narrowed(layer, mask(1), np.ones(2), shift=np.array([10.0, 20.0]))
+    _, (table,) = narrowed(layer, mask(1), mask(1, 1), shift=np.array([10.0, 20.0]))
     np.testing.assert_allclose(table, weights_of(layer)["embeddings"] + [10.0, 20.0])
     config, (table,) = narrowed(layer, mask(1), mask(0, 1))
     assert config == {"output_dim": 1} and table.shape == (3, 1)

@@ -11,6 +11,7 @@ from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.rules.normalizations import axes_of
 from resrep_keras.surgery.narrow import narrow, weights_of
+from resrep_keras.surgery.outputs import Scaled
 from tests import zoo
 from tests.rules.calls import ROW, Answer, built, mask, part
 
@@ -32,7 +33,7 @@ def test_a_batch_normalisation_turns_zeros_into_constants():
 def test_a_scaled_batch_normalisation_gets_scale_and_offset():
     layer = built(layers.BatchNormalization(scale=False, center=False), 3)
     factors = np.array([1.0, 2.0, 3.0])
-    config, (scale, offset, mean, variance) = narrowed(layer, factors)
+    config, (scale, offset, mean, variance) = narrowed(layer, Scaled(mask(1, 1, 1), factors))
     assert config == {"scale": True, "center": True}
     np.testing.assert_array_equal(scale, factors)
     np.testing.assert_array_equal(offset, np.zeros(3))

@@ -44,7 +44,7 @@ class MagnitudePruning(OneShot):
     def scores(self, channel_state, optimizer=None):
         """Mean over a channel's producers of their normalised kernel norms.
 
-        Channels of a layer without `kernel`, and without a rule in `scores.producing_weights`, are
+        Channels of a layer without `kernel`, and without a rule in `producing_weights`, are
         kept to the last.
         """
         return score_weights(channel_state.graph, lambda kernel: kernel_norm(kernel, self.order))
