@@ -26,7 +26,7 @@ def test_links_lead_somewhere():
 
 
 def _exists(name):
-    """Whether a dotted name, such as `resrep_keras.graph.flow.flow`, stands in a file of its place."""
+    """Whether a dotted name, such as `resrep_keras.graph.flow.flow`, stands in its file."""
     folder, parts = ROOT / "resrep_keras", name.split(".")[1:]
     while parts and (folder / parts[0]).is_dir():
         folder /= parts.pop(0)

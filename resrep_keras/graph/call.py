@@ -173,7 +173,7 @@ class Call:
         return self.require(flow, allowed)
 
     def require(self, flow, allowed=State.ZERO):
-        """Removed channels hold at most `allowed` here: compactors are placed, or channels pinned."""
+        """Removed channels hold at most `allowed`: compactors are placed, or channels pinned."""
         stuck = flow.state > allowed
         if stuck.any():
             self._tracer.stuck(self, flow.labels[stuck], flow.origins)

@@ -69,8 +69,8 @@ class ChannelGroup:
         sites: Where compactors stand.
         pinned: Bool array; True where a channel must be kept.
         reason: The `Pin` that keeps all channels, or `None`.
-        inexact: The `Pin` that says why removing its channels changes outputs, or `None` where it does not; see the
-            argument `exact` of `trace`.
+        inexact: The `Pin` that says why removing its channels changes outputs, or `None` where it
+            does not; see the argument `exact` of `trace`.
         reasons: The `Pin` of each channel, `None` where there is none.
     """
 

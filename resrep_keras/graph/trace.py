@@ -1,8 +1,8 @@
 """trace(model): the one pass that finds channel labels, groups, compactor sites and pins.
 
 The calls of the model are recorded once. The rules of `flow` then run over them, and again
-whenever they have shown that a channel needs more than was assumed: a diagonal compactor behind the layer that
-turns its zeros into constants, a producer that only follows a product, or a pin.
+whenever they have shown that a channel needs more than was assumed: a diagonal compactor behind the
+layer that turns its zeros into constants, a producer that only follows a product, or a pin.
 """
 
 import bisect

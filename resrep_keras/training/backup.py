@@ -31,9 +31,10 @@ class Backup(InFit, keras.callbacks.Callback):
     ...     batches(), epochs=epochs, steps_per_epoch=steps, shuffle=False, callbacks=[backup]
     ... )
 
-    It does what `keras.callbacks.BackupAndRestore` does for whole epochs, which writes over its last
-    backup: killed in the middle, it leaves none that can be read; killed between its two files, it
-    trains an epoch twice. To lose less than a long epoch, make epochs shorter by `steps_per_epoch`.
+    It does what `keras.callbacks.BackupAndRestore` does for whole epochs, which writes over its
+    last backup: killed in the middle, it leaves none that can be read; killed between its two
+    files, it trains an epoch twice. To lose less than a long epoch, make epochs shorter by
+    `steps_per_epoch`.
 
     Args:
         backup_dir: A local folder for this run alone.

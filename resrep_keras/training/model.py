@@ -65,7 +65,7 @@ class WrappedModel(keras.Model):
         super().compile(optimizer, *args, **kwargs)
 
     def _with_pruning(self, optimizer):
-        """The optimizer with that of the method in it, which goes on with the state of the model."""
+        """The optimizer with that of the method in it, on the state of the model."""
         _check_accumulation(self, optimizer)
         inner = wrapped_optimizer(optimizer)
         if find_wrapper(optimizer) is None and inner is None:
@@ -100,7 +100,7 @@ class WrappedModel(keras.Model):
             return super().fit(**bound)
 
     def _with_own(self, callbacks):
-        """The callbacks and those of the method; a backup comes last, what runs behind it is lost."""
+        """The callbacks and those of the method; a backup comes last: what is behind it is lost."""
         own = self.method.callback()
         pruning = next((c for c in callbacks if isinstance(c, type(own))), None)
         if pruning is None:

@@ -77,8 +77,8 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         super().on_train_end(logs)
         if self._waited:
             warnings.warn(
-                f"The target was met in no epoch of this run: '{self._place}' is not written. Train "
-                "to the end of the planned run.",
+                f"The target was met in no epoch of this run: '{self._place}' is not written. "
+                "Train to the end of the planned run.",
                 stacklevel=2,
             )
 

@@ -34,6 +34,7 @@ WITHOUT_TEST = {
             "methods/channels/random_pruning",
             "methods/channels/taylor",
         ),
-        "a criterion of some lines: tests/methods/channels/test_baselines.py, and the laws of methods",
+        "a criterion of some lines: tests/methods/channels/test_baselines.py, and the laws of "
+        "methods",
     ),
 }

@@ -30,7 +30,7 @@ def test_each_file_has_a_test_of_its_name():
     assert not set(WITHOUT_TEST) - without, "exceptions that nobody needs"
 
 
-# --- docs/architecture.md ---------------------------------------------------------------------------
+# --- docs/architecture.md -------------------------------------------------------------------------
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 

@@ -46,7 +46,7 @@ def test_zero_passes_the_layers_on_its_way(size):
 
 
 def test_layers_that_tell_nothing_of_removed_channels_are_not_called():
-    """What is kept may be anything: weights of the first layer, and what it reads, do not matter."""
+    """What is kept may be anything: the first layer's weights, and what it reads, do not matter."""
     model = behind_a_norm(4)
     for weight in model.get_layer("first").weights:
         weight.assign(np.full(weight.shape, np.nan))

@@ -1,4 +1,4 @@
-"""Channels of zero weights: which go, by hand. Whole models are in methods/sparse/test_granet.py."""
+"""Channels of zero weights: which go, by hand; whole models in methods/sparse/test_granet.py."""
 
 import keras
 import numpy as np

@@ -34,10 +34,6 @@ def keep_largest(scores, number):
 
 def _threshold(scores, number):
     """What to compare, and its `number`-th largest; more than all of them for the 0-th."""
-    if not hasattr(ops, "view"):  # an older Keras
-        size = scores.shape[0]
-        place = ops.maximum(ops.minimum(size - number, size - 1), 0)
-        return scores, ops.take(ops.sort(scores), place)
     # Not negative, floats are in the order of their bits, and one bit after the other can be found
     # by counting. XLA sorts a layer of a quarter of a million weights ten times slower.
     bits = ops.view(scores, "int32")

@@ -51,8 +51,8 @@ class EarlyRemovalCallback(InFit, keras.callbacks.Callback):
         if difference is not None and not done:
             warnings.warn(
                 f"The dead channels of model '{self.model.name}' were not removed in training: "
-                f"outputs would differ by {difference:.2g} of the largest. Training goes on without; "
-                f"finalize() removes them at the end.{explain_difference(difference)}",
+                f"outputs would differ by {difference:.2g} of the largest. Training goes on "
+                f"without; finalize() removes them at the end.{explain_difference(difference)}",
                 stacklevel=2,
             )
         return done

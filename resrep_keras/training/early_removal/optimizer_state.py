@@ -41,9 +41,9 @@ def continued(optimizer, old, new, stages, parts):
 def carry(old, new, slots, parts=None):
     """Give each weight of `new` the arrays that its weight in `old` has.
 
-    A layer that lost channels hands its arrays through its own rule of `narrow`, in the place of its
-    weights; so a rule from outside the library serves here, too. What has no counterpart, such as a
-    bias that was not there, gets nothing: its optimizer state begins anew.
+    A layer that lost channels hands its arrays through its own rule of `narrow`, in the place of
+    its weights; so a rule from outside the library serves here, too. What has no counterpart, such
+    as a bias that was not there, gets nothing: its optimizer state begins anew.
 
     Args:
         old: The `Recording` of a model.

@@ -18,7 +18,8 @@ from resrep_keras.training.early_removal.optimizer_state import continued
 # Largest relative difference of outputs that passes as rounding, in 32 bits and in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-2
 # Largest change of outputs in training, root mean square as a share: there batch normalisation goes
-# by its batch, which moving averages lag behind in the first steps of a run: removal waits for them.
+# by its batch, which moving averages lag behind in the first steps of a run: removal waits for
+# them.
 TRAINING_TOLERANCE = 0.05
 # Removal has the training step compiled anew; it waits until it saves this share of the cost.
 WORTH = 0.2
@@ -52,8 +53,8 @@ def remove_early(model, channel_state, dead, last, inputs=None, tolerance=float(
         model: A compiled wrapped model; left as it is where the outputs would change.
         channel_state: Its `ChannelState`.
         dead: The channels that go, bool `(num_channels,)`.
-        last: Whether this removal is the last of the run, so that compactors go, too: they are folded
-            into the other layers.
+        last: Whether this removal is the last of the run, so that compactors go, too: they are
+            folded into the other layers.
         inputs: Inputs of the data at hand, see `diagonalise`.
         tolerance: Largest difference of outputs on them, under batch statistics, that is allowed.
 

@@ -7,11 +7,8 @@ from keras import ops
 from resrep_keras.methods.sparse import masks as rules
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["by bits", "by sorting"])
 @pytest.mark.parametrize("number", [0, 1, 3, 4, 7, 8])
-def test_keep_largest_breaks_ties_by_position(number, old, monkeypatch):
-    if old:
-        monkeypatch.delattr(ops, "view")
+def test_keep_largest_breaks_ties_by_position(number):
     scores = np.array([2, 1, 2, 5, 1, 2, 0, 2, -1, -1], "float32")
     order = np.argsort(-scores, kind="stable")
     expected = np.zeros(10, bool)
