@@ -111,8 +111,8 @@ def compare(name):
 
 def as_markdown(result):
     lines = [
-        f"Made by `{result['command']}` on {result['machine']}. Seconds are those of the CPU, on one "
-        "thread.",
+        f"Made by `{result['command']}` on {result['machine']}. Seconds are those of the CPU, "
+        "on one thread.",
         "",
         "| model | calls | trace (s) | limit (s) | wrap (s) | finalize (s) | its memory (GB) | "
         "limit (GB) |",

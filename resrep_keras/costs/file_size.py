@@ -15,7 +15,7 @@ ALIGNMENT = 16
 
 @functools.singledispatch
 def may_be_folded(layer):
-    """Whether the converter may fold a layer's weights into others, so that they take up nothing."""
+    """Whether the converter may fold a layer's weights into others: they take up nothing then."""
     return False
 
 

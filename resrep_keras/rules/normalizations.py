@@ -78,8 +78,8 @@ def _group_flow(layer: layers.GroupNormalization, call):
         call.axis_out = axis
         return call.pin_inexact(
             flow_in.replace(state=np.zeros_like(flow_in.state)),
-            "a GroupNormalization of one group, whose statistics run over all channels; exact=False "
-            "allows it",
+            "a GroupNormalization of one group, whose statistics run over all channels; "
+            "exact=False allows it",
         )
     call.require(flow_in)
     rows = flow_in.labels.reshape(layer.groups, -1)

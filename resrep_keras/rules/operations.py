@@ -1,4 +1,4 @@
-"""Raw operations of `keras.ops`: those that change shapes, take parts, multiply, work by element."""
+"""Raw operations of `keras.ops`: they change shapes, take parts, multiply, work by element."""
 
 import keras
 import numpy as np
@@ -86,7 +86,7 @@ def _resized_flow(operation, call):
 
 
 def _slices(key, rank):
-    """The key of an indexing with one entry for each axis, or `None` where it is not that simple."""
+    """The key of an indexing, one entry for each axis; `None` where it is not that simple."""
     key = list(key) if isinstance(key, (tuple, list)) else [key]
     if any(not (k is Ellipsis or isinstance(k, (slice, int, np.integer))) for k in key):
         return None
@@ -199,8 +199,8 @@ def _matmul_flow(operation, call):
 # --- element by element ------------------------------------------------------------------------
 
 UNARY = operation_classes(
-    *"abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh relu "
-    "relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
+    *"abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh "
+    "relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
     "log_sigmoid celu erf reciprocal clip cast".split()
 )
 BINARY = operation_classes("divide", "true_divide", "power")

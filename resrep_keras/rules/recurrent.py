@@ -1,9 +1,9 @@
 """Recurrent layers, in one direction or both, and the masking of time steps before them.
 
-A unit of a recurrent layer feeds back into its layer, so that a compactor behind the layer could not
-remove it. Instead a *gate* inside scales what enters the unit's state: the candidate values before
-their activation. With the gate at zero the state stays zero from the first step on. Gates are vectors,
-and part of the weights.
+A unit of a recurrent layer feeds back into its layer, so that a compactor behind the layer could
+not remove it. Instead a *gate* inside scales what enters the unit's state: the candidate values
+before their activation. With the gate at zero the state stays zero from the first step on. Gates
+are vectors, and part of the weights.
 """
 
 import dataclasses

@@ -23,7 +23,6 @@ WITHOUT_TEST = {
     "methods/channels/channel_method": "limits and widths: test_settings.py beside it",
     "methods/channels/finalize": "what users see of it: tests/workflow/test_finalize.py",
     "surgery/parts": "what a keep array leaves, over the zoo: tests/laws/test_surgery.py",
-    "surgery/constants": "constants by hand: tests/surgery/test_remove.py; over the zoo: the laws",
     **dict.fromkeys(
         (
             "methods/channels/fpgm",

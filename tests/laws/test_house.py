@@ -22,7 +22,6 @@ def _test_of(name):
     return ROOT / "tests" / folder / f"test_{file}.py"
 
 
-@pytest.mark.xfail(reason="the move is under way")
 def test_each_file_has_a_test_of_its_name():
     names = {name for name in modules() if not name.endswith("__init__")}
     without = {name for name in names if not _test_of(name).exists()}
