@@ -48,6 +48,17 @@ def test_fit_installs_one_callback_and_keeps_the_users():
     assert len(seen) == 4 and own.macs_left() < 1
 
 
+def test_fit_takes_a_list_of_callbacks_that_keras_made():
+    model, x, y = wrapped(), *data()
+    users = keras.callbacks.CallbackList(
+        [keras.callbacks.Callback()], add_history=True, model=model, epochs=5, steps=4
+    )
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=users)
+    assert isinstance(users.callbacks[0], PruningCallback)
+    assert len(users.callbacks) == 3
+    resrep_keras.finalize(model, strict=True)
+
+
 def test_steps_per_execution():
     model = wrapped(steps_per_execution=3)
     x, y = data()
