@@ -25,17 +25,8 @@ def is_layer(operation):
     return isinstance(operation, keras.layers.Layer)
 
 
-def layer_class(name):
-    """The class that `keras.layers` exports by a name.
-
-    Raises:
-        ValueError: This version of Keras has none.
-    """
-    return _found(_exported(keras.layers, name), f"keras.layers.{name}")
-
-
 def layer_classes(*names):
-    """Those of the layer classes that this version of Keras has."""
+    """Those of the classes in `keras.layers` that this version of Keras has."""
     return _present(_exported(keras.layers, name) for name in names)
 
 
@@ -57,21 +48,13 @@ def operation_classes(*names):
     return _present(_operation(name) for name in names)
 
 
-def application_class(builder, name):
-    """A layer class that stands beside a builder of `keras.applications` and is not exported.
+def application_classes(builder, *names):
+    """Layer classes that stand beside a builder of `keras.applications` and are not exported.
 
     Args:
         builder: The function that builds the application.
-        name: Name of the class.
-
-    Raises:
-        ValueError: This version of Keras has none.
+        *names: Names of classes; those that this version of Keras lacks are left out.
     """
-    return _found(_exported(_module_of(builder), name), f"{name} beside {builder.__name__}")
-
-
-def application_classes(builder, *names):
-    """Those of the layer classes beside a builder that this version of Keras has."""
     return _present(_exported(_module_of(builder), name) for name in names)
 
 

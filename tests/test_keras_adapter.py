@@ -70,13 +70,10 @@ def test_layers_are_told_from_raw_operations():
 
 
 def test_layer_classes_are_those_that_there_are():
-    assert keras_adapter.layer_class("Dense") is layers.Dense
     assert keras_adapter.layer_classes("Conv2D", "NoSuchLayer", "ReLU") == (
         layers.Conv2D,
         layers.ReLU,
     )
-    with pytest.raises(ValueError, match=r"Keras 3\..* does not have keras.layers.NoSuchLayer"):
-        keras_adapter.layer_class("NoSuchLayer")
 
 
 @pytest.mark.parametrize("name", [*CALLS, *UNARY, *BINARY])
@@ -97,10 +94,8 @@ def test_layers_of_the_applications_are_found():
         builder, "LayerScale", "NoSuchLayer", "StochasticDepth"
     )
     assert issubclass(scale, layers.Layer) and issubclass(depth, layers.Layer)
-    assert keras_adapter.application_class(builder, "LayerScale") is scale
-    keras_adapter.application_class(keras.applications.InceptionResNetV2, "CustomScaleLayer")
-    with pytest.raises(ValueError, match="NoSuchLayer beside ConvNeXtTiny"):
-        keras_adapter.application_class(builder, "NoSuchLayer")
+    inception = keras.applications.InceptionResNetV2
+    assert len(keras_adapter.application_classes(inception, "CustomScaleLayer")) == 1
 
 
 def test_channel_axes_follow_the_data_format():
@@ -109,6 +104,18 @@ def test_channel_axes_follow_the_data_format():
     assert keras_adapter.channel_axis(last, 4) == 3
     assert keras_adapter.data_format(first) == "channels_first"
     assert keras_adapter.data_format(layers.Dense(2)) == "channels_last"
+
+
+def test_activations_are_read_where_layers_have_them():
+    assert keras_adapter.activation_setting(layers.Dense(2, "relu")) is keras.activations.relu
+    assert keras_adapter.activation_setting(layers.Dense(2)) is keras.activations.linear
+    assert keras_adapter.activation_setting(layers.Flatten()) is None
+
+
+def test_arrays_are_told_from_other_values():
+    arrays = np.ones(2), ops.ones(2), keras.Input((2,)), keras.Variable(np.ones(2))
+    assert all(map(keras_adapter.is_array, arrays))
+    assert not any(map(keras_adapter.is_array, (1.5, None, "same", [1, 2])))
 
 
 def test_the_training_argument_is_seen_in_the_signature():
@@ -240,6 +247,17 @@ def test_optimizers_inside_others_are_known():
     assert keras_adapter.wrapped_optimizer(keras.optimizers.LossScaleOptimizer(inner)) is inner
     assert keras_adapter.parts_of_optimizer(inner) == [inner]
     assert not keras_adapter.chooses_by_function(inner)
+
+
+@pytest.mark.skipif("MultiOptimizer" not in dir(keras.optimizers), reason="not in this Keras")
+def test_parts_of_a_multi_optimizer_are_known():
+    parts = keras.optimizers.SGD(), keras.optimizers.Adam()
+    chosen = keras.optimizers.OptimizerMap(parts[1], {"head": parts[0]})
+    several = keras.optimizers.MultiOptimizer(chosen)
+    assert set(map(id, keras_adapter.parts_of_optimizer(several))) == set(map(id, parts))
+    assert not keras_adapter.chooses_by_function(several)
+    by_function = keras.optimizers.MultiOptimizer(lambda variable: parts[0])
+    assert keras_adapter.chooses_by_function(by_function)
 
 
 NAMES = """

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.keras_adapter import application_class
+from resrep_keras.keras_adapter import application_classes
 
 ZOO = {}
 
@@ -555,9 +555,9 @@ def operations():
 def applications_layers():
     """The layers that two applications define for themselves."""
     convnext, inception = keras.applications.ConvNeXtTiny, keras.applications.InceptionResNetV2
-    layer_scale = application_class(convnext, "LayerScale")(0.5, 6)
-    stochastic_depth = application_class(convnext, "StochasticDepth")(0.1)
-    custom_scale = application_class(inception, "CustomScaleLayer")(0.3)
+    scale, depth = application_classes(convnext, "LayerScale", "StochasticDepth")
+    (custom,) = application_classes(inception, "CustomScaleLayer")
+    layer_scale, stochastic_depth, custom_scale = scale(0.5, 6), depth(0.1), custom(0.3)
     x = inputs = image(6)
     x = layers.Conv2D(6, 3, padding="same")(x)
     y = layers.Conv2D(6, 3, padding="same", groups=6)(x)
