@@ -77,10 +77,7 @@ class _Recorder:
                 functional, tensors = opened
                 inside = (*path, operation.name)
                 return self.read(functional, tensors, inside, kwargs.get("training"))
-        specs = output_specs(operation, args, kwargs)
-        outputs = keras.tree.map_structure(
-            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), specs
-        )
+        outputs = output_specs(operation, args, kwargs)
         recording = None
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
             tensor = symbolic_tensors(args, kwargs)[0]
