@@ -10,6 +10,7 @@ Results go to benchmarks/results/speed.json and .md.
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -161,7 +162,7 @@ def main(_):
     rows = [in_a_process("measure", name) for name in LIMITS]
     result = {
         "command": "python benchmarks/speed.py",
-        "machine": f"two x86_64 vCPUs, Keras {keras.__version__}",
+        "machine": f"{os.cpu_count()} {platform.machine()} vCPUs, Keras {keras.__version__}",
         "rows": rows,
         "compared": compared,
     }
