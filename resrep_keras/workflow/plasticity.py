@@ -104,7 +104,7 @@ def pruning_plasticity(
     pruned = wrap(model, method)
     kernels = sparse_kernels(pruned.trainable_variables, exclude)
     for kernel, mask in zip(kernels, first_masks(kernels, sparsity, **spread)):
-        kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel)))
+        kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel.value)))
     score = float(evaluate(pruned))
     zeros = density_of(pruned, exclude)["total"]["zeros"]
     train(pruned)

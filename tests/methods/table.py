@@ -61,7 +61,7 @@ def thin_out(model):
     kernels = sparse_kernels(model.trainable_variables, model.method.exclude)
     sparsity = model.method.final_sparsity
     for kernel, mask in zip(kernels, first_masks(kernels, sparsity, "magnitude", "global")):
-        kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel)))
+        kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel.value)))
 
 
 def nothing(model):
