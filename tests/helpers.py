@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import resrep_keras
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
@@ -23,7 +23,7 @@ def difference(first, second, seed=0):
 
 
 def compactors(model):
-    return list(compactors_by_site(read(model)).values())
+    return list(compactors_by_site(recording_of(model)).values())
 
 
 def scramble(model, seed=0):

@@ -12,7 +12,7 @@ from keras import layers
 import resrep_keras
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.flow import flow
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
@@ -174,7 +174,7 @@ def test_constants_reach_the_bias():
 
 def _with_zeros(model, keep):
     """The model with zeros behind the batch norm of 'second' where channels are removed."""
-    copy = rebuild(read(model))
+    copy = rebuild(recording_of(model))
     norm = next(x for x in copy.layers if isinstance(x, layers.BatchNormalization))
     for weight in (norm.gamma, norm.beta):
         weight.assign(keras.ops.convert_to_numpy(weight) * keep)

@@ -42,15 +42,15 @@ class ActivationCost(TermSum):
         last.update((tensor, ends) for tensor in outputs & last.keys())
         named = [("input", Term(4 * _number(x.shape, x.name), ())) for x in inputs]
         spans = [[0, last[id(tensor)]] for tensor in inputs]
-        held = {id(tensor): position for position, tensor in enumerate(inputs)}
+        place = {id(tensor): position for position, tensor in enumerate(inputs)}
         for index, call in enumerate(graph.calls):
-            over = _overwritten(call, index, last, held)
+            over = _overwritten(call, index, last, place)
             for tensor, flow in zip(call.output_ids, call.outputs):
                 if over is not None:
-                    held[tensor] = over
+                    place[tensor] = over
                     spans[over][1] = max(spans[over][1], last[tensor])
                     continue
-                held[tensor] = len(spans)
+                place[tensor] = len(spans)
                 spans.append([index, last[tensor]])
                 named.append((call.name, _size(flow, call)))
         super().__init__(graph, named)
@@ -65,12 +65,12 @@ class ActivationCost(TermSum):
         return round(np.cumsum(change).max(initial=0))
 
 
-def _overwritten(call, index, last, held):
-    """Where the input of a call is held, if the output may be written over it."""
+def _overwritten(call, index, last, place):
+    """Where the input of a call lies, if the output may be written over it."""
     single = len(call.input_ids) == 1 and len(call.output_ids) == 1
     if not single or not rule_of(runs_in_place, call.operation)(call.operation):
         return None
-    return held[call.input_ids[0]] if last[call.input_ids[0]] == index else None
+    return place[call.input_ids[0]] if last[call.input_ids[0]] == index else None
 
 
 def _size(flow, call):

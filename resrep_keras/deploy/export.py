@@ -7,7 +7,7 @@ import numpy as np
 
 from resrep_keras.common.files import written_beside
 from resrep_keras.deploy.formats import FORMATS
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
@@ -37,7 +37,7 @@ def export(model, path, sparse=False):
             `sparse` is set, or the backend cannot do it.
     """
     check_model(model)
-    if compactors_by_site(read(model)):
+    if compactors_by_site(recording_of(model)):
         raise ValueError(
             f"Model '{model.name}' has compactors. Export the slim model that "
             "resrep_keras.finalize(model) returns."

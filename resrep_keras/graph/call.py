@@ -147,9 +147,9 @@ class Call:
             labels.reshape(shape), self.output_shape, np.full(shape, state, np.int8), frozenset()
         )
 
-    def hold(self, name, count):
+    def inner_channels(self, name, count):
         """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""
-        self.inside[name] = self._tracer.held_labels(self, name, count)
+        self.inside[name] = self._tracer.inner_labels(self, name, count)
         self._tracer.inner_site(self, self.inside[name], name)
         return self.inside[name]
 

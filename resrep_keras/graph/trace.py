@@ -28,7 +28,7 @@ from resrep_keras.graph.recording import around
 OUTPUT = "(output)"
 
 
-def read(model, input_shape=None, whole=False):
+def recording_of(model, input_shape=None, whole=False):
     """The `Recording` of a model's calls, in which layers that have a rule stay closed.
 
     What matters in training only is left out, unless the `whole` recording is wanted.
@@ -61,7 +61,7 @@ def trace(model, input_shape=None, exact=True):
     >>> [group.name for group in graph.groups if group.prunable][:2]
     ['conv1_conv', 'conv2_block1_1_conv']
     """
-    return trace_recording(read(model, input_shape), exact)
+    return trace_recording(recording_of(model, input_shape), exact)
 
 
 def trace_recording(recording, exact=True, holds=State.ZERO):
@@ -187,9 +187,9 @@ class _Tracer:
         if norm is not None:
             self._source.pop(id(norm))
 
-    def held_labels(self, call, inside, count):
+    def inner_labels(self, call, inside, count):
         name = f"{call.name}.{inside}"
-        self._held_by[name] = (call.name, inside)
+        self._inner_of[name] = (call.name, inside)
         return self.labels_of(name, count)
 
     def inner_site(self, call, labels, inside):
@@ -228,7 +228,7 @@ class _Tracer:
     def _run_rules(self):
         self.labels = Labels()
         self.producers, self.pins, self.problems, self.inexact = {}, {}, [], []
-        self._first_labels, self._first_names, self._held_by = [], [], {}
+        self._first_labels, self._first_names, self._inner_of = [], [], {}
         self._sites, self._spare, self._new_followers = {}, {}, set()
         self._diagonal, self._foldable = set(), set()
         flows = {
@@ -351,7 +351,7 @@ class _Tracer:
         producers = [
             Producer(layer, channel_of[self.producers[name]], name in self.followers, inside)
             for name in names
-            for layer, inside in [self._held_by.get(name, (name, None))]
+            for layer, inside in [self._inner_of.get(name, (name, None))]
         ]
         changed = next((inexact[c] for c in channels.tolist() if c in inexact), None)
         return ChannelGroup(

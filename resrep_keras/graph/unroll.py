@@ -152,9 +152,9 @@ def _open_call(layer, args, kwargs):
     Returns `None` where that would not be the same: weights of its own, other calls in training, or
     anything that only works on arrays.
     """
-    parts = sublayers(layer)
-    held = {id(weight) for part in parts for weight in part.weights}
-    if not parts or any(id(weight) not in held for weight in layer.weights):
+    inner = sublayers(layer)
+    inside = {id(weight) for each in inner for weight in each.weights}
+    if not inner or any(id(weight) not in inside for weight in layer.weights):
         return None
     if layer.activity_regularizer is not None:
         return None

@@ -50,13 +50,15 @@ def _multi_head_flow(layer: layers.MultiHeadAttention, call):
         return call.pin_all("a MultiHeadAttention that returns its scores")
     _project(call)
     config = layer.get_config()
-    call.hold("heads", config["num_heads"])
+    call.inner_channels("heads", config["num_heads"])
     widths = config["key_dim"], config["value_dim"] or config["key_dim"]
     if keras.backend.backend() == "jax" and widths[0] == widths[1]:
-        call.hold("width", widths[0])  # whose attention takes one width for keys and values
+        call.inner_channels(
+            "width", widths[0]
+        )  # whose attention takes one width for keys and values
     else:
-        call.hold("key", widths[0])
-        call.hold("value", widths[1])
+        call.inner_channels("key", widths[0])
+        call.inner_channels("value", widths[1])
     axis = len(call.output_shape) - 1
     made = call.produce(axis, call.output_shape[axis])
     return call.site(made, axis, shifts=config["use_bias"])
@@ -101,8 +103,8 @@ def _grouped_query_flow(layer: layers.GroupQueryAttention, call):
         return call.pin_all("a GroupQueryAttention that returns its scores")
     _project(call)
     config = layer.get_config()
-    call.hold("heads", config["num_key_value_heads"])
-    call.hold("width", config["head_dim"])
+    call.inner_channels("heads", config["num_key_value_heads"])
+    call.inner_channels("width", config["head_dim"])
     axis = len(call.output_shape) - 1
     out = call.produce(axis, call.output_shape[axis])
     # Keras wants one width for all of them.

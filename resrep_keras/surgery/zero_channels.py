@@ -5,7 +5,7 @@ from keras import ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
-from resrep_keras.graph.trace import read, trace, trace_recording
+from resrep_keras.graph.trace import recording_of, trace, trace_recording
 from resrep_keras.surgery.channel_weights import producing_weights
 from resrep_keras.surgery.forward import evaluate, random_inputs
 from resrep_keras.surgery.remove import remove
@@ -32,7 +32,7 @@ def remove_zero_channels(model):
 def without_zero_channels(graph):
     """What `remove_zero_channels` makes of the model of a `ChannelGraph`; `None`: nothing goes."""
     slim = _remove(graph)
-    recording = graph.recording if slim is None else read(slim)
+    recording = graph.recording if slim is None else recording_of(slim)
     slimmer = _remove(trace_recording(recording, holds=State.CONSTANT))
     return slim if slimmer is None else slimmer
 
@@ -47,9 +47,9 @@ def _remove(graph):
             sites.update((site.layer, site) for site in group.sites)
     if not sites:
         return None
-    for site, held in _held(graph, sites):
+    for site, constant in _what_stays(graph, sites):
         known = site.channels >= 0
-        zero[site.channels[known]] &= held[known]
+        zero[site.channels[known]] &= constant[known]
     for group in graph.groups:
         for producer in group.producers:
             if zero[producer.channels].all():  # a layer keeps one channel
@@ -74,7 +74,7 @@ def _zero_channels(graph, group):
     return zero
 
 
-def _held(graph, sites):
+def _what_stays(graph, sites):
     """For each site, which channels hold zero behind it or, as the graph says, one constant."""
     by_output = {call.output_ids[0]: sites[call.name] for call in graph.calls if call.name in sites}
     found = []

@@ -36,7 +36,7 @@ class Notebook:
     def labels_of(self, name, count):
         return self.labels.fresh(count)
 
-    def held_labels(self, call, name, count):
+    def inner_labels(self, call, name, count):
         return self.labels.fresh(count)
 
     def inner_site(self, call, labels, name):
@@ -122,7 +122,7 @@ def test_produce_makes_channels_that_are_zero_once_removed(book):
 def test_channels_inside_a_layer_get_a_site(book):
     (a,) = made(book, 2)
     call = asked(book, [a])
-    assert call.hold("heads", 2).tolist() == [2, 3]
+    assert call.inner_channels("heads", 2).tolist() == [2, 3]
     assert call.inside["heads"].tolist() == [2, 3]
     call.gate_outputs(a, "units")
     assert book.said == [("inner site", "heads", [2, 3]), ("inner site", "units", [0, 1])]

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import resrep_keras
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 from tests.methods.table import ROWS, each_compactor_and_member
@@ -46,7 +46,7 @@ def test_slim_keeps_the_dense_layer_names(name):
 
 def _names(model):
     """The names of layers; raw operations may be numbered anew."""
-    calls = read(model).all_calls()
+    calls = recording_of(model).all_calls()
     return {s.name for s in calls if isinstance(s.operation, keras.layers.Layer)}
 
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.surgery.insert import compactors_by_site, insert_compactors
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, zoo
@@ -95,7 +95,7 @@ def reference(graph, kept):
     """The masked model: compactors whose removed columns are zero."""
     sites = {s.name: s for g in graph.groups if not kept[g.channels].all() for s in g.sites}
     masked = insert_compactors(graph, sites.values(), diagonal=set(sites))
-    for name, compactor in compactors_by_site(read(masked)).items():
+    for name, compactor in compactors_by_site(recording_of(masked)).items():
         channels = sites[name].channels
         column = np.where(channels < 0, True, kept[np.maximum(channels, 0)])
         compactor.kernel.assign(column.astype("float32"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.surgery.forward import (
     evaluate,
     example_inputs,
@@ -21,7 +21,7 @@ from tests import zoo
 def test_play_is_run_call_by_call(name):
     model = zoo.build(name)
     inputs = example_inputs(model)
-    expected, actual = run(model, inputs), play(read(model), inputs)
+    expected, actual = run(model, inputs), play(recording_of(model), inputs)
     for a, b in zip(keras.tree.flatten(expected), keras.tree.flatten(actual)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -32,7 +32,7 @@ def doubling():
 
 
 def test_evaluate_shows_inputs_and_takes_other_values():
-    recording, seen = read(doubling()), {}
+    recording, seen = recording_of(doubling()), {}
     one = np.ones((1, 1), "float32")
     outputs = evaluate(
         recording,
@@ -46,7 +46,7 @@ def test_evaluate_shows_inputs_and_takes_other_values():
 
 def test_a_call_that_is_replaced_is_not_made():
     outputs = evaluate(
-        read(doubling()),
+        recording_of(doubling()),
         np.ones((1, 1), "float32"),
         instead=lambda recorded, first: [first * 7] if recorded.name != "ten" else None,
     )
@@ -58,8 +58,8 @@ def test_batch_statistics_change_no_variable():
     model = keras.Model(inputs, layers.BatchNormalization()(inputs))
     before = [ops.convert_to_numpy(w).copy() for w in model.weights]
     x = np.array([[0.0, 0.0], [2.0, 4.0]], "float32")
-    np.testing.assert_allclose(play(read(model), x, True), [[-1, -1], [1, 1]], atol=1e-2)
-    np.testing.assert_allclose(play(read(model), x), x, rtol=1e-2)
+    np.testing.assert_allclose(play(recording_of(model), x, True), [[-1, -1], [1, 1]], atol=1e-2)
+    np.testing.assert_allclose(play(recording_of(model), x), x, rtol=1e-2)
     for old, new in zip(before, model.weights):
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.surgery.insert import compactors_by_site, insert_compactors
 
@@ -14,7 +14,7 @@ def test_a_compactor_stands_behind_its_site_and_has_the_activation():
     graph = trace(keras.Model(inputs, layers.Dense(1, name="last")(x)))
     sites = graph.group("first").sites
     copy = insert_compactors(graph, sites, diagonal={"first"})
-    found = compactors_by_site(read(copy))
+    found = compactors_by_site(recording_of(copy))
     assert list(found) == ["first"]
     compactor = found["first"]
     assert isinstance(compactor, Compactor) and compactor.name == "first_compactor"
@@ -28,4 +28,4 @@ def test_gates_are_named_by_what_they_scale():
     graph = trace(keras.Model(inputs, layers.Dense(1)(x)))
     sites = [site for site in graph.group("memory").sites if site.inside]
     copy = insert_compactors(graph, sites, diagonal=set())
-    assert list(compactors_by_site(read(copy))) == ["memory.units"]
+    assert list(compactors_by_site(recording_of(copy))) == ["memory.units"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.surgery.rebuild import copy_operation, rebuild
 
 
@@ -17,7 +17,7 @@ def net():
 
 def test_a_copy_has_the_weights_and_shares_none():
     model = net()
-    copy = rebuild(read(model))
+    copy = rebuild(recording_of(model))
     assert copy.name == "net" and [x.name for x in copy.layers] == ["in", "first", "last"]
     for ours, theirs in zip(copy.weights, model.weights):
         np.testing.assert_array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs))
@@ -25,7 +25,7 @@ def test_a_copy_has_the_weights_and_shares_none():
 
 
 def test_a_recording_serves_several_copies():
-    recording = read(net())
+    recording = recording_of(net())
     first, second = rebuild(recording), rebuild(recording)
     assert first.weights[0] is not second.weights[0]
 
@@ -33,7 +33,7 @@ def test_a_recording_serves_several_copies():
 def test_layers_are_changed_left_out_followed_and_preceded():
     weights = [np.ones((3, 3)), np.zeros(3)]
     copy = rebuild(
-        read(net()),
+        recording_of(net()),
         change={"first": lambda: ({"activation": "tanh"}, weights)},
         behind={"first": layers.ReLU(name="behind")},
         before={"last": layers.Rescaling(2.0, name="before")},
@@ -42,7 +42,7 @@ def test_layers_are_changed_left_out_followed_and_preceded():
     assert names == ["in", "first", "behind", "before", "last"]
     assert copy.get_layer("first").activation is keras.activations.tanh
     np.testing.assert_array_equal(ops.convert_to_numpy(copy.get_layer("first").kernel), 1)
-    short = rebuild(read(net()), drop={"first"})
+    short = rebuild(recording_of(net()), drop={"first"})
     assert [layer.name for layer in short.layers] == ["in", "last"]
 
 

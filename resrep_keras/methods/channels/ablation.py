@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.keras_adapter import has_training_argument, is_layer
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
@@ -183,7 +183,7 @@ class Ablation:
     def __init__(self, model, channel_state):
         self.channel_state = channel_state
         self.searches = searches_of(channel_state)
-        self._recording = read(model, whole=True)
+        self._recording = recording_of(model, whole=True)
         self._recorded = {recorded.name: recorded for recorded in self._recording.calls}
         self._modal = {
             name for name, recorded in self._recorded.items() if _takes_training(recorded)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from resrep_keras.costs.quantities import QUANTITIES
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.fold import fold
@@ -42,7 +42,7 @@ def remove_dead(model, method, data=None):
 
 
 def _certify_removal(slim, channel_state, dead, data):
-    recordings = channel_state.own.recording, read(slim)
+    recordings = channel_state.own.recording, recording_of(slim)
     macs = channel_state.baseline.dense["macs"], channel_state.cost()(~dead)
     return dataclasses.replace(
         certify(*recordings, macs, data, channel_state.input_shape),

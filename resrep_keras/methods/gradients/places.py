@@ -16,7 +16,7 @@ from keras import layers
 
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.recording import symbolic_tensors
-from resrep_keras.graph.trace import read
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.keras_adapter import (
     activation_setting,
     is_layer,
@@ -154,7 +154,7 @@ class Places:
     """
 
     def __init__(self, model):
-        self.recording = read(model)
+        self.recording = recording_of(model)
         self._maker, self._readers, self._calls = {}, {}, {}
         for recorded in self.recording.calls:
             for tensor in keras.tree.flatten(recorded.outputs):

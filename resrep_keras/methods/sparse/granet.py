@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
@@ -83,7 +83,7 @@ class GraNet(SparseSettings, Method):
 
     def insert(self, model):
         sparse_kernels(model.trainable_variables, self.exclude)  # raises where there are none
-        return rebuild(read(model)), Baseline()
+        return rebuild(recording_of(model)), Baseline()
 
     def optimizer(self, inner, model=None):
         del model

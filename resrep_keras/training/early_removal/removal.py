@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.macs import MacCost
-from resrep_keras.graph.trace import read, trace, trace_recording
+from resrep_keras.graph.trace import recording_of, trace, trace_recording
 from resrep_keras.keras_adapter import become
 from resrep_keras.surgery.fold import fold
 from resrep_keras.surgery.forward import play, random_inputs
@@ -94,10 +94,10 @@ def _narrowed(channel_state, dead, last, inputs):
         kept = graph.keep_array(before.keep_by_producer(kept))
     parts = parts_of(graph, kept)
     narrow = narrow_parts(graph.recording, parts)
-    stages += [graph.recording, read(narrow)]
+    stages += [graph.recording, recording_of(narrow)]
     if last:  # compactors that scale only: a batch normalisation stays one
         narrow = fold(trace_recording(stages[-1]), vectors=True)
-        stages.append(read(narrow))
+        stages.append(recording_of(narrow))
     return narrow, stages, parts
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.graph.trace import read, trace
+from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.surgery.channel_weights import producing_weights
@@ -122,7 +122,7 @@ def test_bad_settings():
 def kill(model, share=0.4, seed=0, biases=True):
     """Set the weights of some channels of every group to zero, in all their producers."""
     generator = np.random.default_rng(seed)
-    operations = {recorded.name: recorded.operation for recorded in read(model).all_calls()}
+    operations = {recorded.name: recorded.operation for recorded in recording_of(model).all_calls()}
     number = 0
     for group in trace(model).groups:
         dead = set(group.channels[generator.uniform(size=group.size) < share].tolist())
@@ -212,7 +212,7 @@ def test_a_constant_stays_where_a_convolution_sees_the_border(padding, bias, exp
 def test_a_residual_channel_goes_only_where_all_its_producers_are_zero():
     model = zoo.build("residual")
     group = next(g for g in trace(model).groups if g.coupled)
-    operations = {recorded.name: recorded.operation for recorded in read(model).all_calls()}
+    operations = {recorded.name: recorded.operation for recorded in recording_of(model).all_calls()}
 
     def zero(producer, position):
         layer = operations[producer.layer]
