@@ -100,8 +100,11 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
                 "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
             )
         mapping = [
-            *zip(self._managed.value, trainable_variables),
-            *zip(self.variables, optimizer_variables),
+            (variable, ops.convert_to_tensor(value))  # a loss scale gives variables
+            for variable, value in [
+                *zip(self._managed.value, trainable_variables),
+                *zip(self.variables, optimizer_variables),
+            ]
         ]
         _, changes = call_with_values(self.apply, mapping, grads)
         values = {id(variable): value for variable, value in [*mapping, *changes]}
