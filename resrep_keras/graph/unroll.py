@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.draw import draw
 from resrep_keras.graph.recording import (
     Probe,
     is_symbolic,
@@ -230,12 +231,7 @@ def _computes_the_same(layer, args, kwargs, graph, tensors):
 
 def _agree(layer, args, kwargs, graph, tensors, size):
     generator = np.random.default_rng(0)
-    arrays = {}
-    for tensor in tensors:
-        shape = [2, *(size if n is None else n for n in tensor.shape[1:])]
-        draw = generator.integers(0, 2, shape) if "float" not in tensor.dtype else None
-        values = generator.normal(size=shape) if draw is None else draw
-        arrays[id(tensor)] = ops.convert_to_tensor(values, dtype=tensor.dtype)
+    arrays = {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
     own_args, own_kwargs = keras.tree.map_structure(
         functools.partial(replaced, arrays), (args, kwargs)
     )

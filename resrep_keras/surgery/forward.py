@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.draw import draw
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import call_with_values, has_training_argument, is_layer
 
@@ -107,11 +108,9 @@ def random_inputs(tensors, batch_size=2, seed=0, size=64, input_shape=None):
     """
     generator = np.random.default_rng(seed)
 
-    def draw(tensor):
-        sizes = tensor.shape[1:] if input_shape is None else input_shape
-        shape = (batch_size, *(size if n is None else n for n in sizes))
-        if "int" in tensor.dtype or tensor.dtype == "bool":
-            return ops.convert_to_tensor(generator.integers(0, 2, shape), dtype=tensor.dtype)
-        return ops.convert_to_tensor(generator.normal(size=shape), dtype=tensor.dtype)
+    def value(tensor):
+        if input_shape is not None:
+            tensor = keras.KerasTensor((tensor.shape[0], *input_shape), dtype=tensor.dtype)
+        return draw(tensor, generator, batch_size, size)
 
-    return keras.tree.map_structure(draw, tensors)
+    return keras.tree.map_structure(value, tensors)
