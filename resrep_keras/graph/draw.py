@@ -2,7 +2,6 @@
 
 import string
 
-import numpy as np
 from keras import ops
 
 

@@ -16,7 +16,9 @@ def drawn(batch_size=64, **given):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_numbers_are_normal(dtype):
     values = ops.convert_to_numpy(ops.cast(drawn(dtype=dtype), "float32"))
-    assert values.shape == (64, 5, 3) and keras.backend.standardize_dtype(drawn().dtype) == "float32"
+    assert (
+        values.shape == (64, 5, 3) and keras.backend.standardize_dtype(drawn().dtype) == "float32"
+    )
     assert abs(values.mean()) < 0.1 and abs(values.std() - 1) < 0.1
 
 
@@ -39,7 +41,10 @@ def test_of_a_sparse_tensor_one_entry_a_row_is_not_zero():
     value = draw(tensor, np.random.default_rng(0), batch_size=3)
     dense = ops.convert_to_numpy(ops.convert_to_tensor(value, sparse=False))
     assert dense.shape == (3, 7) and ((dense != 0).sum(axis=1) == 1).all()
-    assert keras.Sequential([keras.Input((7,), sparse=True), layers.Dense(2)])(value).shape == (3, 2)
+    assert keras.Sequential([keras.Input((7,), sparse=True), layers.Dense(2)])(value).shape == (
+        3,
+        2,
+    )
 
 
 @pytest.mark.tensorflow_only
