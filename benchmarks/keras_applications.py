@@ -19,37 +19,16 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 from absl import app, flags
 from common import PeakMemory, machine, mask_at_random
+from families import ALL, FAMILIES, build
 
 import resrep_keras
 from resrep_keras.common.files import write_text
 from resrep_keras.costs.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.forward import example_inputs, run
-
-# Smallest pictures that the builders and their strides take.
-SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75, "NASNetLarge": 64}
-DEFAULT_SIZE = 32
-FAMILIES = {
-    "VGG": ["VGG16", "VGG19"],
-    "ResNet": ["ResNet50", "ResNet101", "ResNet152"],
-    "ResNetV2": ["ResNet50V2", "ResNet101V2", "ResNet152V2"],
-    "MobileNet": ["MobileNet"],
-    "MobileNetV2": ["MobileNetV2"],
-    "MobileNetV3": ["MobileNetV3Small", "MobileNetV3Large"],
-    "EfficientNet": [f"EfficientNetB{n}" for n in range(8)],
-    "EfficientNetV2": [f"EfficientNetV2{n}" for n in ("B0", "B1", "B2", "B3", "S", "M", "L")],
-    "DenseNet": ["DenseNet121", "DenseNet169", "DenseNet201"],
-    "Inception": ["InceptionV3"],
-    "InceptionResNet": ["InceptionResNetV2"],
-    "Xception": ["Xception"],
-    "NASNet": ["NASNetMobile", "NASNetLarge"],
-    "ConvNeXt": [f"ConvNeXt{n}" for n in ("Tiny", "Small", "Base", "Large", "XLarge")],
-}
-ALL = [name for names in FAMILIES.values() for name in names]
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ALL, "Which builders.")
@@ -64,33 +43,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 JSON = ROOT / "benchmarks" / "results" / "keras_applications.json"
 PAGE = ROOT / "docs" / "coverage.md"
 TOLERANCE, DEEP_TOLERANCE, DEEP = 1e-4, 1e-3, 300
-
-
-def build(name):
-    """The builder's model with random weights and batch statistics."""
-    keras.utils.set_random_seed(FLAGS.seed)
-    size = SIZES.get(name, DEFAULT_SIZE)
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
-    )
-    generator = np.random.default_rng(FLAGS.seed)
-    for weight in model.weights:
-        kind = weight.path.split("/")[-1]
-        if kind.endswith("kernel"):  # outputs as large as inputs, so that no signal dies away
-            fan_in = np.prod(weight.shape[:-1]) if "depthwise" not in kind else 9
-            weight.assign(generator.normal(0, np.sqrt(2 / fan_in), weight.shape))
-        elif kind == "gamma" or kind.startswith("variable"):  # ConvNeXt's scales have no name
-            weight.assign(generator.uniform(0.5, 1.5, weight.shape))
-        elif kind in ("beta", "bias"):
-            weight.assign(generator.normal(0, 0.1, weight.shape))
-    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0  # one pass in training sets the statistics
-    model(generator.normal(size=(8, size, size, 3)).astype("float32"), training=True)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-    return model
 
 
 def reach(graph):
@@ -121,7 +73,7 @@ def reach(graph):
 
 
 def measure(name):
-    dense = build(name)
+    dense = build(name, FLAGS.seed)
     begin = time.perf_counter()
     graph = resrep_keras.trace(dense)
     row = {"model": name, "calls": len(graph.calls), "trace_seconds": time.perf_counter() - begin}

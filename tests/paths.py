@@ -1,4 +1,4 @@
-"""Where the examples are, for tests that use their nets."""
+"""Where examples and benchmarks are, for tests that use their nets."""
 
 import importlib
 import pathlib
@@ -9,7 +9,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def examples(name):
     """Import a module of the examples folder."""
-    folder = str(ROOT / "examples")
+    return _imported("examples", name)
+
+
+def benchmarks(name):
+    """Import a module of the benchmarks folder."""
+    return _imported("benchmarks", name)
+
+
+def _imported(folder, name):
+    folder = str(ROOT / folder)
     if folder not in sys.path:
         sys.path.append(folder)
     return importlib.import_module(name)

@@ -26,6 +26,12 @@ py_library(
     imports = ["examples"],
     deps = [":resrep_keras"],
 )
+
+py_library(
+    name = "families",
+    srcs = ["benchmarks/families.py"],
+    imports = ["benchmarks"],
+)
 """
 # What tests read beside the files that they import.
 DATA = """
@@ -95,7 +101,7 @@ def _zoo():
     """What tests share."""
     own = {*_tests("test_*.py"), "tests/run.py"}
     sources = _list("srcs", set(_tests("*.py")) - own)
-    deps = _list("deps", [":examples", ":resrep_keras"])
+    deps = _list("deps", [":examples", ":families", ":resrep_keras"])
     head = '\npy_library(\n    name = "zoo",\n    testonly = True,\n'
     return f"{head}{sources}    data = [{DATA}\n{deps})\n"
 
