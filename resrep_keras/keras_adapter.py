@@ -104,6 +104,12 @@ def activation_setting(layer):
     return getattr(layer, "activation", None)
 
 
+def activity_setting(operation):
+    """What an operation adds to the loss for its outputs; `None` where it is no layer, or nothing.
+    """
+    return operation.activity_regularizer if is_layer(operation) else None
+
+
 def is_array(value):
     """Whether a value is a tensor, symbolic or not, a variable or a NumPy array."""
     return hasattr(value, "shape")
@@ -141,12 +147,34 @@ def call_with_values(function, values, *args, **kwargs):
         The outputs, and pairs `(variable, value)` of those in `values` that the call would have
         assigned another value, such as the state of random generators.
     """
-    with keras.StatelessScope(state_mapping=list(values)) as scope:
+    outputs, changes, _ = _call_in_scope(function, values, False, args, kwargs)
+    return outputs, changes
+
+
+def call_with_losses(layer, values, *args, **kwargs):
+    """What `call_with_values` returns for a layer, and the losses that the call would have added."""
+    outputs, changes, losses = _call_in_scope(layer, values, True, args, kwargs)
+    return outputs, changes, losses
+
+
+def call_quietly(operation, *args, **kwargs):
+    """Outputs of one more call of an operation: no state changes, no loss is added."""
+    if not is_layer(operation):
+        return operation(*args, **kwargs)
+    values = [(v, keras.ops.convert_to_tensor(v)) for v in operation.variables]
+    return call_with_values(operation, values, *args, **kwargs)[0]
+
+
+def _call_in_scope(function, values, collect_losses, args, kwargs):
+    with keras.StatelessScope(list(values), collect_losses=collect_losses) as scope:
         before = [(variable, scope.get_current_value(variable)) for variable, _ in values]
         outputs = function(*args, **kwargs)
         after = [scope.get_current_value(variable) for variable, _ in before]
+        losses = list(scope.losses)
+        if collect_losses:  # who asked has them now: the layer must not count them once more
+            function._clear_losses()
     changes = [(v, new) for (v, old), new in zip(before, after) if new is not old]
-    return outputs, changes
+    return outputs, changes, losses
 
 
 # --- models ----------------------------------------------------------------------------------

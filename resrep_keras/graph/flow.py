@@ -19,7 +19,11 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import activation_setting, weights_of_operation
+from resrep_keras.keras_adapter import (
+    activation_setting,
+    activity_setting,
+    weights_of_operation,
+)
 
 
 @functools.singledispatch
@@ -85,6 +89,12 @@ def activation_of(layer):
     A layer of one's own has it in its attribute `activation`, as those of Keras.
     """
     return activation_setting(layer)
+
+
+@functools.singledispatch
+def activity_regularizer_of(layer):
+    """What a layer adds to the loss for its outputs, also where another layer wraps it."""
+    return activity_setting(layer)
 
 
 # --- what a function does to zeros -----------------------------------------------------------

@@ -15,6 +15,7 @@ from resrep_keras.graph.call import Call
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.flow import (
     activation_of,
+    activity_regularizer_of,
     depends_on_channels,
     flow,
     has_rule,
@@ -76,6 +77,12 @@ def trace_recording(recording, exact=True, holds=State.ZERO):
     return _Tracer(recording, exact, holds).run()
 
 
+def _hands_on(operation):
+    """Whether what an operation computes, before an activation, is only seen by its readers."""
+    linear = activation_of(operation) in (None, keras.activations.linear)
+    return linear and activity_regularizer_of(operation) is None
+
+
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
@@ -128,7 +135,7 @@ class _Tracer:
             if not alone or any(t in outputs for c in calls for t in c.output_ids):
                 continue
             norm = next(iter(norms.values()))
-            linear = activation_of(calls[0].operation) in (None, keras.activations.linear)
+            linear = _hands_on(calls[0].operation)
             same_calls = len(self._calls_of[id(norm)]) == len(calls)
             if linear and same_calls and isinstance(norm, keras.layers.BatchNormalization):
                 deferred[key] = norm

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.keras_adapter import call_with_values
+from resrep_keras.keras_adapter import call_with_losses
 from resrep_keras.layers.compactor import Compactor
 
 
@@ -75,7 +75,8 @@ class Gated(keras.layers.Layer):
             if id(variable) in by_weight:
                 value = value * ops.cast(by_weight[id(variable)], value.dtype)
             values.append((variable, value))
-        outputs, changes = call_with_values(self.layer, values, *args, **kwargs)
+        outputs, changes, losses = call_with_losses(self.layer, values, *args, **kwargs)
+        self.add_loss(losses)  # of activities, say: those of the scaled layer
         for variable, value in changes:  # the state of random generators, say
             if not variable.trainable:
                 variable.assign(value)

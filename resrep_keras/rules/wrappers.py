@@ -4,7 +4,7 @@ import numpy as np
 from keras import layers
 
 from resrep_keras.costs.macs import macs
-from resrep_keras.graph.flow import activation_of, flow, rule_of
+from resrep_keras.graph.flow import activation_of, activity_regularizer_of, flow, rule_of
 from resrep_keras.graph.record import inner_layer
 from resrep_keras.graph.recording import Enter, Leave
 from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
@@ -45,8 +45,16 @@ def _leave_flow(operation: Leave, call):
 # --- SpectralNormalization -----------------------------------------------------------------------
 
 
+@activity_regularizer_of.register
+def _spectral_activity(layer: layers.SpectralNormalization):
+    """Both see the same outputs."""
+    return layer.activity_regularizer or activity_regularizer_of(layer.layer)
+
+
 @flow.register
 def _spectral_flow(layer: layers.SpectralNormalization, call):
+    if layer.activity_regularizer and activity_regularizer_of(layer.layer):
+        return call.pin_all("an activity_regularizer of its own beside that of the layer inside")
     return rule_of(flow, layer.layer)(layer.layer, call)
 
 
@@ -85,4 +93,6 @@ def _spectral_copy(operation: layers.SpectralNormalization, changes):
     inner = copy_operation(operation.layer, {k: v for k, v in changes.items() if k != "name"})
     config = {**operation.get_config(), **own}
     config.pop("layer")
+    if "activity_regularizer" in changes:
+        config.pop("activity_regularizer", None)
     return type(operation)(inner, **config)

@@ -35,12 +35,14 @@ class _TakenUp:
 
     Args:
         keep_out, shift: See `Part`.
-        activation: What the compactor applies; the layer had it before.
+        activation, activity_regularizer: What the compactor applies, and asks of its outputs; the
+            layer had them before.
     """
 
     keep_out: Selected
     shift: np.ndarray | None
     activation: Callable
+    activity_regularizer: Callable | None = None
 
 
 def fold(graph, kept=None, vectors=False):
@@ -95,7 +97,7 @@ def _taken_up(graph, kept, vectors):
         source = graph.makers[call.input_ids[0]]
         if matrix.ndim == 1 or vectors:
             factors = matrix if matrix.ndim == 1 else np.diag(matrix)
-            found[source.name] = _TakenUp(Scaled(mask, factors), None, compactor.activation)
+            found[source.name] = _TakenUp(Scaled(mask, factors), None, *_tail(compactor))
             continue
         shift = None
         if isinstance(source.operation, layers.BatchNormalization):
@@ -105,15 +107,21 @@ def _taken_up(graph, kept, vectors):
             matrix = scale[:, None] * matrix
             drop.add(source.name)
             source = graph.makers[source.input_ids[0]]
-        found[source.name] = _TakenUp(Mixed(mask, matrix), shift, compactor.activation)
+        found[source.name] = _TakenUp(Mixed(mask, matrix), shift, *_tail(compactor))
     return found, drop
 
 
+def _tail(compactor):
+    return compactor.activation, compactor.activity_regularizer
+
+
 def _changed(rule, call, part, up):
-    """Settings and weights of a layer, with the activation that it gets back from a compactor."""
+    """Settings and weights of a layer, with what it gets back from a compactor."""
     config, weights = rule(call, part)
     if up is not None and call.activates:
         config["activation"] = up.activation
+    if up is not None and up.activity_regularizer is not None:
+        config["activity_regularizer"] = up.activity_regularizer
     return config, weights
 
 

@@ -1,7 +1,11 @@
 """Put compactors into a model, and find them again."""
 
+import functools
+
 import keras
 
+from resrep_keras.graph.flow import activity_regularizer_of
+from resrep_keras.graph.record import inner_layer
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.rebuild import rebuild
@@ -17,28 +21,61 @@ def insert_compactors(graph, sites, diagonal, make=Compactor):
         make: What makes a compactor from the settings of `Compactor`.
 
     Returns:
-        A Functional model. The `activation` of a layer before a compactor moves into it.
+        A Functional model. The `activation` of a layer before a compactor moves into it, and its
+        `activity_regularizer`, which sees what the activation makes.
     """
     change, behind, gates = {}, {}, {}
+    without_effect = _without_effect(graph.recording)
     for site in sites:
         call = graph.calls_by_name[site.layer]
         if site.inside is not None:
             gates.setdefault(site.layer, {})[site.inside] = len(site.channels)
             continue
-        if call.activation is not None:
-            change[site.layer] = lambda: ({"activation": None}, None)
+        moves = _tail(call)
+        if moves:
+            change[site.layer] = functools.partial(_without, tuple(moves))
+        if site.layer in without_effect:
+            moves.pop("activity_regularizer", None)
         behind[site.layer] = make(
             diagonal=site.diagonal or site.name in diagonal,
             axis=site.axis,
-            activation=call.activation,
             dtype=call.operation.dtype_policy,
             name=f"{site.layer}_compactor",
+            **moves,
         )
     around = {
         name: _gate(graph.calls_by_name[name].operation, name, inside)
         for name, inside in gates.items()
     }
     return rebuild(graph.recording, change, behind, around=around)
+
+
+def _tail(call):
+    """What a layer does last, by the names of its settings."""
+    tail = {
+        "activation": call.activation,
+        "activity_regularizer": activity_regularizer_of(call.operation),
+    }
+    return {name: value for name, value in tail.items() if value is not None}
+
+
+def _without(names):
+    return dict.fromkeys(names), None
+
+
+def _without_effect(recording):
+    """Names of the layers whose `activity_regularizer` is never asked.
+
+    `TimeDistributed` runs the `call` of its layer, and so passes by what Keras does around it; in
+    the model that a layer and its compactor need there, it would be asked.
+    """
+    return {
+        recorded.inner.calls[0].name
+        for recorded in recording.all_calls()
+        if recorded.inner is not None
+        and recorded.inner.calls
+        and recorded.inner.calls[0].operation is inner_layer(recorded.operation)
+    }
 
 
 def _gate(original, name, channels):

@@ -20,7 +20,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.trace import recording_of
-from resrep_keras.keras_adapter import has_training_argument, is_layer
+from resrep_keras.keras_adapter import call_quietly, has_training_argument, is_layer
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 
@@ -149,14 +149,14 @@ def _belongs(operation):
 @functools.singledispatch
 def replay(operation, x):
     """The output of a part of a measured block in training, without changing its state."""
-    return operation(x)
+    return call_quietly(operation, x)
 
 
 @replay.register
 def _normalise(operation: layers.BatchNormalization, x):
     """Statistics of this batch, as on the path that trains; moving averages stay as they are."""
     if not operation.trainable:
-        return operation(x, training=False)
+        return call_quietly(operation, x, training=False)
     axis = operation.axis % len(x.shape)
     single = ops.cast(x, "float32")
     mean, variance = ops.moments(single, axes=[a for a in range(len(x.shape)) if a != axis])
@@ -237,7 +237,7 @@ class Ablation:
         args, kwargs = keras.tree.map_structure(
             lambda x: ablated if x is target else x, (args, kwargs)
         )
-        y = self._recorded[reader.name].operation(*args, **kwargs)
+        y = call_quietly(self._recorded[reader.name].operation, *args, **kwargs)
         for name in reader.chain[1:]:
             operation = self._recorded[name].operation
             y = rule_of(replay, operation)(operation, y)
