@@ -105,8 +105,7 @@ def activation_setting(layer):
 
 
 def activity_setting(operation):
-    """What an operation adds to the loss for its outputs; `None` where it is no layer, or nothing.
-    """
+    """What a layer adds to the loss for its outputs, or `None`; `None` of a raw operation too."""
     return operation.activity_regularizer if is_layer(operation) else None
 
 
@@ -152,7 +151,7 @@ def call_with_values(function, values, *args, **kwargs):
 
 
 def call_with_losses(layer, values, *args, **kwargs):
-    """What `call_with_values` returns for a layer, and the losses that the call would have added."""
+    """What `call_with_values` returns for a layer, and the losses that the call would add."""
     outputs, changes, losses = _call_in_scope(layer, values, True, args, kwargs)
     return outputs, changes, losses
 
