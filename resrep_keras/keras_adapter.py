@@ -4,12 +4,14 @@ Nothing is built when this module is imported: no model, layer or symbolic tenso
 automatic names are those of a program that does not import the library.
 """
 
+import collections
 import contextlib
 import functools
 import inspect
 import sys
 
 import keras
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 
 # --- classes ---------------------------------------------------------------------------------
@@ -174,6 +176,80 @@ def _call_in_scope(function, values, collect_losses, args, kwargs):
             function._clear_losses()
     changes = [(v, new) for (v, old), new in zip(before, after) if new is not old]
     return outputs, changes, losses
+
+
+def made_with(operation):
+    """`{name: value}` of what a raw operation of `keras.ops` was made with, beside its name.
+
+    Its `get_config()` raises where that is a tensor.
+    """
+    common = vars(keras.Operation(name="common"))
+    return {name: value for name, value in vars(operation).items() if name not in common}
+
+
+# --- inputs ----------------------------------------------------------------------------------
+
+
+def input_name(tensor):
+    """The name of the input layer that a symbolic tensor comes from; else the tensor's own."""
+    layer = _input_layer(tensor)
+    return tensor.name if layer is None else layer.name
+
+
+def is_optional(tensor):
+    """Whether a symbolic tensor is an input that may be `None`."""
+    layer = _input_layer(tensor)
+    return layer is not None and layer.optional
+
+
+def input_like(tensor, shape=None):
+    """A fresh input with the flags, the dtype and both names of a symbolic tensor.
+
+    An input layer without a name calls itself and its tensor differently: the layer `input_layer`
+    has the tensor `keras_tensor`.
+
+    Args:
+        tensor: The symbolic tensor, an input or not.
+        shape: Another shape, with the batch axis.
+    """
+    fresh = keras.KerasTensor(
+        tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        ragged=tensor.ragged,
+        ragged_rank=tensor.ragged_rank,
+        row_splits_dtype=tensor.row_splits_dtype,
+        name=tensor.name,
+    )
+    return keras.Input(
+        tensor=fresh,
+        name=input_name(tensor),
+        ragged=tensor.ragged,
+        optional=is_optional(tensor),
+    )
+
+
+def _input_layer(tensor):
+    history = getattr(tensor, "_keras_history", None)
+    layer = None if history is None else history.operation
+    return layer if isinstance(layer, keras.layers.InputLayer) else None
+
+
+@contextlib.contextmanager
+def automatic_names_kept():
+    """Let what is made inside count nothing for the names that Keras gives by itself.
+
+    Else the name of a model's next unnamed layer or input would tell how often it was looked at.
+    """
+    counts = global_state.get_global_attribute(
+        "object_name_uids", default=collections.defaultdict(int), set_to_default=True
+    )
+    before = dict(counts)
+    try:
+        yield
+    finally:
+        counts.clear()
+        counts.update(before)
 
 
 # --- models ----------------------------------------------------------------------------------

@@ -310,3 +310,45 @@ def test_callbacks_that_join_a_list_are_told_of_the_model():
     assert keras_adapter.with_callbacks(known, [two, one]) is known
     assert known.callbacks == [two, one]
     assert two.model is model and two.params == {"epochs": 3}
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def test_an_input_is_made_like_another_one():
+    unnamed = keras.Input((3,), dtype="int32", sparse=True, optional=True)
+    fresh = keras_adapter.input_like(unnamed)
+    assert (fresh.name, keras_adapter.input_name(fresh)) == (
+        unnamed.name,
+        keras_adapter.input_name(unnamed),
+    )
+    assert fresh.name != keras_adapter.input_name(fresh)
+    assert (fresh.shape, fresh.dtype, fresh.sparse) == ((None, 3), "int32", True)
+    assert keras_adapter.is_optional(fresh)
+    other = keras_adapter.input_like(keras.Input((3,), name="x"), (2, 5))
+    assert (other.name, other.shape, keras_adapter.is_optional(other)) == ("x", (2, 5), False)
+
+
+def test_a_tensor_that_is_no_input_has_its_own_name():
+    spec = keras.KerasTensor((2, 3), name="spec")
+    outputs = layers.Dense(2)(keras.Input((3,)))
+    assert keras_adapter.input_name(spec) == "spec" == keras_adapter.input_like(spec).name
+    assert keras_adapter.input_name(outputs) == outputs.name
+    assert not keras_adapter.is_optional(spec)
+
+
+def test_what_is_made_aside_counts_nothing_for_automatic_names():
+    before = layers.Dense(2).name
+    with keras_adapter.automatic_names_kept():
+        names = [layers.Dense(2).name, layers.Conv1D(2, 1).name, keras.Input((2,)).name]
+    assert names == [layers.Dense(2).name, layers.Conv1D(2, 1).name, keras.Input((2,)).name]
+    assert before not in names
+
+
+def test_what_an_operation_was_made_with():
+    inputs = keras.Input((4,))
+    shape = (-1, ops.convert_to_tensor(2), 2)
+    reshape = keras.Model(inputs, ops.reshape(inputs, shape)).operations[-1]
+    assert keras_adapter.made_with(reshape) == {"newshape": shape}
+    softmax = keras.Model(inputs, ops.softmax(inputs, axis=1)).operations[-1]
+    assert keras_adapter.made_with(softmax) == {"axis": 1}

@@ -8,6 +8,7 @@ import numpy as np
 
 from resrep_keras.costs.terms import Term, TermSum, UnknownSize
 from resrep_keras.graph.flow import rule_of
+from resrep_keras.keras_adapter import input_name
 
 
 @functools.singledispatch
@@ -40,7 +41,7 @@ class ActivationCost(TermSum):
         for index, call in enumerate(graph.calls):
             last.update((tensor, index) for tensor in (*call.input_ids, *call.output_ids))
         last.update((tensor, ends) for tensor in outputs & last.keys())
-        named = [("input", Term(4 * _number(x.shape, x.name), ())) for x in inputs]
+        named = [("input", Term(4 * _number(x.shape, input_name(x)), ())) for x in inputs]
         spans = [[0, last[id(tensor)]] for tensor in inputs]
         place = {id(tensor): position for position, tensor in enumerate(inputs)}
         for index, call in enumerate(graph.calls):

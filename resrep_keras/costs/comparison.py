@@ -19,12 +19,14 @@ class Conditions:
         threads: Threads of the TFLite interpreter.
         batch_size: Batch size of latencies and of the TFLite file.
         repeats: Number of timed calls.
+        input_shape: Sizes that the models leave open.
         keras_version, backend: Those of this process.
     """
 
     threads: int = 1
     batch_size: int = 1
     repeats: int = 50
+    input_shape: tuple | dict | None = None
     keras_version: str = dataclasses.field(default_factory=lambda: keras.__version__)
     backend: str = dataclasses.field(default_factory=keras.backend.backend)
 
@@ -56,15 +58,20 @@ class Comparison:
 
     @functools.cached_property
     def graphs(self):
-        return tuple(trace(model) for model in self.models)
+        return tuple(trace(model, self.conditions.input_shape) for model in self.models)
 
     @functools.cached_property
     def inputs(self):
-        return example_inputs(self.models[0], self.conditions.batch_size)
+        sizes = {"input_shape": self.conditions.input_shape}
+        return example_inputs(self.models[0], self.conditions.batch_size, **sizes)
 
     @functools.cached_property
     def flatbuffers(self):
-        return tuple(to_tflite(model, self.conditions.batch_size) for model in self.models)
+        given = self.conditions
+        return tuple(
+            to_tflite(model, given.batch_size, input_shape=given.input_shape)
+            for model in self.models
+        )
 
     @property
     def has_tflite(self):

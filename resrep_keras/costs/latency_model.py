@@ -13,6 +13,7 @@ import numpy as np
 
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.recording import replaced
+from resrep_keras.keras_adapter import input_like
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.parts import channel_vectors, part_of
 from resrep_keras.surgery.rebuild import copy_operation, with_arguments
@@ -242,7 +243,7 @@ def isolated(graph, call, kept):
     """A model of one call, with the channels that a keep array leaves; its batch size is 1."""
     operation = call.operation
     inputs = {
-        id(tensor): keras.Input(batch_shape=_shape(graph, flow, kept), dtype=tensor.dtype)
+        id(tensor): input_like(tensor, _shape(graph, flow, kept))
         for tensor, flow in zip(call.tensors[0], call.inputs)
     }
     config = {}

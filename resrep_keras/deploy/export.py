@@ -13,7 +13,7 @@ from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
 
 
-def export(model, path, sparse=False):
+def export(model, path, sparse=False, input_shape=None):
     """Write a slim model, reload it and compare both on random inputs.
 
     The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
@@ -25,6 +25,8 @@ def export(model, path, sparse=False):
         sparse: Whether a `.tflite` file stores kernels that are mostly zero without their zeros,
             for models that `GraNet` has made sparse. It is smaller on disk; few kernels run
             faster, see `docs/sparsity.md`. Defaults to `False`.
+        input_shape: Shape without batch of the random inputs where the model leaves sizes open, see
+            `resrep_keras.graph.sizes`. Defaults to `None`, by which such a size is 64.
 
     Returns:
         The largest difference of any output value between the model and the file, as a share of the
@@ -52,9 +54,9 @@ def export(model, path, sparse=False):
         )
     settings = {"sparse": True} if sparse else {}
     _check_settings(form, settings, path)
+    inputs = example_inputs(model, batch_size=1, input_shape=input_shape)
     with written_beside(path) as fresh:
         form.write(model, fresh, **settings)
-    inputs = example_inputs(model, batch_size=1)
     expected, actual = keras.tree.flatten(run(model, inputs)), form.run(path, inputs)
     return max(
         float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)

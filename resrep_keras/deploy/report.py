@@ -10,6 +10,7 @@ from resrep_keras.costs.comparison import Comparison, Conditions
 from resrep_keras.costs.latency import keras_latency
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.costs.terms import UnknownSize
+from resrep_keras.graph.sizes import check_input_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _number(value):
     return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.4g}"
 
 
-def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50):
+def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50, input_shape=None):
     """Compare a dense and a slim model.
 
     Latencies are medians of calls made in turn, after a warm-up, so that their ratio holds where
@@ -112,11 +113,14 @@ def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50):
         threads: Threads of the TFLite interpreter. Defaults to `1`.
         batch_size: Batch size of the latencies. Defaults to `1`.
         repeats: Number of timed calls. Defaults to `50`.
+        input_shape: Shape without batch for models that leave sizes open, see
+            `resrep_keras.graph.sizes`. Defaults to `None`: what depends on an unknown size is left
+            out, and latencies are those of size 64.
 
     Returns:
         A `Report`.
     """
-    conditions = Conditions(threads, batch_size, repeats)
+    conditions = Conditions(threads, batch_size, repeats, check_input_shape(input_shape))
     compared = Comparison(dense, slim, conditions)
     rows = list(_quantity_rows(compared))
     rows.append(Row(".keras file", "bytes", *map(_file_bytes, compared.models)))

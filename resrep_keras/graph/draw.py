@@ -19,7 +19,7 @@ def draw(tensor, generator, batch_size=2, size=64):
         size: What other unknown sizes become.
     """
     sizes = [size if n is None else n for n in tensor.shape[1:]]
-    shape = (batch_size, *sizes)
+    shape = (tensor.shape[0] or batch_size, *sizes)
     values = ops.convert_to_tensor(_values(tensor.dtype, generator, shape), dtype=tensor.dtype)
     return _sparse(values, generator) if tensor.sparse else values
 

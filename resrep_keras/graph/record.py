@@ -15,10 +15,19 @@ from resrep_keras.graph.recording import (
     Recording,
     output_specs,
     replaced,
+    spec_like,
     symbolic_tensors,
 )
+from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import as_functional, open_operation
-from resrep_keras.keras_adapter import deep_models, has_training_argument
+from resrep_keras.keras_adapter import (
+    automatic_names_kept,
+    deep_models,
+    has_training_argument,
+    input_like,
+    input_name,
+    is_functional,
+)
 
 
 class _Recorder:
@@ -31,7 +40,7 @@ class _Recorder:
     def read(self, functional, tensors, path, training=None):
         """Write the calls of a graph on `tensors`; returns its outputs in their structure."""
         inputs = keras.tree.map_structure(
-            lambda x, like: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=like.name),
+            lambda x, like: input_like(like, x.shape),
             keras.tree.pack_sequence_as(functional.input, tensors),
             functional.input,
         )
@@ -46,9 +55,7 @@ class _Recorder:
             if training is not None and has_training_argument(operation):
                 kwargs = {**kwargs, "training": training}
             outputs = self.call(operation, args, kwargs, path)
-            specs = keras.tree.map_structure(
-                lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), outputs
-            )
+            specs = keras.tree.map_structure(spec_like, outputs)
             placeholders = Probe(specs)(*stand_ins)
             for placeholder, output in zip(
                 keras.tree.flatten(placeholders), keras.tree.flatten(outputs)
@@ -89,7 +96,8 @@ class _Recorder:
 
     def _inner_recording(self, layer, tensor, path):
         recorder = _Recorder(self._is_known, self._whole)
-        entry = keras.KerasTensor((tensor.shape[0], *tensor.shape[2:]), dtype=tensor.dtype)
+        shape = (tensor.shape[0], *tensor.shape[2:])
+        entry = keras.KerasTensor(shape, dtype=tensor.dtype, name=f"{layer.name}_entry")
         outputs = recorder.call(layer, (entry,), {}, path)
         return Recording(layer.name, entry, outputs, recorder.calls)
 
@@ -108,36 +116,66 @@ def inner_layer(operation):
 
 
 @deep_models()
+@automatic_names_kept()
 def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.
 
     Args:
         model: A built Keras model.
-        input_shape: Shape without batch that replaces unknown sizes of a single-input model.
+        input_shape: Sizes that the model leaves open, see `resrep_keras.graph.sizes`.
         is_known: Tells which layers are written down as they are, whatever they hold.
         whole: Whether to write down operations that matter in training only, too.
     """
     functional = as_functional(model, input_shape)
-    inputs = keras.tree.map_structure(
-        lambda x: keras.KerasTensor(
-            x.shape if input_shape is None else (x.shape[0], *input_shape),
-            dtype=x.dtype,
-            name=x.name,
-        ),
-        functional.input,
-    )
+    inputs = sized(functional.input, input_shape)
     recorder = _Recorder(is_known, whole)
     outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
     recording = Recording(model.name, inputs, outputs, recorder.calls)
-    _name_apart(recording)
+    last = _name_outputs(recording, model.output_names) if is_functional(model) else []
+    _name_apart(recording, last)
     return recording
 
 
-def _name_apart(recording):
-    """Give each operation a name of its own: where two share one, that of its model goes before."""
-    owners = {x.name: None for x in keras.tree.flatten(recording.inputs)}
+def _name_outputs(recording, names):
+    """Let each output be that of an operation of the output's name; returns their calls.
+
+    The output of a nested model has the model's name, by which losses and metrics find it. As the
+    model is written out, an `Identity` layer of that name goes behind it.
+    """
+    makers = {
+        id(tensor): recorded
+        for recorded in recording.calls
+        for tensor in keras.tree.flatten(recorded.outputs)
+    }
+    outputs, layers, last = [], {}, []
+    for tensor, name in zip(keras.tree.flatten(recording.outputs), names, strict=True):
+        maker = makers.get(id(tensor))
+        if maker is not None and maker.operation.name != name:
+            layer = layers.setdefault(name, keras.layers.Identity(name=name, dtype=_policy(tensor)))
+            same = spec_like(tensor)
+            maker, tensor = RecordedCall(layer, name, (tensor,), {}, same), same
+            recording.calls.append(maker)
+        outputs.append(tensor)
+        last += [maker] * (maker is not None)
+    recording.outputs = keras.tree.pack_sequence_as(recording.outputs, outputs)
+    return last
+
+
+def _policy(tensor):
+    """A dtype policy by which a layer leaves a tensor as it is; whole numbers are never cast."""
+    return tensor.dtype if "float" in tensor.dtype else "float32"
+
+
+def _name_apart(recording, last):
+    """Give each operation a name of its own: where two share one, that of its model goes before.
+
+    Args:
+        recording: The `Recording`.
+        last: Calls whose operations have their names by right, as outputs are called after them.
+    """
+    owners = {input_name(x): None for x in keras.tree.flatten(recording.inputs)}
     names = {}
-    for recorded in recording.all_calls():
+    for recorded in (*last, *recording.all_calls()):
         key = id(recorded.operation)
         if key not in names:
             name, around = recorded.operation.name, list(recorded.path)

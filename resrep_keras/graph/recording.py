@@ -108,7 +108,14 @@ def output_specs(operation, args, kwargs):
         specs = operation.output if same else operation.compute_output_spec(*args, **kwargs)
     except (AttributeError, ValueError):
         specs = operation.compute_output_spec(*args, **kwargs)
-    return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), specs)
+    return keras.tree.map_structure(spec_like, specs)
+
+
+def spec_like(tensor):
+    """A symbolic tensor of the same kind that no operation has made."""
+    return keras.KerasTensor(
+        tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, ragged=tensor.ragged
+    )
 
 
 # --- what happens at each entry of axis 1 ---------------------------------------------------------

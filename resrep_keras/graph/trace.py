@@ -24,6 +24,7 @@ from resrep_keras.graph.flow import (
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.recording import around
+from resrep_keras.keras_adapter import input_name
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
 OUTPUT = "(output)"
@@ -239,7 +240,7 @@ class _Tracer:
         self._sites, self._spare, self._new_followers = {}, {}, set()
         self._diagonal, self._foldable = set(), set()
         flows = {
-            id(t): self.anchor(t.shape, Pin(t.name, "a model input", PinKind.INPUT))
+            id(t): self.anchor(t.shape, Pin(input_name(t), "a model input", PinKind.INPUT))
             for t in self._inputs
         }
         for call in self.calls:

@@ -18,7 +18,15 @@ from resrep_keras.graph.recording import (
     replaced,
     symbolic_tensors,
 )
-from resrep_keras.keras_adapter import Functional, has_training_argument, is_array, is_layer
+from resrep_keras.keras_adapter import (
+    Functional,
+    has_training_argument,
+    input_like,
+    is_array,
+    is_layer,
+    is_optional,
+    made_with,
+)
 
 # --- models --------------------------------------------------------------------------------------
 
@@ -139,12 +147,22 @@ def _items(value):
 
 
 def _open_graph(model, args, kwargs):
-    """A nested Functional or Sequential model: its own graph."""
+    """A nested Functional or Sequential model: its own graph.
+
+    Returns `None` where the model would cast or reshape what it is called on.
+    """
     tensors = symbolic_tensors(args, {})
-    inputs = inputs_of(model)
-    if len(tensors) != len(keras.tree.flatten(inputs)) or symbolic_tensors((), kwargs):
+    inputs = keras.tree.flatten(inputs_of(model))
+    if len(tensors) != len(inputs) or symbolic_tensors((), kwargs):
+        return None
+    if any(_kind(tensor) != _kind(own) for tensor, own in zip(tensors, inputs)):
         return None
     return as_functional(model), tensors
+
+
+def _kind(tensor):
+    """What Keras changes where a model is called on something else: rank, and kind of numbers."""
+    return len(tensor.shape), tensor.dtype if "float" not in tensor.dtype else "float"
 
 
 def _open_call(layer, args, kwargs):
@@ -159,16 +177,15 @@ def _open_call(layer, args, kwargs):
         return None
     if layer.activity_regularizer is not None:
         return None
+    if any(map(is_optional, symbolic_tensors(args, kwargs))):  # what it does without, none can see
+        return None
     settings = [{}]
     if has_training_argument(layer):
         settings += [{"training": True}, {"training": False}]
     originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
     graphs = []
     for extra in settings:
-        inputs = {
-            key: keras.Input(batch_shape=value.shape, dtype=value.dtype, name=value.name)
-            for key, value in originals.items()
-        }
+        inputs = {key: input_like(value) for key, value in originals.items()}
         own_args, own_kwargs = keras.tree.map_structure(
             functools.partial(replaced, inputs), (args, kwargs)
         )
@@ -201,13 +218,13 @@ def _calls(graph):
     """What a graph calls, with which constants, in a form that can be compared."""
 
     def see(operation, args, kwargs):
+        own = () if is_layer(operation) else tuple(made_with(operation).items())
         constants = [
             np.asarray(value).tobytes() if is_array(value) else repr(value)
-            for value in keras.tree.flatten((args, {**kwargs, "training": None}))
+            for value in keras.tree.flatten((own, args, {**kwargs, "training": None}))
             if not is_symbolic(value)
         ]
-        what = id(operation) if is_layer(operation) else {**operation.get_config(), "name": None}
-        return type(operation), what, constants
+        return type(operation), is_layer(operation) and id(operation), constants
 
     return _replay(graph, see)
 

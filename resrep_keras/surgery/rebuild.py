@@ -7,10 +7,16 @@ import keras
 
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.graph.unroll import is_graph
-from resrep_keras.keras_adapter import deep_models, weights_of_operation
+from resrep_keras.keras_adapter import (
+    automatic_names_kept,
+    deep_models,
+    input_like,
+    weights_of_operation,
+)
 
 
 @deep_models()
+@automatic_names_kept()
 def rebuild(recording, change=None, behind=None, drop=(), source=None, around=None, before=None):
     """Copy a model with all its weights, so that the copy shares no variable with it.
 
@@ -46,9 +52,7 @@ class _Rebuilder:
         self._config = {}
 
     def __call__(self, recording):
-        inputs = keras.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), recording.inputs
-        )
+        inputs = keras.tree.map_structure(input_like, recording.inputs)
         return keras.Model(inputs, recording.run(inputs, self._call), name=recording.name)
 
     def _call(self, recorded, *args, **kwargs):
@@ -94,7 +98,7 @@ class _Rebuilder:
         if alone and not inside & (self._behind.keys() | self._before.keys() | self._drop):
             layer = self._copy(recorded.inner.calls[0])
         else:
-            inputs = keras.Input(batch_shape=(shape[0], *shape[2:]), dtype=entry.dtype)
+            inputs = input_like(entry, (shape[0], *shape[2:]))
             outputs = recorded.inner.run(inputs, self._call)
             layer = keras.Model(inputs, outputs, name=recorded.inner.name)
         config = recorded.operation.get_config()

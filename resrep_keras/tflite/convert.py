@@ -4,11 +4,12 @@ import tempfile
 
 import keras
 
+from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import check_model, inputs_of
 from resrep_keras.keras_adapter import call_with_values
 
 
-def to_tflite(model, batch_size=1, sparse=False):
+def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
     """Convert a model to a float32 TFLite flatbuffer, as bytes.
 
     Args:
@@ -17,6 +18,8 @@ def to_tflite(model, batch_size=1, sparse=False):
             some kernels from being used. Defaults to `1`.
         sparse: Whether to store kernels that are mostly zero as their other entries and where these
             are. Defaults to `False`.
+        input_shape: Sizes that the model leaves open, see `resrep_keras.graph.sizes`. Defaults to
+            `None`, by which they stay open.
 
     Raises:
         ValueError: The backend is not TensorFlow.
@@ -25,9 +28,9 @@ def to_tflite(model, batch_size=1, sparse=False):
     check_backend()
     import tensorflow as tf
 
-    structure = inputs_of(model)
+    structure = sized(inputs_of(model), input_shape)
     flat = keras.tree.flatten(structure)
-    signature = [tf.TensorSpec((batch_size, *x.shape[1:]), x.dtype) for x in flat]
+    signature = [tf.TensorSpec((x.shape[0] or batch_size, *x.shape[1:]), x.dtype) for x in flat]
 
     def serve(*flat):
         inputs = keras.tree.pack_sequence_as(structure, list(flat))

@@ -48,10 +48,16 @@ class TFLiteRunner:
         self._outputs = _in_order(signature.get_output_details())
 
     def set_inputs(self, arrays):
-        """Set the inputs, flattened as in the Keras model."""
-        for detail, array in zip(self._inputs, arrays):
-            array = np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
-            self._interpreter.set_tensor(detail["index"], array)
+        """Set the inputs, flattened as in the Keras model; sizes that it leaves open are theirs."""
+        values = [
+            np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
+            for detail, array in zip(self._inputs, arrays)
+        ]
+        for detail, value in zip(self._inputs, values):
+            self._interpreter.resize_tensor_input(detail["index"], value.shape)
+        self._interpreter.allocate_tensors()
+        for detail, value in zip(self._inputs, values):
+            self._interpreter.set_tensor(detail["index"], value)
 
     def invoke(self):
         self._interpreter.invoke()

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_number
+from resrep_keras.costs.macs import positions_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
@@ -122,11 +123,11 @@ class ResRep(ChannelMethod):
                 continue
             shape = outputs[name].output_shape
             channels = shape[site.axis]
-            positions = int(np.prod([n for a, n in enumerate(shape) if a and a != site.axis]))
+            positions = positions_of(shape, site.axis)
             makers = [p.name for group in graph.groups for p in group.producers]
             maker = name if name in makers else _maker(graph, outputs[name], makers)
-            too_dear = positions * channels**2 > layer_macs.get(maker, 0)
-            if channels > LARGEST_MATRIX or too_dear:
+            dear = positions is None or positions * channels**2 > layer_macs.get(maker, 0)
+            if channels > LARGEST_MATRIX or dear:
                 chosen.add(name)
         return chosen
 

@@ -1,12 +1,12 @@
 """The settings of the methods that remove channels: which may go, and how many."""
 
-import collections.abc
 import dataclasses
 import math
 import typing
 
 from resrep_keras.common.checks import check_number
 from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.graph.sizes import check_input_shape
 from resrep_keras.methods.patterns import check_exclude, check_patterns, check_per_layer
 
 
@@ -36,8 +36,9 @@ class ChannelSettings:
         coupled: Whether to prune channels that several layers must give up at once, such as those
             of a residual stream. Defaults to `False`.
         threads: Number of threads for a target of latency. Defaults to `1`.
-        input_shape: Shape of one input, without batch, for a model with unknown sizes. Defaults to
-            `None`.
+        input_shape: Shape without batch, such as ``(224, 224, 3)``, for a model that leaves sizes
+            open; for several inputs a list or dict of shapes in their structure, such as
+            ``[(10, 4), (7, 5)]``. Known sizes must be as they are. Defaults to `None`.
         exact: Whether channels stay whose removal changes outputs, because something is computed
             over all channels together (layer normalisation). Defaults to `True`.
 
@@ -54,7 +55,7 @@ class ChannelSettings:
     exclude: tuple | typing.Callable = ()
     coupled: bool = False
     threads: int = 1
-    input_shape: tuple | None = None
+    input_shape: tuple | dict | None = None
     exact: bool = True
 
     def __post_init__(self):
@@ -108,21 +109,6 @@ def check_multiple(value):
 def multiples(number, channels):
     """The numbers of channels that a layer of so many may keep: multiples, or all of them."""
     return (*range(number, channels, number), channels)
-
-
-def check_input_shape(shape):
-    """Return the shape of one input as a tuple of sizes, or `None`."""
-    if shape is None:
-        return None
-    if isinstance(shape, str) or not isinstance(shape, collections.abc.Iterable):
-        raise TypeError(
-            f"Expected input_shape to be a tuple such as (224, 224, 3); got {shape!r} of type "
-            f"{type(shape).__name__}."
-        )
-    shape = tuple(shape)
-    for size in shape:
-        check_number("each size of input_shape", size, at_least=1, whole=True)
-    return shape
 
 
 def check_reduction(value):
