@@ -139,6 +139,22 @@ class ChannelGraph:
         """``{id of a tensor: Call}``: the call that makes it."""
         return {tensor: call for call in self.calls for tensor in call.output_ids}
 
+    @functools.cached_property
+    def _producing(self):
+        """Names of the layers whose outputs are channels of their own."""
+        producers = [producer for group in self.groups for producer in group.producers]
+        return {producer.layer for producer in producers if producer.inside is None}
+
+    def producer_before(self, call):
+        """Name of the producer of what a site behind a call passes.
+
+        That is the call itself, or what a batch normalisation reads; `None` where neither makes
+        channels, as at a depthwise layer.
+        """
+        source = self.makers.get(call.input_ids[0]) if call.input_ids else None
+        names = [call.name, *([] if source is None else [source.name])]
+        return next((name for name in names if name in self._producing), None)
+
     def group(self, name):
         """The group to which the producer called `name` belongs."""
         for group in self.groups:

@@ -2,11 +2,14 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.pins import Pin
+from resrep_keras.graph.trace import trace
 
 STREAM, ALONE, OUTPUT = np.arange(3), np.array([3, 4]), np.array([5])
 
@@ -105,3 +108,13 @@ def test_labels_that_no_layer_makes_are_kept(graph):
     kept = np.array([False, True, True, True, False, True])
     labels = np.array([[0, 3, 1], [7, 8, 9]])
     assert graph.kept_labels(labels, kept).tolist() == [[False, False, True], [False, True, True]]
+
+
+def test_the_producer_before_a_site():
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(3, 1, name="first")(x))
+    x = layers.DepthwiseConv2D(1, name="depthwise")(x)
+    x = layers.BatchNormalization(name="later")(x)
+    graph = trace(keras.Model(inputs, layers.Conv2D(1, 3, padding="same")(x)))
+    found = [graph.producer_before(graph.calls_by_name[n]) for n in ("first", "norm", "later")]
+    assert found == ["first", "first", None]

@@ -212,16 +212,16 @@ class Ablation:
                     self._measure, reader, drawn[number], arguments[reader.name], outputs
                 )
                 # Once the search is over, nothing is computed twice.
-                squares[number].append(
-                    ops.cond(compactor.searching(), measure, lambda: ops.zeros((2,)))
-                )
+                both = ops.cond(compactor.searching(), measure, lambda: ops.zeros((2,)))
+                squares[number].append(ops.unstack(both, num=2))
             return outputs
 
         outputs = self._recording.run(inputs, call)
         for search, drop, parts in zip(self.searches, drawn, squares):
-            changed, whole = ops.unstack(sum(parts), num=2)
             going = ops.cast(search.compactor.searching(), "float32")
-            search.compactor.note(drop * going, changed / ops.maximum(whole, 1e-30))
+            # What a channel does to each of its readers adds up: a stream has many.
+            damage = sum(changed / ops.maximum(whole, 1e-30) for changed, whole in parts)
+            search.compactor.note(drop * going, damage)
         return outputs
 
     def _measure(self, reader, drawn, arguments, outputs):

@@ -91,6 +91,8 @@ class ChannelState(PrunableChannels):
     Attributes:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
             There are none after the last removal of `slim_every`.
+        behind_producers: Those of them that stand behind the layers that make their channels. The
+            others are further on, where constants are made of zeros.
         groups: The groups that have a compactor wherever zeros are needed.
 
     Raises:
@@ -100,18 +102,20 @@ class ChannelState(PrunableChannels):
     def __init__(self, model, input_shape=None, exact=True):
         super().__init__(model, trace(model, input_shape, exact), [], input_shape, exact)
         self.baseline = baseline_of(model)
-        self.compactors = []
+        self.compactors, behind = [], {}
         followed, known = set(), set()
         for call in self.graph.calls:
             for layer, labels, inside in _compactors_of(call):
-                followed.add(
-                    self.graph.makers[call.input_ids[0]].name
-                    if inside is None
-                    else f"{call.name}.{inside}"
-                )
+                before = call if inside is not None else self.graph.makers[call.input_ids[0]]
+                site = before.name if inside is None else f"{call.name}.{inside}"
+                followed.add(site)
                 if id(layer) not in known:
                     known.add(id(layer))
                     self.compactors.append((layer, self.graph.channel_of[labels]))
+                    producer = self.graph.producer_before(before) if inside is None else site
+                    behind.setdefault(producer, self.compactors[-1])
+        behind.pop(None, None)
+        self.behind_producers = list(behind.values())
         if not self.compactors and not self.removal:
             raise ValueError(
                 f"Model '{model.name}' has no compactors. Expected a model made by "

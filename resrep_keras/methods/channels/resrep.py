@@ -124,8 +124,7 @@ class ResRep(ChannelMethod):
             shape = outputs[name].output_shape
             channels = shape[site.axis]
             positions = positions_of(shape, site.axis)
-            makers = [p.name for group in graph.groups for p in group.producers]
-            maker = name if name in makers else _maker(graph, outputs[name], makers)
+            maker = graph.producer_before(outputs[name])
             dear = positions is None or positions * channels**2 > layer_macs.get(maker, 0)
             if channels > LARGEST_MATRIX or dear:
                 chosen.add(name)
@@ -211,10 +210,3 @@ def _summed_rate(optimizer, begin, end):
     except (TypeError, ValueError):  # a number, or what cannot be sampled: the rate of now
         rates = [optimizer.learning_rate]
     return float(np.mean([keras.ops.convert_to_numpy(rate) for rate in rates])) * (end - begin)
-
-
-def _maker(graph, call, makers):
-    """Name of the producer in front of a batch normalisation."""
-    by_output = {tensor: other for other in graph.calls for tensor in other.output_ids}
-    source = by_output.get(call.input_ids[0])
-    return source.name if source is not None and source.name in makers else None

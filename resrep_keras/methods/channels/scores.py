@@ -7,7 +7,10 @@ from resrep_keras.surgery.channel_weights import producing_weights
 
 
 def joint_norm(columns, num_channels):
-    """Norm over the columns of all compactors that share a channel.
+    """Root mean square of the norms of all columns that share a channel.
+
+    A mean, so that channels of many columns (a residual stream) and of few start alike: the root of
+    a sum would keep every stream to the last.
 
     Args:
         columns: Pairs of channel ids and column norms, both `(channels,)`; id -1 is left out.
@@ -16,13 +19,7 @@ def joint_norm(columns, num_channels):
     Returns:
         Float64 `(num_channels,)`; infinite where a channel has no column.
     """
-    squares = np.zeros(num_channels)
-    seen = np.zeros(num_channels, bool)
-    for ids, norms in columns:
-        known = ids >= 0
-        np.add.at(squares, ids[known], np.square(norms[known]))
-        seen[ids[known]] = True
-    return np.where(seen, np.sqrt(squares), np.inf)
+    return np.sqrt(mean_over([(ids, np.square(norms)) for ids, norms in columns], num_channels))
 
 
 def relative_to_layer(scores, groups, kept):
@@ -118,12 +115,24 @@ def mean_over(parts, num_channels):
         Float64 `(num_channels,)`; infinite where no layer gives a score, so that the channel is
         kept to the last.
     """
+    total, number = _sums(parts, num_channels)
+    return np.where(number > 0, total / np.maximum(number, 1), np.inf)
+
+
+def sum_over(parts, num_channels):
+    """Sum of what removing a channel does by each of its layers; else as `mean_over`."""
+    total, number = _sums(parts, num_channels)
+    return np.where(number > 0, total, np.inf)
+
+
+def _sums(parts, num_channels):
+    """Sum and number of the scores of each channel."""
     total, number = np.zeros(num_channels), np.zeros(num_channels)
     for ids, scores in parts:
         known = ids >= 0
         np.add.at(total, ids[known], scores[known])
         np.add.at(number, ids[known], 1)
-    return np.where(number > 0, total / np.maximum(number, 1), np.inf)
+    return total, number
 
 
 def score_weights(graph, score):
@@ -145,6 +154,3 @@ def score_weights(graph, score):
             if weights is not None and not producer.follows:
                 parts.append((producer.channels, score(weights)))
     return mean_over(parts, graph.num_channels)
-
-
-# --- the weights that make a channel -----------------------------------------------------------

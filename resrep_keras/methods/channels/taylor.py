@@ -3,11 +3,10 @@
 import dataclasses
 
 import keras
-import numpy as np
 
 from resrep_keras.common.checks import check_number
 from resrep_keras.methods.channels.one_shot import OneShot
-from resrep_keras.methods.channels.scores import joint_norm
+from resrep_keras.methods.channels.scores import sum_over
 from resrep_keras.optimizers.taylor import TaylorOptimizer
 
 
@@ -44,7 +43,9 @@ class TaylorPruning(OneShot):
 
     Note:
         The paper divides by the number of steps, which changes no ranking, and removes a few
-        channels at a time. Coupled channels add up the scores of their gates.
+        channels at a time. Coupled channels add up the scores of the gates behind the layers that
+        make them. A diagonal compactor further on, behind a depthwise layer, say, sees the same
+        removal again, and is not counted.
     """
 
     at: float = 0.1
@@ -61,8 +62,8 @@ class TaylorPruning(OneShot):
                 "TaylorPruning measures its scores in training, and has none of an untrained copy. "
                 "Expected resrep_keras.wrap(model, TaylorPruning()), then fit and finalize."
             )
-        roots = [
-            (ids, np.sqrt(optimizer.squared_changes(layer.kernel)))
-            for layer, ids in channel_state.compactors
+        changes = [
+            (ids, optimizer.squared_changes(layer.kernel))
+            for layer, ids in channel_state.behind_producers
         ]
-        return np.square(joint_norm(roots, channel_state.graph.num_channels))
+        return sum_over(changes, channel_state.graph.num_channels)

@@ -36,6 +36,18 @@ def test_a_compactor_for_each_layer_but_the_output(state):
     assert [group.name for group in state.groups] == ["first", "second"]
 
 
+def test_compactors_behind_producers_are_known():
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(3, 1, name="first")(x))
+    x = layers.DepthwiseConv2D(1, name="depthwise")(x)
+    x = layers.BatchNormalization(name="later")(x)
+    dense = keras.Model(inputs, layers.Conv2D(1, 3, padding="same", name="top")(x))
+    state = ChannelState(resrep_keras.wrap(dense, resrep_keras.ResRep(0.1)))
+    names = [layer.name for layer, _ in state.compactors]
+    assert names == ["norm_compactor", "later_compactor"]
+    assert [layer.name for layer, _ in state.behind_producers] == ["norm_compactor"]
+
+
 def test_norms_are_those_of_the_columns(state):
     scale(state, 0, [1.0, 3.0, 0.0])
     norms = state.norms()

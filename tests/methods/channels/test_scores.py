@@ -17,6 +17,7 @@ from resrep_keras.methods.channels.scores import (
     per_cost,
     relative_to_layer,
     score_weights,
+    sum_over,
 )
 
 INF = np.inf
@@ -34,8 +35,13 @@ def group(*channels):
 
 def test_norms_of_coupled_columns_are_joined():
     columns = [(ids(0, 1), np.array([3.0, 1.0])), (ids(0, -1), np.array([4.0, 9.0]))]
-    # sqrt(3^2 + 4^2); channel 2 has no column.
-    assert joint_norm(columns, 3).tolist() == [5.0, 1.0, INF]
+    # sqrt((3^2 + 4^2) / 2); channel 2 has no column.
+    assert joint_norm(columns, 3).tolist() == [np.sqrt(12.5), 1.0, INF]
+
+
+def test_effects_of_coupled_channels_add_up():
+    parts = [(ids(0, 1), np.array([3.0, 1.0])), (ids(0, -1), np.array([4.0, 9.0]))]
+    assert sum_over(parts, 3).tolist() == [3.0 + 4.0, 1.0, INF]
 
 
 def test_relative_to_the_mean_of_what_a_layer_keeps():

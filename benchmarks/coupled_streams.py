@@ -1,0 +1,112 @@
+"""Whether residual streams lose channels where they are worth least: ResNet-20 at half the MACs.
+
+    python benchmarks/coupled_streams.py --data_dir=<folder of idx files>
+
+Each seed trains one dense ResNet-20 on a part of Fashion-MNIST and prunes it twice by the same
+recipe: with `coupled=True`, where residual streams compete with the channels inside of blocks, and
+with `coupled=False`, where they are left alone. Finished runs are kept in the work folder. Writes
+`benchmarks/results/coupled_streams.json` and `.md`.
+"""
+
+import keras
+import trials
+from absl import app, flags
+from trials import mean_and_spread
+
+import resrep_keras
+from resrep_keras.graph.trace import trace
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
+flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+
+# What competes, by the setting of ResRep.
+CHOICES = {"streams and blocks": True, "blocks alone": False}
+
+
+def dense_net(data, seed):
+    """The ResNet-20 of a seed, trained once."""
+
+    def train(path):
+        keras.utils.set_random_seed(seed)
+        model = trials.nets.NETS["resnet20"]((28, 28, 1), 10)
+        trials.fit(model, data, FLAGS.dense_epochs, seed)
+        model.save(path)
+
+    path = trials.kept(trials.work_dir() / f"dense_{seed}.keras", train)
+    return keras.models.load_model(path, compile=False)
+
+
+def shares_removed(dense, slim):
+    """Shares of the channels that are gone, of residual streams and of all other groups."""
+    before, after = trace(dense), resrep_keras.widths_of(slim)
+    counts = {True: [0, 0], False: [0, 0]}
+    for group in before.groups:
+        if group.prunable:
+            count = counts[group.coupled]
+            count[0] += group.size
+            count[1] += after[group.name]
+    return {
+        kind: round(1 - count[1] / count[0], 4)
+        for kind, count in zip(("streams", "blocks"), (counts[True], counts[False]))
+    }
+
+
+def run(choice, data, seed):
+    """The record of a pruning run."""
+
+    def train(_):
+        dense = dense_net(data, seed)
+        method = resrep_keras.ResRep(FLAGS.target_reduction, coupled=CHOICES[choice])
+        model = resrep_keras.wrap(dense, method)
+        trials.fit(model, data, FLAGS.epochs, seed)
+        slim = resrep_keras.finalize(model, strict=True)
+        return {
+            "dense": trials.accuracy(dense, data),
+            "accuracy": trials.accuracy(slim, data),
+            "macs_left": round(slim.certificate.macs_left, 4),
+            "removed": shares_removed(dense, slim),
+        }
+
+    return trials.record(f"{choice.replace(' ', '_')}_{seed}", train)
+
+
+def as_markdown(result):
+    dense = [run["dense"] for run in next(iter(result["runs"].values()))]
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}; seeds {', '.join(result['seeds'])}, "
+        f"mean and sample standard deviation; {result['images']:,} images, {result['epochs'][0]} "
+        f"dense and {result['epochs'][1]} pruning epochs, "
+        f"target_reduction={result['target_reduction']}. Dense: {mean_and_spread(dense)} %.",
+        "",
+        "| what competes | streams removed (%) | blocks removed (%) | MACs left (%) | "
+        "test accuracy (%) | by seed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, runs in result["runs"].items():
+        values = [run["accuracy"] for run in runs]
+        shares = [
+            mean_and_spread([100 * run["removed"][kind] for run in runs])
+            for kind in ("streams", "blocks")
+        ]
+        left = mean_and_spread([100 * run["macs_left"] for run in runs])
+        lines.append(
+            f"| {name} | {shares[0]} | {shares[1]} | {left} | {mean_and_spread(values)} | "
+            f"{trials.by_seed(values)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(_):
+    data = trials.begin()
+    result = {
+        **trials.origin(),
+        "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
+        "target_reduction": FLAGS.target_reduction,
+        "runs": trials.records(CHOICES, lambda choice, seed: run(choice, data, seed)),
+    }
+    trials.publish(result, as_markdown)
+
+
+if __name__ == "__main__":
+    app.run(main)
