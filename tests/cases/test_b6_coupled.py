@@ -35,9 +35,7 @@ def residual_net():
     for block in (1, 2):
         y = layers.Conv2D(8, 3, padding="same", activation="relu", name=f"inside{block}")(x)
         x = layers.Add()([x, layers.Conv2D(8, 3, padding="same", name=f"outside{block}")(y)])
-    return zoo.randomise(
-        keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-    )
+    return zoo.randomise(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
 
 
 def scaled(factors):

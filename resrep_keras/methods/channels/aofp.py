@@ -70,9 +70,9 @@ class AOFP(ChannelMethod):
     Note:
         Batch normalisation on the ablated path uses the statistics of its own batch, as in the
         authors' code, but does not touch the moving averages, as it does there. Layers with several
-        readers add up the damages at each, which the paper does not treat. What a mean over random halves
-        estimates is a channel's average marginal damage (a Banzhaf value), not that of leaving it
-        out alone.
+        readers add up the damages at each, which the paper does not treat. What a mean over random
+        halves estimates is a channel's average marginal damage (a Banzhaf value), not that of
+        leaving it out alone.
     """
 
     max_damage: float = 0.05
