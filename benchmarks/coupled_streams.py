@@ -75,7 +75,8 @@ def as_markdown(result):
     dense = [run["dense"] for run in next(iter(result["runs"].values()))]
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; seeds "
-        f"{', '.join(result['seeds'])}, mean and sample standard deviation; {result['images']:,} images, {result['epochs'][0]} "
+        f"{', '.join(result['seeds'])}, mean and sample standard deviation; "
+        f"{result['images']:,} images, {result['epochs'][0]} "
         f"dense and {result['epochs'][1]} pruning epochs, "
         f"target_reduction={result['target_reduction']}. Dense: {mean_and_spread(dense)} %.",
         "",
