@@ -130,7 +130,7 @@ def record(model, input_shape=None, is_known=lambda operation: False, whole=Fals
     inputs = sized(functional.input, input_shape)
     recorder = _Recorder(is_known, whole)
     outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
-    recording = Recording(model.name, inputs, outputs, recorder.calls)
+    recording = Recording(model.name, inputs, outputs, recorder.calls, model.trainable)
     last = _name_outputs(recording, model.output_names) if is_functional(model) else []
     _name_apart(recording, last)
     return recording

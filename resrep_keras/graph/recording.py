@@ -44,12 +44,16 @@ class RecordedCall:
 
 @dataclasses.dataclass
 class Recording:
-    """The calls of a model in the order of execution; `inputs` and `outputs` keep its structure."""
+    """The calls of a model in the order of execution; `inputs` and `outputs` keep its structure.
+
+    `trainable` is the flag of the model itself: at `False` none of its variables is trained.
+    """
 
     name: str
     inputs: object
     outputs: object
     calls: list
+    trainable: bool = True
 
     def run(self, inputs, call):
         """Play the recording: answer each call with ``call(recorded, *args, **kwargs)``.

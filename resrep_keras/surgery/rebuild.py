@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 
 import keras
 
@@ -11,14 +12,31 @@ from resrep_keras.keras_adapter import (
     automatic_names_kept,
     deep_models,
     input_like,
+    is_layer,
+    of_keras,
     weights_of_operation,
 )
+from resrep_keras.surgery.layer_state import (
+    PostponedInitializers,
+    copy_adapted_state,
+    copy_state,
+)
+from resrep_keras.surgery.own_objects import own_objects
 
 
 @deep_models()
 @automatic_names_kept()
-def rebuild(recording, change=None, behind=None, drop=(), source=None, around=None, before=None):
-    """Copy a model with all its weights, so that the copy shares no variable with it.
+def rebuild(
+    recording,
+    change=None,
+    behind=None,
+    drop=(),
+    source=None,
+    around=None,
+    before=None,
+    fresh=False,
+):
+    """Copy a model with all that its layers hold, so that the copy shares no variable with it.
 
     Args:
         recording: The `Recording` of the model; nested and subclassed models are written out flat.
@@ -31,29 +49,36 @@ def rebuild(recording, change=None, behind=None, drop=(), source=None, around=No
         around: ``{name: function}`` that makes another layer of the copy, one that holds it.
         before: ``{name: layer}``; each call of `name` reads the output of the layer on what it read
             first. Other readers of that tensor are left as they are.
+        fresh: Whether weights are initialised anew. What is no weight is taken over all the same.
 
     Returns:
         An uncompiled Functional model with the names of the original.
     """
     given = (change or {}, behind or {}, frozenset(drop), source or {}, around or {}, before or {})
-    return _Rebuilder(*given)(recording)
+    return _Rebuilder(*given, fresh)(recording)
 
 
 class _Rebuilder:
-    def __init__(self, change, behind, drop, source, around, before):
+    def __init__(self, change, behind, drop, source, around, before, fresh):
         self._change = change
         self._behind = behind
         self._drop = drop
         self._source = source
         self._around = around
         self._before = before
+        self._fresh = fresh
         self._copies = {}
-        self._pending = {}  # weights to be set once the copy is built
+        self._pending = {}  # what is to be done once the copy is built
         self._config = {}
+        self._made = []
 
     def __call__(self, recording):
         inputs = keras.tree.map_structure(input_like, recording.inputs)
-        return keras.Model(inputs, recording.run(inputs, self._call), name=recording.name)
+        outputs = recording.run(inputs, self._call)
+        if not recording.trainable:  # whatever its layers say
+            for copy in self._made:
+                copy.trainable = False
+        return keras.Model(inputs, outputs, name=recording.name)
 
     def _call(self, recorded, *args, **kwargs):
         if recorded.name in self._drop:
@@ -68,7 +93,7 @@ class _Rebuilder:
             outputs = copy(*args, **kwargs)
             inside = () if recorded.inner is None else recorded.inner.all_calls()
             for name in {recorded.name, *(inner.name for inner in inside)} & self._pending.keys():
-                _set_weights(*self._pending.pop(name))
+                self._pending.pop(name)()
         behind = self._behind.get(recorded.name)
         return outputs if behind is None else behind(outputs)
 
@@ -86,7 +111,16 @@ class _Rebuilder:
         self._config[recorded.name], new_weights = ({}, None) if change is None else change()
         changes = {**self._config[recorded.name], **_renamed(operation, recorded.name)}
         copy = copy_operation(operation, changes)
-        self._pending[recorded.name] = (operation, copy, new_weights)
+        if is_layer(copy) and copy is not operation:
+            self._made.append(copy)
+        if self._fresh:
+            self._pending[recorded.name] = lambda: copy_adapted_state(operation, copy)
+        else:
+            initializers = PostponedInitializers(copy)
+            self._pending[recorded.name] = lambda: (
+                initializers.put_back(),
+                copy_state(operation, copy, new_weights),
+            )
         return self._around.get(recorded.name, lambda layer: layer)(copy)
 
     def _repeated(self, recorded, tensors):
@@ -137,24 +171,57 @@ def with_arguments(recorded, changes, args, kwargs):
 def copy_operation(operation, changes):
     """A fresh layer or operation of the same configuration, some entries changed.
 
-    What has no weights and cannot be made from its configuration, such as a Lambda layer, is shared
-    with the original: it holds nothing that training could change.
+    Functions among its settings are those of the original. What has no weights and cannot be made
+    from its configuration is shared with the original: it holds nothing that training could change.
 
     Raises:
         ValueError: A layer with weights cannot be made from its configuration.
     """
     try:
         if isinstance(operation, keras.Model) and is_graph(operation) and not changes:
-            return keras.models.clone_model(operation)
-        return type(operation).from_config(_config(operation, changes))
+            return keras.models.clone_model(
+                operation, clone_function=lambda layer: copy_operation(layer, {})
+            )
+        return _from_config(operation, changes)
     except (NotImplementedError, TypeError, ValueError) as error:
         if not changes and not weights_of_operation(operation):
             return operation
         raise ValueError(
             f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from "
-            "its configuration. Give it a get_config() that holds every constructor argument, and "
-            f"a constructor that passes **kwargs on to keras.layers.Layer. The error was: {error}"
+            f"its configuration. {_remedy(operation)}The error was: {error}"
         ) from error
+
+
+def _from_config(operation, changes):
+    """By the configuration alone where the class is the user's own and may read it in its way."""
+    own = own_objects(operation)
+    if own.functions and not of_keras(operation):
+        try:
+            with warnings.catch_warnings(), own.by_name(functions=False):
+                warnings.simplefilter("ignore", UserWarning)  # a lambda cannot be saved
+                return type(operation).from_config(_config(operation, changes))
+        except (NotImplementedError, OSError, TypeError, ValueError):  # a lambda has no source
+            pass
+    with own.by_name():
+        return type(operation).from_config(_config(operation, changes))
+
+
+def _remedy(operation):
+    """What to do where a configuration does not hold what the constructor takes."""
+    parameters = inspect.signature(type(operation).__init__).parameters.values()
+    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    needed = {p.name for p in parameters if p.name in named and p.default is p.empty} - {"self"}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    try:
+        config = set(operation.get_config())
+    except NotImplementedError:
+        config = set()
+    if needed <= config and (takes_all or config <= named):
+        return ""
+    return (
+        "Give it a get_config() that holds every constructor argument, and a constructor that "
+        "passes **kwargs on to keras.layers.Layer. "
+    )
 
 
 def _config(operation, changes):
@@ -163,13 +230,3 @@ def _config(operation, changes):
         return {**config, **changes}
     arguments = inspect.signature(operation.call).parameters
     return {**config, **{k: v for k, v in changes.items() if k not in arguments or k in config}}
-
-
-def _set_weights(original, copy, new_weights):
-    if not isinstance(copy, keras.layers.Layer):
-        return
-    if new_weights is not None:
-        copy.set_weights(new_weights)
-    else:
-        for weight, value in zip(copy.weights, original.weights, strict=True):
-            weight.assign(value)

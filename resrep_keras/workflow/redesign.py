@@ -1,10 +1,10 @@
 """Widths found by pruning, handed to a fresh model that is trained from scratch."""
 
-import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_number
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import recording_of, trace
+from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
 
 
@@ -73,4 +73,4 @@ def redesign(dense, widths):
         if width < producers[name]:
             keep[name] = np.arange(producers[name]) < width
     narrow = remove_channels(dense, keep, exact=False)
-    return keras.models.clone_model(narrow)
+    return rebuild(recording_of(narrow), fresh=True)

@@ -54,3 +54,19 @@ def test_a_layer_that_cannot_be_copied_is_named():
 
     with pytest.raises(ValueError, match=r"'odd' of type Odd cannot be copied.*get_config"):
         copy_operation(Odd(object(), name="odd"), {})
+
+
+def test_an_error_of_ones_own_is_no_matter_of_the_configuration():
+    class Picky(layers.Layer):
+        def __init__(self, allowed=True, **kwargs):
+            super().__init__(**kwargs)
+            if not allowed:
+                raise ValueError("the weather is bad")
+            self.weight = self.add_weight(shape=(1,))
+
+        def get_config(self):
+            return {**super().get_config(), "allowed": False}
+
+    with pytest.raises(ValueError, match="the weather is bad") as caught:
+        copy_operation(Picky(name="picky"), {})
+    assert "get_config" not in str(caught.value)

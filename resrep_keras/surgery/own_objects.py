@@ -1,0 +1,82 @@
+"""Functions and classes of the user's own in the settings of a layer.
+
+Keras writes them into a configuration by name, and finds them again only where they are registered:
+a lambda not at all. A copy in memory takes the objects themselves.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+
+import keras
+
+from resrep_keras.keras_adapter import has_config, held_settings, is_layer, of_keras
+
+
+@dataclasses.dataclass
+class OwnObjects:
+    """What the settings of a layer, and of what it holds, have that is not Keras's.
+
+    Args:
+        functions: Triples `(attributes of the owner, key, value)` of settings with functions.
+        classes: ``{registered name: class}``.
+    """
+
+    functions: list
+    classes: dict
+
+    @contextlib.contextmanager
+    def by_name(self, functions=True):
+        """While it lasts, configurations name each object in a way that finds it again.
+
+        Args:
+            functions: Whether also functions are named anew, and not classes alone.
+        """
+        names = dict(self.classes)
+        for attributes, key, value in self.functions if functions else ():
+            attributes[key] = keras.tree.map_structure(functools.partial(_named, names), value)
+        try:
+            with keras.saving.custom_object_scope(names):
+                yield
+        finally:
+            for attributes, key, value in self.functions:
+                attributes[key] = value
+
+
+def own_objects(operation):
+    """The `OwnObjects` of a layer or operation."""
+    found, todo, seen = OwnObjects([], {}), [operation], set()
+    while todo:
+        owner = todo.pop()
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        for key, value in held_settings(owner).items():
+            parts = keras.tree.flatten(value)
+            if any(map(_is_own_function, parts)):
+                found.functions.append((vars(owner), key, value))
+            for part in filter(has_config, parts):
+                if not of_keras(part):
+                    found.classes[keras.saving.get_registered_name(type(part))] = type(part)
+                if is_layer(part) or not of_keras(part):
+                    todo.append(part)
+    return found
+
+
+def _is_own_function(value):
+    return callable(value) and not (inspect.isclass(value) or has_config(value) or of_keras(value))
+
+
+def _named(names, value):
+    """A function that stands for another one, under a name of its own."""
+    if not _is_own_function(value):
+        return value
+
+    def stand_in(*args, **kwargs):
+        return value(*args, **kwargs)
+
+    stand_in.__name__ = stand_in.__qualname__ = f"own_function_{len(names)}"
+    stand_in.__module__ = __name__
+    names[stand_in.__name__] = value
+    return stand_in
