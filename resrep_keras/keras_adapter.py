@@ -265,7 +265,9 @@ def of_keras(value):
 @functools.cache
 def _constructor_arguments(kind):
     """Names of the arguments of the constructors of a class and its bases."""
-    constructors = [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]
+    constructors = [
+        vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)
+    ]
     return frozenset().union(*map(_arguments_of, constructors)) - {"self", "args", "kwargs"}
 
 

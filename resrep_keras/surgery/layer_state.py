@@ -1,6 +1,6 @@
 """What a layer holds beside its configuration, taken over by its copy.
 
-Weights are not all: statistics and vocabularies that Keras saves by hooks of the layer, the flags of
+Weights are not all: statistics and vocabularies that Keras saves by hooks of a layer, flags of
 single variables, and the seeds of random numbers belong to the program, too.
 """
 

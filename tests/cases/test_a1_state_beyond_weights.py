@@ -24,7 +24,7 @@ def difference(first, second, x):
 
 
 def normalized():
-    """A net behind an adapted Normalization, and inputs that it normalises: mean 50, deviation 9."""
+    """A net behind an adapted Normalization, and inputs of mean 50, deviation 9."""
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(50, 9, (64, 8)).astype("float32")
     normalization = layers.Normalization(name="norm")
