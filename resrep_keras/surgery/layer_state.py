@@ -10,13 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.keras_adapter import (
-    has_assets,
-    has_state_hooks,
-    is_layer,
-    layer_tree,
-    own_variables,
-)
+from resrep_keras.keras_adapter import is_layer
+from resrep_keras.surgery.held import has_assets, has_state_hooks, layer_tree, own_variables
 
 
 def copy_state(original, copy, new_weights=None):

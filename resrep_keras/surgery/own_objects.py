@@ -11,7 +11,8 @@ import inspect
 
 import keras
 
-from resrep_keras.keras_adapter import has_config, held_settings, is_layer, of_keras
+from resrep_keras.keras_adapter import is_layer
+from resrep_keras.surgery.held import has_config, held_settings, of_keras
 
 
 @dataclasses.dataclass

@@ -13,9 +13,9 @@ from resrep_keras.keras_adapter import (
     deep_models,
     input_like,
     is_layer,
-    of_keras,
     weights_of_operation,
 )
+from resrep_keras.surgery.held import of_keras
 from resrep_keras.surgery.layer_state import (
     PostponedInitializers,
     copy_adapted_state,
