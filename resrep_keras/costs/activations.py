@@ -76,11 +76,10 @@ def _overwritten(call, index, last, place):
 
 def _size(flow, call):
     number = _number(flow.shape, call.name) * (call.repeats or 1)
-    labels = flow.labels
-    axes = [axis for axis, size in enumerate(labels.shape) if size > 1]
-    if len(axes) != 1:  # no channels, or channels along several axes: counted as if all stayed
+    if not flow.wide_axes:
         return Term(4 * number, ())
-    return Term(4 * number // labels.size, (labels.ravel(),))
+    labels = flow.labels_along()
+    return Term(4 * number // labels.size, (labels,))
 
 
 def _number(shape, name):

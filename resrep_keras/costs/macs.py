@@ -27,8 +27,8 @@ def positions_of(shape, *without):
 
 
 def labels_along(flow, axis):
-    """The labels of a flow along its channel axis, a factor of a `Term`."""
-    return flow.expanded([axis]).labels.ravel()
+    """The labels of a flow along an axis that is multiplied: a factor of a `Term`."""
+    return flow.labels_along(axis)
 
 
 def times(number, *others):

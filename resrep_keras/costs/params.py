@@ -90,7 +90,7 @@ def _constants(graph, call):
     """Zeros where removed inputs may hold constants, so that the rule makes room for a bias."""
     if 0 not in call.consumed:
         return None
-    flow = call.input.expanded([call.axis_in])
+    flow = call.input.along(call.axis_in)
     may_go = graph.channel_of[flow.labels] >= 0
     if not (may_go & (flow.state > State.ZERO)).any():
         return None

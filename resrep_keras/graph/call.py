@@ -5,7 +5,7 @@ import numpy as np
 
 from resrep_keras.graph.labels import Flow, State
 from resrep_keras.graph.pins import Pin, PinKind
-from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.graph.recording import around, symbolic_tensors
 
 
 class Call:
@@ -127,13 +127,16 @@ class Call:
         return self._tracer.anchor(shape, Pin(self.name, "a tensor without channels"))
 
     def vector(self, flow, axis):
-        """The flow with one label for each entry of `axis`; pinned where others vary, too."""
+        """The flow with one label for each entry of `axis`; pinned where channels lie elsewhere."""
         if flow is self.inputs[0]:
             self.axis_in = axis
-        others = [a for a, size in enumerate(flow.labels.shape) if size > 1 and a != axis]
+        others = [other for other in flow.wide_axes if other != axis]
         if others:
-            self.pin(flow, "channels that lie along another axis than the layer expects")
-            return self._tracer.anchor(flow.shape, Pin(self.name, "channels along several axes"))
+            text = (
+                f"it works along axis {axis} of a tensor whose channels lie along axis {others[0]}"
+            )
+            self.pin(flow, text, PinKind.AXES)
+            return self._tracer.anchor(flow.shape, Pin(self.name, text, PinKind.AXES))
         return flow.expanded([axis])
 
     def produce(self, axis, count):
@@ -204,11 +207,9 @@ class Call:
 
     def merge(self, flows):
         """Element-wise sum and its like: channels become equal, and all must be zero."""
-        aligned = self._align(flows)
+        aligned, why, kind = self._align(flows)
         if aligned is None:
-            return self.pin_all(
-                "an element-wise operation that broadcasts over channels", PinKind.BROADCAST
-            )
+            return self.pin_all(f"an element-wise operation {why}", kind)
         first, *others = aligned
         state = first.state
         for other in others:
@@ -227,9 +228,9 @@ class Call:
             for narrow in flows:
                 if self._broadcasts_channels(narrow):
                     self.pin(narrow, "a factor that is broadcast over channels", PinKind.BROADCAST)
-        aligned = self._align(wide)
+        aligned, why, kind = self._align(wide)
         if aligned is None:
-            return self.pin_all("a product of different ranks")
+            return self.pin_all(f"a product {why}", kind)
         state = np.max([f.state for f in aligned], axis=0)
         if len(wide) < len(flows):
             state = np.full_like(state, State.VARYING)
@@ -281,19 +282,50 @@ class Call:
         )
 
     def _align(self, flows):
-        """Flows with equally shaped labels, or `None` where ranks or channels do not match."""
+        """Flows with equally shaped labels; or `None`, why channels do not match, a `PinKind`."""
         if len({len(flow.shape) for flow in flows}) > 1:
-            return None
+            return None, "of tensors of different ranks", PinKind.BROADCAST
         if any(self._broadcasts_channels(flow) for flow in flows):
-            return None
+            return None, "that broadcasts over channels", PinKind.BROADCAST
+        wide = [axis for flow in flows for axis in flow.wide_axes]
+        # A single channel that lies along other axes meets all channels of the other tensors.
+        single = wide and any(
+            not flow.wide_axes and self._tracer.labels.pin_of(int(flow.labels.item())) is None
+            for flow in flows
+        )
+        if len(set(wide)) > 1 or single:
+            return None, "of tensors whose channels lie along different axes", PinKind.AXES
         shape = np.max([flow.labels.shape for flow in flows], axis=0)
-        return [
+        aligned = [
             f.replace(
                 labels=np.broadcast_to(f.labels, shape), state=np.broadcast_to(f.state, shape)
             )
             for f in flows
         ]
+        return aligned, None, None
 
     def detach(self):
         """Forget the tracer once the graph is complete."""
         self._tracer = None
+
+
+def calls_of(recording, tracer=None, repeats=1, found=None):
+    """The `Call`s of a recording; those of an inner recording stand between `Enter` and `Leave`.
+
+    Args:
+        recording: The `Recording`.
+        tracer: What the calls tell what rules say.
+        repeats: How often the recording is played for one example; `None` if unknown.
+        found: The calls before. Defaults to none.
+    """
+    found = [] if found is None else found
+    for recorded in recording.calls:
+        if recorded.inner is None:
+            found.append(Call(tracer, len(found), recorded, repeats))
+            continue
+        enter, leave = around(recorded)
+        found.append(Call(tracer, len(found), enter, 1))
+        times = enter.args[0].shape[1]
+        calls_of(recorded.inner, tracer, repeats and times and repeats * times, found)
+        found.append(Call(tracer, len(found), leave, 1))
+    return found

@@ -11,6 +11,9 @@ import enum
 
 import numpy as np
 
+# Stands for a label where nothing can be removed: no graph knows it as a channel.
+WHOLE = -1
+
 
 class State(enum.IntEnum):
     """What the entries of a removed channel hold, from the easiest to the hardest to remove."""
@@ -43,9 +46,14 @@ class Flow:
             self.state = np.full(self.labels.shape, State.ZERO, np.int8)
 
     @property
+    def wide_axes(self):
+        """The axes along which labels differ."""
+        return [axis for axis, size in enumerate(self.labels.shape) if size > 1]
+
+    @property
     def channel_axis(self):
         """The only axis along which labels differ; the last one where none does."""
-        axes = [axis for axis, size in enumerate(self.labels.shape) if size > 1]
+        axes = self.wide_axes
         if len(axes) > 1:
             return None
         return axes[0] if axes else len(self.shape) - 1
@@ -68,6 +76,27 @@ class Flow:
             if size == 1 and state.shape[axis] > 1:
                 state = state.max(axis=axis, keepdims=True)
         return state
+
+    def along(self, axis=None):
+        """Labels and state along one axis; `WHOLE` where channels lie along another one.
+
+        Args:
+            axis: The axis; its size is 1 here where it is unknown. Defaults to that of the
+                channels.
+        """
+        if not self.shape:
+            return self
+        if axis is None:
+            axis = self.wide_axes[0] if len(self.wide_axes) == 1 else len(self.shape) - 1
+        shape = [1] * len(self.shape)
+        shape[axis] = self.shape[axis] or 1
+        if self.labels.size > self.labels.shape[axis]:
+            return self.replace(labels=np.full(shape, WHOLE), state=np.zeros(shape, np.int8))
+        return self.expanded([axis]) if self.shape[axis] else self
+
+    def labels_along(self, axis=None):
+        """The labels of `along` in a row."""
+        return self.along(axis).labels.ravel()
 
     def expanded(self, axes=None):
         """Labels and state as functions of full size along `axes` (default: all but batch)."""

@@ -39,6 +39,10 @@ class PinKind(enum.Enum):
         "nothing where a single channel scales all others; else give both tensors the same number "
         "of channels, by a convolution or dense layer."
     )
+    AXES = (
+        "nothing where the layer is meant to mix positions: channels of the layers around it are "
+        "pruned as before; else move the channels to the axis along which it works (Permute)."
+    )
     STATEFUL = "build the layer with stateful=False."
     OTHER = (
         "replace it with layers that treat each channel by itself, or move it to where fewer "

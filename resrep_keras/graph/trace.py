@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from resrep_keras.graph import record as recorder
-from resrep_keras.graph.call import Call
+from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.flow import (
     activation_of,
@@ -23,7 +23,6 @@ from resrep_keras.graph.flow import (
 )
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.pins import Pin, PinKind
-from resrep_keras.graph.recording import around
 from resrep_keras.keras_adapter import input_name
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -91,10 +90,9 @@ class _Tracer:
         self.recording = recording
         self.exact = exact
         self.holds = holds
-        self.calls = []
+        self.calls = calls_of(recording, self)
         self._inputs = keras.tree.flatten(recording.inputs)
         self._outputs = keras.tree.flatten(recording.outputs)
-        self._add_calls(recording, 1)
         self._calls_of = {}
         self._readers = {}
         for call in self.calls:
@@ -108,17 +106,6 @@ class _Tracer:
         self.followers = set()  # producers whose zeros a product does not need
         self.needed = set()  # layers behind which a diagonal compactor must stand
         self._forced = []  # pins found by an earlier pass: (labels, Pin)
-
-    def _add_calls(self, recording, repeats):
-        for recorded in recording.calls:
-            if recorded.inner is None:
-                self.calls.append(Call(self, len(self.calls), recorded, repeats))
-                continue
-            enter, leave = around(recorded)
-            self.calls.append(Call(self, len(self.calls), enter, 1))
-            times = enter.args[0].shape[1]
-            self._add_calls(recorded.inner, repeats and times and repeats * times)
-            self.calls.append(Call(self, len(self.calls), leave, 1))
 
     def _op_name(self, key):
         return self._calls_of[key][0].name
@@ -296,7 +283,7 @@ class _Tracer:
         made = np.unique(np.concatenate([roots[m] for m in self.producers.values()] or [[]]))
         ids = np.full(len(roots), -1, np.int64)
         ids[made.astype(np.int64)] = np.arange(len(made))
-        channel_of = np.array([ids[r] for r in roots], np.int64)
+        channel_of = np.array([*(ids[r] for r in roots), -1], np.int64)  # the last for WHOLE
         pins = {int(ids[r]): self.labels.pin_of(r) for r in made.astype(np.int64)}
         inexact = {
             int(channel): pin

@@ -58,7 +58,8 @@ def contract(call, first, second, terms, made):
         if len(places) == 1 and letter not in made:
             return call.pin_all("a sum over channels")
         if len(places) == 2:
-            vectors = [call.vector(flow_in, axis) for flow_in, axis in places]
+            # Of channels that lie along another axis, one pinned label is left for all entries.
+            vectors = [call.vector(flow_in, axis).expanded([axis]) for flow_in, axis in places]
             call.couple(vectors[0].labels.ravel(), vectors[1].labels.ravel())
             states = np.min([v.state.ravel() for v in vectors], axis=0)
             if (states > State.ZERO).any():

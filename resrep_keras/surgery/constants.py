@@ -51,7 +51,7 @@ def _readers(graph, kept):
     for call in graph.calls:
         if 0 not in call.consumed:
             continue
-        flow = call.input.expanded([call.axis_in])
+        flow = call.input.along(call.axis_in)
         removed = ~graph.kept_labels(flow.labels, kept)
         if (removed & (flow.state > State.ZERO)).any():
             readers[call.name] = call.axis_in

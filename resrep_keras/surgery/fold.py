@@ -26,7 +26,7 @@ def kernel_of(compactor):
 def kept_columns(graph, call, kept):
     """What a keep array leaves of the compactor of a call: bool `(channels,)`."""
     axis = call.operation.axis % len(call.input.shape)
-    return graph.kept_labels(call.input.expanded([axis]).labels.ravel(), kept)
+    return graph.kept_labels(call.input.labels_along(axis), kept)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,10 +34,10 @@ def channel_vectors(call):
         that the layer holds inside.
     """
     vectors = {
-        position: _label_vector(flow, _axis_in(call, position))
+        position: flow.labels_along(_axis_in(call, position))
         for position, flow in enumerate(call.inputs)
     }
-    return {**vectors, "out": _label_vector(call.outputs[0], call.axis_out), **call.inside}
+    return {**vectors, "out": call.outputs[0].labels_along(call.axis_out), **call.inside}
 
 
 def part_of(graph, call, kept, constants=None):
@@ -57,7 +57,7 @@ def make_part(graph, call, keep, kept, constants=None):
         inside={name: keep[name] for name in call.inside},
         output_shape=_with(first.shape, axis, int(keep["out"].sum())),
         widths=tuple(
-            int(graph.kept_labels(_label_vector(flow, _within(call.axis_in, flow)), kept).sum())
+            int(graph.kept_labels(flow.labels_along(_within(call.axis_in, flow)), kept).sum())
             for flow in call.outputs
         ),
         call=call,
@@ -74,15 +74,6 @@ def _axis_in(call, position):
 
 def _within(axis, flow):
     return axis if axis is not None and axis < len(flow.shape) else None
-
-
-def _label_vector(flow, axis):
-    """The labels along the channel axis; it is found from the labels where no layer says."""
-    axis = flow.channel_axis if axis is None else axis
-    labels = flow.labels
-    if axis and flow.shape[axis] is not None:
-        labels = flow.expanded([axis]).labels
-    return labels.ravel()
 
 
 def _with(shape, axis, size):

@@ -153,8 +153,8 @@ def test_channels_along_another_axis_than_the_weights_read_are_pinned(book):
     flow = Flow(labels, (None, 4, 4, 3))
     call = asked(book, [flow])
     out = call.vector(flow, 3)
-    assert "another axis than the layer expects" in book.reasons(flow)[0]
-    assert "several axes" in book.reasons(out)[0]
+    for pinned in (flow, out):
+        assert "along axis 3 of a tensor whose channels lie along axis 1" in book.reasons(pinned)[0]
 
 
 def test_zeros_become_constants_and_those_uneven_at_borders(book):
@@ -180,6 +180,17 @@ def test_a_sum_that_broadcasts_over_channels_is_pinned(book):
     a, one = made(book, 2, 1)
     asked(book, [a, one]).merge([a, one])
     assert "broadcasts over channels" in book.reasons(a)[0]
+
+
+@pytest.mark.parametrize("join", ["merge", "multiply"])
+def test_channels_that_lie_along_different_axes_are_no_ones_partners(book, join):
+    labels = book.labels.fresh(4).reshape(1, 4, 1, 1)
+    across, (a,) = Flow(labels, (None, 4, 4, 2)), made(book, 2)
+    out = getattr(asked(book, [a, across]), join)([a, across])
+    for flow in (a, across):
+        assert "channels lie along different axes" in book.reasons(flow)[0]
+    assert len(set(book.labels.roots()[:6])) == 6  # none was coupled with another one
+    assert out[0].labels.size == 1
 
 
 def test_one_zero_factor_makes_a_product_zero_and_the_smaller_one_follows(book):

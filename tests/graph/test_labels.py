@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resrep_keras.graph.labels import Flow, Labels, State, canonical
+from resrep_keras.graph.labels import WHOLE, Flow, Labels, State, canonical
 
 
 def test_fresh_labels_count_on():
@@ -92,3 +92,23 @@ def test_where_labels_shrink_the_hardest_state_counts():
     state = np.array([[[0, 2], [1, 0]]], np.int8)
     flow = Flow(labels, (None, 2, 2), state).map(lambda a: a, (None, 2, 2))
     assert (flow.labels.tolist(), flow.state.tolist()) == ([[[3]]], [[[2]]])
+
+
+def test_labels_along_an_axis_are_those_of_the_channels_or_stand_for_the_whole_axis():
+    flow = image_flow()
+    assert flow.labels_along(3).tolist() == flow.labels_along().tolist() == [7, 8, 9]
+    assert flow.labels_along(1).tolist() == [WHOLE] * 2
+    assert flow.along(3).state.ravel().tolist() == [0, 0, State.CONSTANT]
+    assert not flow.along(1).state.any()
+
+
+def test_the_one_label_of_a_tensor_stands_for_each_entry_of_an_axis():
+    flow = Flow(np.array([[[5]]]), (None, 4, None))
+    assert flow.labels_along(1).tolist() == [5] * 4
+    assert flow.labels_along(2).tolist() == [5]  # of unknown size
+
+
+def test_labels_along_several_axes_are_whole_along_each():
+    flow = Flow(np.arange(6).reshape(1, 2, 3), (None, 2, 3))
+    assert flow.labels_along(1).tolist() == [WHOLE] * 2
+    assert flow.labels_along(2).tolist() == flow.labels_along().tolist() == [WHOLE] * 3

@@ -36,4 +36,4 @@ def test_over_a_whole_image_uneven_values_are_one_constant():
 def test_channels_first_is_read_from_the_layer():
     """The channels lie along the last axis, which this layer takes for a width."""
     answer = Answer(layers.MaxPooling2D(data_format="channels_first"), IMAGE)
-    assert answer.pins("along another axis than the layer expects")
+    assert answer.pins("along axis 1 of a tensor whose channels lie along axis 3")

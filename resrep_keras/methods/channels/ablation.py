@@ -109,7 +109,7 @@ def _readers(graph, behind, channels, ids):
     readers, calls = {}, collections.Counter(call.name for call in graph.calls)
     for call in graph.calls:
         for position, axis in call.consumed.items():
-            ids_read = graph.channel_of[call.inputs[position].expanded([axis]).labels.ravel()]
+            ids_read = graph.channel_of[call.inputs[position].labels_along(axis)]
             if np.isin(ids_read, channels).any():
                 places = np.where(np.isin(ids_read, channels), place[ids_read], -1)
                 # Of a layer that is called twice, what comes behind may not come in the same order.

@@ -174,7 +174,7 @@ def _compactors_of(call):
     layer = call.operation
     if isinstance(layer, Compactor):
         axis = layer.axis % len(call.input.shape)
-        return [(layer, call.input.expanded([axis]).labels.ravel(), None)]
+        return [(layer, call.input.labels_along(axis), None)]
     gates = layer.gates if isinstance(layer, Gated) else {}
     return [(gate, call.inside[name], name) for name, gate in gates.items()]
 
