@@ -116,7 +116,7 @@ class ChannelGraph:
         groups: The `ChannelGroup`s, in order of their first producer.
         pins: The `Pin`s, one for each place that pins channels and each reason.
         num_channels: Number of channel ids; keep arrays have this length.
-        channel_of: Channel id of each label, -1 where the label is pinned for good, and for `WHOLE`.
+        channel_of: Channel id of each label, -1 where it is pinned for good, and for `WHOLE`.
         recording: The `Recording` that was traced, with its calls as they are nested.
         holds: What removed channels hold at the sites, see `trace_recording`.
     """
