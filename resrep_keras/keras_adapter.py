@@ -126,6 +126,16 @@ def channel_axis(layer, rank):
     return 1 if data_format(layer) == "channels_first" else rank - 1
 
 
+def is_variable(value):
+    return isinstance(value, keras.Variable)
+
+
+def global_random_state():
+    """The variable of Keras's own random generator, in a list; it is made at its first use."""
+    generator = global_state.get_global_attribute("global_seed_generator")
+    return [] if generator is None else [generator.state]
+
+
 @functools.cache
 def _arguments_of(function):
     return frozenset(inspect.signature(function).parameters)

@@ -32,7 +32,7 @@ def check_input_shape(given):
             "Expected input_shape to be a tuple such as (224, 224, 3), or for several inputs a "
             f"list or dict of them; got {given!r} of type {type(given).__name__}."
         ) from None
-    if _is_shape(entries):
+    if is_shape(entries):
         return tuple(_checked_size(size) for size in entries)
     return tuple(check_input_shape(entry) for entry in entries)
 
@@ -44,7 +44,7 @@ def _checked_size(size):
     return int(size)
 
 
-def _is_shape(given):
+def is_shape(given):
     """Whether it is one shape, and no list of shapes."""
     return isinstance(given, (list, tuple)) and all(
         size is None or isinstance(size, numbers.Number) for size in given
@@ -89,7 +89,7 @@ def _by_input(inputs, given):
     flat = keras.tree.flatten(inputs)
     if given is None:
         return {}
-    if _is_shape(given) and len(flat) == 1 and (given or not flat[0].shape[1:]):
+    if is_shape(given) and len(flat) == 1 and (given or not flat[0].shape[1:]):
         return {id(flat[0]): given}
     names = {input_name(tensor): tensor for tensor in flat}
     if isinstance(given, dict) and not isinstance(inputs, dict) and given.keys() <= names.keys():
@@ -111,7 +111,7 @@ def _matched(structure, given):
     if given is None:
         return []
     if is_symbolic(structure):
-        return [(structure, given)] if _is_shape(given) else None
+        return [(structure, given)] if is_shape(given) else None
     if isinstance(structure, dict) and isinstance(given, dict):
         if not given.keys() <= structure.keys():
             return None

@@ -1,31 +1,16 @@
-"""What is inside a call: the graph of a nested model, a subclassed model or a composite layer.
-
-Subclassed models and layers that are made of other layers are called on symbolic tensors, which
-shows what they call. Where that would not be the same as calling the layer, it stays closed.
-"""
+"""What is inside a call: the graph of a nested model, a subclassed model or a composite layer."""
 
 import functools
 
 import keras
-import numpy as np
-from keras import ops
 
-from resrep_keras.graph.draw import draw
+from resrep_keras.graph.composite import open_call
 from resrep_keras.graph.recording import (
-    Probe,
-    is_symbolic,
-    output_specs,
-    replaced,
     symbolic_tensors,
 )
+from resrep_keras.graph.sizes import check_input_shape, is_shape
 from resrep_keras.keras_adapter import (
     Functional,
-    has_training_argument,
-    input_like,
-    is_array,
-    is_layer,
-    is_optional,
-    made_with,
 )
 
 # --- models --------------------------------------------------------------------------------------
@@ -79,7 +64,7 @@ def _built_inputs(model, input_shape):
     known = model.get_build_config() or {}
     shapes = known.get("input_shape", known.get("shapes_dict"))
     if input_shape is not None:
-        return keras.Input(tuple(input_shape), dtype=model.input_dtype)
+        return _given_inputs(model, check_input_shape(input_shape))
     if shapes is None or ("shapes_dict" in known and len(known["shapes_dict"]) > 1):
         raise ValueError(
             f"The input shape of model '{model.name}' of the subclass {type(model).__name__} is "
@@ -97,6 +82,15 @@ def _built_inputs(model, input_shape):
     return make(shapes)
 
 
+def _given_inputs(model, given, name=None):
+    """Inputs of a subclassed model of the shapes of an `input_shape`, in its structure."""
+    if isinstance(given, dict):
+        return {key: _given_inputs(model, shape, key) for key, shape in given.items()}
+    if is_shape(given):
+        return keras.Input(given, dtype=model.input_dtype, name=name)
+    return [_given_inputs(model, shape) for shape in given]
+
+
 def as_functional(model, input_shape=None):
     """A plain, uncompiled Functional model over the same layers.
 
@@ -109,7 +103,7 @@ def as_functional(model, input_shape=None):
     if is_graph(model):
         return keras.Model(model.input, model.output, name=model.name)
     inputs = _built_inputs(model, input_shape)
-    opened = _open_call(model, (inputs,), {})
+    opened = open_call(model, (inputs,), {}, may_lose_weights=True)
     if opened is None:
         raise ValueError(
             f"Model '{model.name}' of the subclass {type(model).__name__} cannot be written out as "
@@ -122,28 +116,6 @@ def as_functional(model, input_shape=None):
 
 
 # --- what is inside a call ------------------------------------------------------------------------
-
-
-def sublayers(layer):
-    """The layers that a layer holds in its attributes, at any depth."""
-    found, todo = {}, [layer]
-    while todo:
-        for value in vars(todo.pop()).values():
-            for item in _items(value):
-                if isinstance(item, keras.layers.Layer) and id(item) not in found:
-                    found[id(item)] = item
-                    todo.append(item)
-    found.pop(id(layer), None)
-    return list(found.values())
-
-
-def _items(value):
-    """A value, or the entries of a list, tuple or dict, at any depth."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
-        return [value]
-    return [item for entry in value for item in _items(entry)]
 
 
 def _open_graph(model, args, kwargs):
@@ -165,107 +137,6 @@ def _kind(tensor):
     return len(tensor.shape), tensor.dtype if "float" not in tensor.dtype else "float"
 
 
-def _open_call(layer, args, kwargs):
-    """A subclassed model or composite layer: the graph that its `call` makes of symbolic tensors.
-
-    Returns `None` where that would not be the same: weights of its own, other calls in training, or
-    anything that only works on arrays.
-    """
-    inner = sublayers(layer)
-    inside = {id(weight) for each in inner for weight in each.weights}
-    if not inner or any(id(weight) not in inside for weight in layer.weights):
-        return None
-    if layer.activity_regularizer is not None:
-        return None
-    if any(map(is_optional, symbolic_tensors(args, kwargs))):  # what it does without, none can see
-        return None
-    settings = [{}]
-    if has_training_argument(layer):
-        settings += [{"training": True}, {"training": False}]
-    originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
-    graphs = []
-    for extra in settings:
-        inputs = {key: input_like(value) for key, value in originals.items()}
-        own_args, own_kwargs = keras.tree.map_structure(
-            functools.partial(replaced, inputs), (args, kwargs)
-        )
-        try:
-            outputs = layer.call(*own_args, **{**own_kwargs, **extra})
-            graphs.append(keras.Model(list(inputs.values()), outputs, name=layer.name))
-        except Exception:  # a user's own code may fail on symbolic tensors in any way
-            return None
-    calls = [_calls(graph) for graph in graphs]
-    if any(other != calls[0] for other in calls) or _fixes_training(graphs[0]):
-        return None
-    graph, tensors = graphs[0], list(originals.values())
-    same = _computes_the_same(layer, args, kwargs, graph, tensors)
-    return (graph, tensors) if same else None
-
-
-def _replay(graph, see):
-    """Call ``see(operation, args, kwargs)`` for each call of a graph; returns the answers."""
-    seen = []
-
-    def call(operation, *args, **kwargs):
-        seen.append(see(operation, args, kwargs))
-        return Probe(output_specs(operation, args, kwargs))(*symbolic_tensors(args, kwargs))
-
-    keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
-    return seen
-
-
-def _calls(graph):
-    """What a graph calls, with which constants, in a form that can be compared."""
-
-    def see(operation, args, kwargs):
-        own = () if is_layer(operation) else tuple(made_with(operation).items())
-        constants = [
-            np.asarray(value).tobytes() if is_array(value) else repr(value)
-            for value in keras.tree.flatten((own, args, {**kwargs, "training": None}))
-            if not is_symbolic(value)
-        ]
-        return type(operation), is_layer(operation) and id(operation), constants
-
-    return _replay(graph, see)
-
-
-def _fixes_training(graph):
-    """Whether a call is always in training or always in inference, whatever the model is in.
-
-    A Functional model, which the graph becomes part of, would decide that for all of its layers.
-    """
-    return any(_replay(graph, lambda operation, args, kwargs: kwargs.get("training") is not None))
-
-
-def _computes_the_same(layer, args, kwargs, graph, tensors):
-    """Whether layer and graph agree on random arrays, in inference."""
-    for size in (16, 64, 128):  # for unknown sizes: the first that the layer takes
-        answer = _agree(layer, args, kwargs, graph, tensors, size)
-        if answer is not None:
-            return answer
-    return False
-
-
-def _agree(layer, args, kwargs, graph, tensors, size):
-    generator = np.random.default_rng(0)
-    arrays = {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
-    own_args, own_kwargs = keras.tree.map_structure(
-        functools.partial(replaced, arrays), (args, kwargs)
-    )
-    try:
-        expected = layer(*own_args, **own_kwargs)
-        actual = graph([arrays[id(tensor)] for tensor in tensors], training=False)
-    except Exception:  # see above
-        return None
-    if len(layer.losses) != len(graph.losses):  # its call() adds a loss
-        return False
-    pairs = zip(keras.tree.flatten(expected), keras.tree.flatten(actual))
-    return all(
-        np.allclose(ops.convert_to_numpy(a), ops.convert_to_numpy(b), rtol=1e-3, atol=1e-4)
-        for a, b in pairs
-    )
-
-
 @functools.singledispatch
 def open_operation(operation, args, kwargs):
     """The graph inside a call: ``(Functional model, its input tensors)``, or `None`."""
@@ -276,4 +147,4 @@ def open_operation(operation, args, kwargs):
 def _(operation: keras.layers.Layer, args, kwargs):
     if is_graph(operation):
         return _open_graph(operation, args, kwargs)
-    return _open_call(operation, args, kwargs)
+    return open_call(operation, args, kwargs)

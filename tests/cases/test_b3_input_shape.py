@@ -146,3 +146,20 @@ def test_a_subclassed_model_may_be_given_another_size_than_it_was_built_for():
     model(np.zeros((1, 5, 5, 3), "float32"))
     assert resrep_keras.count_macs(model) == 3 * 3 * 9 * 3 * 4
     assert resrep_keras.count_macs(model, (8, 8, 3)) == 6 * 6 * 9 * 3 * 4
+
+
+def test_a_subclassed_model_of_two_inputs_may_be_given_other_sizes():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.join = layers.Dense(4), layers.Dense(4), layers.Concatenate(axis=1)
+            self.top = layers.Dense(2)
+
+        def call(self, inputs):
+            return self.top(self.join([self.a(inputs["a"]), self.b(inputs["b"])]))
+
+    model = Net()
+    model({"a": np.zeros((1, 5, 3), "float32"), "b": np.zeros((1, 6, 2), "float32")})
+    shapes = {"a": (10, 3), "b": (7, 2)}
+    assert resrep_keras.count_macs(model, shapes) == 10 * 3 * 4 + 7 * 2 * 4 + 17 * 4 * 2
+    assert resrep_keras.count_macs(model) == 5 * 3 * 4 + 6 * 2 * 4 + 11 * 4 * 2
