@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from resrep_keras.graph.unroll import sublayers
+from resrep_keras.graph.composite import sublayers
 
 
 def of_keras(value):
