@@ -6,15 +6,11 @@ from keras import ops
 from resrep_keras.common.checks import check_number
 from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.layers.compactor import is_compactor_kernel
-from resrep_keras.optimizers.wrapper import OptimizerWrapper, in_norms_dtype, inverse
+from resrep_keras.optimizers.wrapper import Companion, OptimizerWrapper, in_norms_dtype, inverse
 
 
-class _GroupLassoSGD(keras.optimizers.Optimizer):
-    """Momentum SGD with the group-lasso gradient, for compactor kernels alone.
-
-    It is an optimizer of Keras in its own right, so that gradient accumulation, loss scaling and
-    replicas are handled by Keras.
-    """
+class _GroupLassoSGD(Companion):
+    """Momentum SGD with the group-lasso gradient, for compactor kernels alone."""
 
     def __init__(self, learning_rate, penalty_strength, momentum, keep, **kwargs):
         super().__init__(learning_rate=learning_rate, name="group_lasso_sgd", **kwargs)
@@ -129,8 +125,8 @@ class PenaltyOptimizer(OptimizerWrapper):
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
             keep=self.keep,
-            gradient_accumulation_steps=self.rate_optimizer.gradient_accumulation_steps,
-            loss_scale_factor=self.inner_optimizer.loss_scale_factor,
+            scale=lambda: self.loss_scale_factor,
+            accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
         )
 
     def build_parts(self, variables):
@@ -171,12 +167,6 @@ class PenaltyOptimizer(OptimizerWrapper):
     @property
     def variables(self):
         return super().variables + self.compactor_optimizer.variables
-
-    @OptimizerWrapper.loss_scale_factor.setter
-    def loss_scale_factor(self, factor):
-        if self.compactor_optimizer is not None:
-            self.compactor_optimizer.loss_scale_factor = factor
-            self.inner_optimizer.loss_scale_factor = factor
 
     def own_config(self):
         return {"penalty_strength": self.penalty_strength, "momentum": self.momentum}

@@ -7,15 +7,14 @@ from keras import ops
 from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.penalty import split_compactors
-from resrep_keras.optimizers.wrapper import OptimizerWrapper
+from resrep_keras.optimizers.wrapper import Companion
 
 
-class _SquaredChanges(keras.optimizers.Optimizer):
+class _SquaredChanges(Companion):
     """Sums up, for each column of a kernel, the squared first-order change that its removal makes.
 
-    It is an optimizer of Keras in its own right, which changes no variable, so that loss scaling
-    and replicas are handled by Keras. Accumulated gradients are not its business: the batch of each
-    step counts by itself.
+    It changes no variable. Accumulated gradients are not its business: the batch of each step
+    counts by itself.
     """
 
     def __init__(self, keep, **kwargs):
@@ -56,9 +55,7 @@ class TaylorOptimizer(FrozenCompactorsOptimizer):
 
     def __init__(self, inner_optimizer, name=None):
         super().__init__(inner_optimizer, name=name)
-        self.observer = _SquaredChanges(
-            self.keep, loss_scale_factor=self.inner_optimizer.loss_scale_factor
-        )
+        self.observer = _SquaredChanges(self.keep, scale=lambda: self.loss_scale_factor)
 
     def build_parts(self, variables):
         super().build_parts(variables)
@@ -78,9 +75,3 @@ class TaylorOptimizer(FrozenCompactorsOptimizer):
     @property
     def variables(self):
         return super().variables + self.observer.variables
-
-    @OptimizerWrapper.loss_scale_factor.setter
-    def loss_scale_factor(self, factor):
-        if self.observer is not None:
-            self.observer.loss_scale_factor = factor
-            self.inner_optimizer.loss_scale_factor = factor

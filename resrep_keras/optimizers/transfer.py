@@ -3,18 +3,31 @@
 import keras
 import numpy as np
 
-from resrep_keras.keras_adapter import wrapped_optimizer
+from resrep_keras.keras_adapter import copy_decay_exclusions, wrapped_optimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer, split_compactors
 
 # First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
 FIRST_SIZE = 1009
 
 
-def successor(optimizer, variables):
-    """A fresh optimizer of the same settings, built for `variables`."""
+def successor(optimizer, variables, old=()):
+    """A fresh optimizer of the same settings, built for `variables`.
+
+    Args:
+        optimizer: The optimizer before.
+        variables: Variables of the model with fewer channels.
+        old: Those before; what is excluded from weight decay stays so, by its path.
+    """
     fresh = type(optimizer).from_config(optimizer.get_config())
+    copy_decay_exclusions(optimizer, fresh, by_path(old, variables))
     fresh.build(list(variables))
     return fresh
+
+
+def by_path(old, new):
+    """Pairs of variables of two models that have the same path."""
+    there = {variable.path: variable for variable in new}
+    return [(variable, there[variable.path]) for variable in old if variable.path in there]
 
 
 def read_slots(optimizer, variables):

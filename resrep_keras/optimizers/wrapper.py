@@ -1,5 +1,7 @@
 """OptimizerWrapper: an optimizer that does something of its own around another one."""
 
+import operator
+
 import keras
 from keras import ops
 
@@ -13,8 +15,27 @@ from resrep_keras.keras_adapter import (
 from resrep_keras.optimizers.state import PruningState
 
 
+class _OfInner:
+    """A setting that every optimizer of Keras has: that of the inner optimizer, read and set."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, wrapper, owner=None):
+        if wrapper is None:
+            return self
+        inner = wrapper.inner_optimizer
+        return None if inner is None else operator.attrgetter(self.name)(inner)
+
+    def __set__(self, wrapper, value):
+        if wrapper.inner_optimizer is not None:
+            setattr(wrapper.inner_optimizer, self.name, value)
+
+
 class OptimizerWrapper(keras.optimizers.Optimizer):
     """Base of the optimizers that prune: it wraps the user's own and looks like it from outside.
+
+    Whatever is set on it, such as `weight_decay` or `clipnorm`, is set on the inner optimizer.
 
     A subclass overrides `build_parts` to make variables of its own by `keep`, and `apply_parts` to
     change gradients before the inner optimizer, or variables and slots after it.
@@ -37,6 +58,15 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     """
 
     inner_optimizer = None  # while the base class sets itself up
+    weight_decay = _OfInner()
+    clipnorm = _OfInner()
+    clipvalue = _OfInner()
+    global_clipnorm = _OfInner()
+    use_ema = _OfInner()
+    ema_momentum = _OfInner()
+    ema_overwrite_frequency = _OfInner()
+    gradient_accumulation_steps = _OfInner()
+    loss_scale_factor = _OfInner()  # a LossScaleOptimizer around this one sets it to None
     allows_averages = False  # whether what is pruned stays so where `use_ema` averages the rest
 
     def __init__(self, inner_optimizer, name=None):
@@ -70,12 +100,15 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
+        # The settings may have changed since this wrapper was made.
+        check_inner(self.inner_optimizer, type(self).__name__, self.allows_averages)
         managed = tuple(variables)
         self._managed = Untracked(managed)
         self.plan = self.keep("plan", (2,), "int32")
         self.steps = self.keep("steps", (), "int32")
         self.build_parts(managed)
-        super().build(list(managed))
+        # Not that of the base class: averages and accumulated gradients are the inner optimizer's.
+        self.built = True
 
     def build_parts(self, variables):
         """Build the inner optimizer, and whatever stands beside it."""
@@ -132,16 +165,6 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         return self.rate_optimizer.gradient_accumulation_steps or 1
 
     @property
-    def loss_scale_factor(self):
-        return self.inner_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor):
-        # A LossScaleOptimizer around this one sets it to None: gradients come unscaled then.
-        if self.inner_optimizer is not None:
-            self.inner_optimizer.loss_scale_factor = factor
-
-    @property
     def learning_rate(self):
         return self.inner_optimizer.learning_rate
 
@@ -152,6 +175,14 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     @property
     def iterations(self):
         return self.inner_optimizer.iterations
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Exclude variables from the weight decay of the inner optimizer; before it is built."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list=var_list, var_names=var_names)
+
+    def finalize_variable_values(self, var_list):
+        """Where the inner optimizer has `use_ema`, let its averages take the variables' place."""
+        self.inner_optimizer.finalize_variable_values(var_list)
 
     def scale_loss(self, loss):
         return self.inner_optimizer.scale_loss(loss)
@@ -171,6 +202,43 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             config.pop("inner_optimizer"), custom_objects=custom_objects
         )
         return cls(inner, **config)
+
+
+class Companion(keras.optimizers.Optimizer):
+    """Base of the optimizers that stand beside the inner one of a wrapper, for compactors alone.
+
+    Each is an optimizer of Keras in its own right, so that gradient accumulation, loss scaling and
+    replicas are Keras's business; the settings are those of the inner optimizer, at any time.
+
+    Args:
+        scale: Returns the loss scale of now, or `None`.
+        accumulation: Returns the steps that gradients are accumulated over, or `None`.
+        **kwargs: Arguments of the base class.
+    """
+
+    _scale_of_now = _accumulation_of_now = staticmethod(lambda: None)
+
+    def __init__(self, scale, accumulation=None, **kwargs):
+        super().__init__(**kwargs)
+        self._scale_of_now = scale
+        if accumulation is not None:
+            self._accumulation_of_now = accumulation
+
+    @property
+    def loss_scale_factor(self):
+        return self._scale_of_now()
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, factor):
+        """The base class sets what it was made with: nothing."""
+
+    @property
+    def gradient_accumulation_steps(self):
+        return self._accumulation_of_now()
+
+    @gradient_accumulation_steps.setter
+    def gradient_accumulation_steps(self, steps):
+        """As for `loss_scale_factor`."""
 
 
 def find_wrapper(optimizer):

@@ -7,6 +7,7 @@ import keras
 
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import (
+    copy_decay_exclusions,
     deep_models,
     is_functional,
     strategy_scope,
@@ -15,6 +16,7 @@ from resrep_keras.keras_adapter import (
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.wrapped import method_of
+from resrep_keras.optimizers.transfer import by_path
 from resrep_keras.training.model import WrappedModel
 from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
@@ -100,6 +102,8 @@ def compile_alike(model, wrapped):
     try:
         with keras.saving.custom_object_scope(functions):
             wrapped.compile_from_config(model.get_compile_config())
+        pairs = by_path(model.trainable_variables, wrapped.trainable_variables)
+        copy_decay_exclusions(model.optimizer, wrapped.optimizer, pairs)
     except Exception as error:  # whatever a user's own objects raise
         warnings.warn(
             f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "

@@ -7,7 +7,7 @@ from keras import ops
 
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
-from resrep_keras.optimizers.transfer import copy_rest, read_slots, successor
+from resrep_keras.optimizers.transfer import by_path, copy_rest, read_slots, successor
 
 
 def variables(size=3):
@@ -66,3 +66,9 @@ def test_a_successor_has_the_settings_and_the_rest():
     assert int(new.iterations) == 2
     for found in read_slots(new, new_variables).values():
         assert all(not ops.convert_to_numpy(slot).any() for slot in found)  # left to the caller
+
+
+def test_variables_of_two_models_are_paired_by_path():
+    old, new = variables(3), variables(2)[::-1]
+    assert by_path(old, new) == [(old[0], new[1]), (old[1], new[0])]
+    assert by_path(old, new[:1]) == [(old[1], new[0])]

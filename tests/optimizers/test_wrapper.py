@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from resrep_keras.optimizers.wrapper import (
+    Companion,
     OptimizerWrapper,
     find_wrapper,
     in_norms_dtype,
@@ -102,3 +103,13 @@ def test_norms_are_taken_in_32_bits_at_least(dtype, norms):
 def test_what_cannot_be_wrapped(inner, error, text):
     with pytest.raises(error, match=text):
         OptimizerWrapper(inner())
+
+
+def test_a_companion_has_the_settings_of_now():
+    now = {"scale": 2.0, "steps": None}
+    companion = Companion(
+        lambda: now["scale"], lambda: now["steps"], learning_rate=0.1, name="beside"
+    )
+    assert companion.loss_scale_factor == 2.0 and companion.gradient_accumulation_steps is None
+    now.update(scale=None, steps=4)
+    assert companion.loss_scale_factor is None and companion.gradient_accumulation_steps == 4

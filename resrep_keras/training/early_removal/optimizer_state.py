@@ -27,7 +27,7 @@ def continued(optimizer, old, new, stages, parts):
     values = {key: [ops.convert_to_numpy(slot) for slot in each] for key, each in old_slots.items()}
     for position, (before, behind) in enumerate(itertools.pairwise(stages)):
         values = carry(before, behind, values, parts if position == 1 else None)
-    fresh = successor(optimizer, new)
+    fresh = successor(optimizer, new, old)
     new_slots = read_slots(fresh, new)
     for key, slots in new_slots.items():
         for slot, value in zip(slots, values.get(key, ())):
