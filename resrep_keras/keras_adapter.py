@@ -387,27 +387,7 @@ def parts_of_optimizer(optimizer):
     return getattr(optimizer, "optimizers", None) or [optimizer]
 
 
-def single_optimizers(optimizer):
-    """The optimizers that do the work: inside of all wrappers, each of a `MultiOptimizer`."""
-    while wrapped_optimizer(optimizer) is not None:
-        optimizer = wrapped_optimizer(optimizer)
-    return parts_of_optimizer(optimizer)
-
-
-def copy_decay_exclusions(old, new, pairs):
-    """Exclude from the weight decay of an optimizer what another one excludes.
-
-    No config tells of `exclude_from_weight_decay`.
-
-    Args:
-        old: The optimizer that knows.
-        new: One of the same kind, not built yet; either may wrap another.
-        pairs: Pairs of a variable of the old one and that in its place.
-    """
-    for before, after in zip(single_optimizers(old), single_optimizers(new)):
-        known = getattr(before, "_exclude_from_weight_decay", set())
-        pattern = getattr(before, "_exclude_from_weight_decay_pattern", None)
-        excluded = [there for here, there in pairs if before._var_key(here) in known]
-        if excluded or pattern is not None:
-            names = None if pattern is None else [pattern.pattern]
-            after.exclude_from_weight_decay(var_list=excluded, var_names=names)
+def decay_exclusions(optimizer):
+    """What `exclude_from_weight_decay` was given: ids of variables, a pattern of names or `None`."""
+    ids = getattr(optimizer, "_exclude_from_weight_decay", set())
+    return ids, getattr(optimizer, "_exclude_from_weight_decay_pattern", None)

@@ -354,17 +354,9 @@ def test_what_an_operation_was_made_with():
     assert keras_adapter.made_with(softmax) == {"axis": 1}
 
 
-def test_the_single_optimizers_inside_of_wrappers():
-    inner = keras.optimizers.Adam()
-    assert keras_adapter.single_optimizers(inner) == [inner]
-    assert keras_adapter.single_optimizers(keras.optimizers.LossScaleOptimizer(inner)) == [inner]
-
-
-def test_what_is_excluded_from_weight_decay_is_copied():
-    here, there = keras.Variable(1.0, name="a"), keras.Variable(1.0, name="a")
-    old, new = (keras.optimizers.AdamW(0.1, weight_decay=0.5) for _ in range(2))
-    old.exclude_from_weight_decay(var_list=[here])
-    keras_adapter.copy_decay_exclusions(old, new, [(here, there)])
-    new.build([there])
-    new.apply([keras.ops.zeros(())], [there])
-    assert float(there) == 1.0
+def test_what_is_excluded_from_weight_decay_is_found():
+    bias, optimizer = keras.Variable(1.0, name="bias"), keras.optimizers.AdamW()
+    assert keras_adapter.decay_exclusions(optimizer) == (set(), None)
+    optimizer.exclude_from_weight_decay(var_list=[bias], var_names=["gamma"])
+    ids, pattern = keras_adapter.decay_exclusions(optimizer)
+    assert ids == {id(bias)} and pattern.search("norm_gamma")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from resrep_keras.keras_adapter import copy_decay_exclusions, wrapped_optimizer
+from resrep_keras.keras_adapter import decay_exclusions, parts_of_optimizer, wrapped_optimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer, split_compactors
 
 # First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
@@ -28,6 +28,28 @@ def by_path(old, new):
     """Pairs of variables of two models that have the same path."""
     there = {variable.path: variable for variable in new}
     return [(variable, there[variable.path]) for variable in old if variable.path in there]
+
+
+def copy_decay_exclusions(old, new, pairs):
+    """Exclude from weight decay what another optimizer excludes, which no config tells.
+
+    Args:
+        old, new: Optimizers of the same kind, the new one not built yet; either may wrap others.
+        pairs: Pairs of a variable of the old one and that in its place.
+    """
+    for before, after in zip(single_optimizers(old), single_optimizers(new)):
+        known, pattern = decay_exclusions(before)
+        excluded = [there for here, there in pairs if id(here) in known]
+        if excluded or pattern is not None:
+            names = None if pattern is None else [pattern.pattern]
+            after.exclude_from_weight_decay(var_list=excluded, var_names=names)
+
+
+def single_optimizers(optimizer):
+    """The optimizers that do the work: inside of all wrappers, each of a `MultiOptimizer`."""
+    while wrapped_optimizer(optimizer) is not None:
+        optimizer = wrapped_optimizer(optimizer)
+    return parts_of_optimizer(optimizer)
 
 
 def read_slots(optimizer, variables):

@@ -7,7 +7,6 @@ import keras
 
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import (
-    copy_decay_exclusions,
     deep_models,
     is_functional,
     strategy_scope,
@@ -16,7 +15,7 @@ from resrep_keras.keras_adapter import (
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.wrapped import method_of
-from resrep_keras.optimizers.transfer import by_path
+from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
 from resrep_keras.training.model import WrappedModel
 from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 

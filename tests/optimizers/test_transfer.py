@@ -7,7 +7,14 @@ from keras import ops
 
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
-from resrep_keras.optimizers.transfer import by_path, copy_rest, read_slots, successor
+from resrep_keras.optimizers.transfer import (
+    by_path,
+    copy_decay_exclusions,
+    copy_rest,
+    read_slots,
+    single_optimizers,
+    successor,
+)
 
 
 def variables(size=3):
@@ -72,3 +79,18 @@ def test_variables_of_two_models_are_paired_by_path():
     old, new = variables(3), variables(2)[::-1]
     assert by_path(old, new) == [(old[0], new[1]), (old[1], new[0])]
     assert by_path(old, new[:1]) == [(old[1], new[0])]
+
+def test_the_single_optimizers_inside_of_wrappers():
+    inner = keras.optimizers.Adam()
+    assert single_optimizers(inner) == [inner]
+    assert single_optimizers(keras.optimizers.LossScaleOptimizer(inner)) == [inner]
+
+
+def test_what_is_excluded_from_weight_decay_is_copied():
+    here, there = keras.Variable(1.0, name="a"), keras.Variable(1.0, name="a")
+    old, new = (keras.optimizers.AdamW(0.1, weight_decay=0.5) for _ in range(2))
+    old.exclude_from_weight_decay(var_list=[here])
+    copy_decay_exclusions(old, new, [(here, there)])
+    new.build([there])
+    new.apply([ops.zeros(())], [there])
+    assert float(there) == 1.0
