@@ -387,7 +387,8 @@ def parts_of_optimizer(optimizer):
     return getattr(optimizer, "optimizers", None) or [optimizer]
 
 
-def decay_exclusions(optimizer):
-    """What `exclude_from_weight_decay` was given: ids of variables, a pattern of names or `None`."""
-    ids = getattr(optimizer, "_exclude_from_weight_decay", set())
-    return ids, getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+def decay_exclusions(optimizer, variables):
+    """What `exclude_from_weight_decay` was given: which of `variables`, and a pattern or `None`."""
+    keys = getattr(optimizer, "_exclude_from_weight_decay", ())
+    listed = [variable for variable in variables if optimizer._var_key(variable) in keys]
+    return listed, getattr(optimizer, "_exclude_from_weight_decay_pattern", None)

@@ -38,8 +38,8 @@ def copy_decay_exclusions(old, new, pairs):
         pairs: Pairs of a variable of the old one and that in its place.
     """
     for before, after in zip(single_optimizers(old), single_optimizers(new)):
-        known, pattern = decay_exclusions(before)
-        excluded = [there for here, there in pairs if id(here) in known]
+        known, pattern = decay_exclusions(before, [here for here, _ in pairs])
+        excluded = [there for here, there in pairs if id(here) in set(map(id, known))]
         if excluded or pattern is not None:
             names = None if pattern is None else [pattern.pattern]
             after.exclude_from_weight_decay(var_list=excluded, var_names=names)
