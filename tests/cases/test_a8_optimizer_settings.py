@@ -1,5 +1,7 @@
 """Whatever the user sets on the optimizer of a wrapped model holds for the user's own optimizer."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -160,7 +162,7 @@ def test_accumulation_set_after_compile_holds_for_compactors():
     for x, y in batches(3):
         model.train_on_batch(x, y)
         seen.append(ops.convert_to_numpy(kernel))
-    moved = [bool(np.abs(after - before).max() > 0) for before, after in zip(seen, seen[1:])]
+    moved = [bool(np.abs(after - before).max() > 0) for before, after in itertools.pairwise(seen)]
     assert moved == [False, False, True]
     assert find_wrapper(model.optimizer).steps_per_update == 3
 

@@ -80,6 +80,7 @@ def test_variables_of_two_models_are_paired_by_path():
     assert by_path(old, new) == [(old[0], new[1]), (old[1], new[0])]
     assert by_path(old, new[:1]) == [(old[1], new[0])]
 
+
 def test_the_single_optimizers_inside_of_wrappers():
     inner = keras.optimizers.Adam()
     assert single_optimizers(inner) == [inner]
