@@ -35,16 +35,13 @@ def scramble(model, seed=0):
 
 
 def random_keep(graph, groups, seed, share=0.4):
-    """A random keep array that leaves each producer a channel."""
+    """A random keep array that leaves each producer, and each part that is read, a channel."""
     generator = np.random.default_rng(seed)
     kept = np.ones(graph.num_channels, bool)
     for group in groups:
         free = group.channels[~group.pinned]
         kept[free] = generator.uniform(size=len(free)) > share
-        for producer in group.producers:
-            if not kept[producer.channels].any():
-                kept[producer.channels[0]] = True
-    return kept
+    return graph.with_one_each(kept)
 
 
 def kill(model, kept, channel_state=None):

@@ -55,11 +55,11 @@ class UnreachableTarget(ValueError):
         return self.text
 
 
-def removable(groups, scores, minimum=None, widths=None):
+def removable(groups, scores, minimum=None, widths=None, parts=()):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 
-    Each layer keeps at least its `minimum`, the channels of the highest scores; pinned channels
-    never go. A block is one channel, or as many as lie between two `widths` of a layer; its score
+    Each layer keeps at least its `minimum`, the channels of the highest scores, and each part one;
+    pinned channels never go. A block is one channel, or as many as lie between two `widths` of a layer; its score
     is the mean of its channels'.
 
     Args:
@@ -67,6 +67,7 @@ def removable(groups, scores, minimum=None, widths=None):
         scores: Importance, float, one for each channel id.
         minimum: ``{producer name: channels}``; 1 for those left out.
         widths: ``{producer name: allowed numbers of channels}``, ascending; all for those left out.
+        parts: The `Part`s of which a channel must stay, see `ChannelGraph.parts`.
 
     Returns:
         Channel ids in their order, and where each block ends among them: the first 0, for no block.
@@ -85,7 +86,8 @@ def removable(groups, scores, minimum=None, widths=None):
             )
         order = np.argsort(own, kind="stable")
         order = group.channels[order[~group.pinned[order]]]
-        order, blocks = _blocks(group, order, minimum, widths)
+        own = [part.channels for part in parts if part.channels[0] in group.channels]
+        order, blocks = _blocks(group, order, minimum, widths, own)
         if len(blocks):
             starts = np.cumsum([0, *blocks])[:-1]
             ids.append(order)
@@ -105,12 +107,12 @@ def removable(groups, scores, minimum=None, widths=None):
     return order[np.repeat(starts[chosen], sizes[chosen]) + within], ends
 
 
-def _blocks(group, order, minimum, widths):
-    """As much of `order` as leaves each producer its minimum, and the sizes of its blocks."""
+def _blocks(group, order, minimum, widths, parts=()):
+    """As much of `order` as leaves producers and parts enough, and the sizes of its blocks."""
     spare = {p.name: len(p.channels) - max(1, minimum.get(p.name, 1)) for p in group.producers}
     allowed = [widths[p.name] for p in group.producers if p.name in widths]
-    if not all(len(producer.channels) == group.size for producer in group.producers):
-        return _shared_blocks(group, order, spare, widths)
+    if parts or not all(len(producer.channels) == group.size for producer in group.producers):
+        return _shared_blocks(group, order, spare, widths, parts)
     most = max(0, min(len(order), *spare.values()))
     blocks = np.ones(most, np.int64)
     if allowed:
@@ -120,8 +122,8 @@ def _blocks(group, order, minimum, widths):
     return order[: blocks.sum()], blocks
 
 
-def _shared_blocks(group, order, spare, widths):
-    """The same where producers own parts of the group (a concatenation).
+def _shared_blocks(group, order, spare, widths, parts=()):
+    """The same where producers own parts of the group (a concatenation), or layers read parts.
 
     A block holds channels of the same owners, a multiple of the smallest allowed width of each.
     """
@@ -130,6 +132,10 @@ def _shared_blocks(group, order, spare, widths):
     for producer in group.producers:
         for channel in producer.channels.tolist():
             owners.setdefault(channel, []).append(producer.name)
+    for number, channels in enumerate(parts):  # numbers, which are no names of layers
+        sizes[number], spare[number] = 1, len(channels) - 1
+        for channel in channels.tolist():
+            owners[channel].append(number)
     for channel in order.tolist():
         names = tuple(owners[channel])
         block = open_blocks.setdefault(names, [])
@@ -167,7 +173,7 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, a
     """
     if groups is None:
         groups = [group for group in graph.groups if group.prunable]
-    order, ends = removable(groups, scores, minimum, widths)
+    order, ends = removable(groups, scores, minimum, widths, graph.parts)
     most = len(ends) - 1
 
     def keep(count):

@@ -7,6 +7,7 @@ import numpy as np
 
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import Pin, PinKind
+from resrep_keras.keras_adapter import weights_of_operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,19 @@ class Site:
     @property
     def name(self):
         return self.layer if self.inside is None else f"{self.layer}.{self.inside}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Channels of which one must stay, since a layer with weights reads no others.
+
+    Args:
+        reader: Name of the layer.
+        channels: Their ids.
+    """
+
+    reader: str
+    channels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +169,67 @@ class ChannelGraph:
         names = [call.name, *([] if source is None else [source.name])]
         return next((name for name in names if name in self._producing), None)
 
+    @functools.cached_property
+    def parts(self):
+        """The `Part`s of which a keep array leaves a channel each, beside that of each producer.
+
+        There is one for each tensor that a layer with weights reads where it has not all channels
+        of any producer, as behind a split. What is pinned needs none.
+        """
+        pinned = np.zeros(self.num_channels, bool)
+        owner = np.zeros(self.num_channels, np.int64)
+        for position, group in enumerate(self.groups):
+            pinned[group.channels] = group.pinned
+            owner[group.channels] = position
+        found = {}
+        for call in self.calls:
+            if weights_of_operation(call.operation):
+                for flow in call.inputs:
+                    ids = np.unique(self.channel_of[flow.labels])
+                    if len(ids) and ids[0] >= 0 and not pinned[ids].any():
+                        for channels in self._without_whole(ids, owner[ids]):
+                            found.setdefault(channels.tobytes(), Part(call.name, channels))
+        return tuple(found.values())
+
+    def _without_whole(self, ids, owners):
+        """The smallest share of `ids` in one group, unless all channels of a producer are there."""
+        shares = [(self.groups[owner], ids[owners == owner]) for owner in np.unique(owners)]
+        for group, share in shares:
+            if any(np.isin(p.channels, share).all() for p in group.producers):
+                return
+        # One channel of the largest share is more than enough for a tensor of several groups.
+        yield max((share for _, share in shares), key=len)
+
+    def removable(self, kept, channels):
+        """Those of `channels`, one by one, that can go and leave each producer and part a channel.
+
+        Args:
+            kept: A keep array.
+            channels: Channel ids that it keeps, in the order in which they go.
+        """
+        needed = [p.channels for group in self.groups for p in group.producers]
+        needed = [np.unique(c) for c in (*needed, *(part.channels for part in self.parts))]
+        left = np.array([kept[c].sum() for c in needed])
+        member = [[] for _ in range(self.num_channels)]
+        for number, ids in enumerate(needed):
+            for channel in ids.tolist():
+                member[channel].append(number)
+        going = []
+        for channel in dict.fromkeys(np.asarray(channels).tolist()):
+            if (left[member[channel]] > 1).all():
+                left[member[channel]] -= 1
+                going.append(channel)
+        return np.array(going, np.int64)
+
+    def with_one_each(self, kept):
+        """A keep array that leaves each producer and each part a channel, be it the first."""
+        kept = kept.copy()
+        producers = [p.channels for group in self.groups for p in group.producers]
+        for channels in (*producers, *(part.channels for part in self.parts)):
+            if not kept[channels].any():
+                kept[channels[0]] = True
+        return kept
+
     def group(self, name):
         """The group to which the producer called `name` belongs."""
         for group in self.groups:
@@ -192,10 +267,17 @@ class ChannelGraph:
                     f"Layer '{group.name}' has pinned channels that the keep mask removes: "
                     f"{group.reason or 'they are part of an output'}. Keep them."
                 )
-            if not position.any():
+            for producer in group.producers:
+                if not kept[producer.channels].any():
+                    raise ValueError(
+                        f"The keep mask of layer '{producer.name}' removes all "
+                        f"{len(producer.channels)} channels; keep at least one."
+                    )
+        for part in self.parts:
+            if not kept[part.channels].any():
                 raise ValueError(
-                    f"The keep mask of layer '{group.name}' removes all {group.size} channels; "
-                    "keep at least one."
+                    f"The keep masks remove all {len(part.channels)} channels that layer "
+                    f"'{part.reader}' reads; keep at least one."
                 )
         for name, mask in keep.items():
             channels = next(p.channels for p in self.group(name).producers if p.name == name)

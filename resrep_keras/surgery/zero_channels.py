@@ -17,7 +17,7 @@ def remove_zero_channels(model):
     Such a channel holds what biases and batch normalisation make of zero. Where that is what a dead
     channel holds, it goes as any dead channel does; where it is another constant, it is folded into
     the bias of the layers that read it, if that is exact. A channel stays where it is not, behind a
-    zero-padded convolution, say, and where its layer would lose its last one.
+    zero-padded convolution, say, and where its layer, or one that reads it, would lose its last one.
 
     Args:
         model: A built Keras model without compactors.
@@ -50,11 +50,8 @@ def _remove(graph):
     for site, constant in _what_stays(graph, sites):
         known = site.channels >= 0
         zero[site.channels[known]] &= constant[known]
-    for group in graph.groups:
-        for producer in group.producers:
-            if zero[producer.channels].all():  # a layer keeps one channel
-                zero[producer.channels[0]] = False
-    return remove(graph, ~zero) if zero.any() else None
+    kept = graph.with_one_each(~zero)
+    return None if kept.all() else remove(graph, kept)
 
 
 def _zero_channels(graph, group):

@@ -71,6 +71,26 @@ def redesign(dense, widths):
                 f"dense layer; got {width}."
             )
         if width < producers[name]:
-            keep[name] = np.arange(producers[name]) < width
+            keep[name] = _spread(graph, name, width)
     narrow = remove_channels(dense, keep, exact=False)
     return rebuild(recording_of(narrow), fresh=True)
+
+
+def _spread(graph, name, width):
+    """A keep mask of so many channels, spread evenly so that each layer behind a split has some."""
+    group = graph.group(name)
+    channels = next(p.channels for p in group.producers if p.name == name)
+    evenly = np.zeros(len(channels), bool)
+    evenly[np.arange(width) * len(channels) // width] = True
+    last = evenly | np.isin(channels, group.channels[group.pinned])
+    order = np.concatenate([channels[~last], channels[last]])
+    going = graph.removable(np.ones(graph.num_channels, bool), order)
+    # Channels that stand in several places, such as those of a grouped convolution, go together.
+    gone = np.cumsum([0, *((channels == channel).sum() for channel in going)])
+    if len(channels) - width not in gone:
+        possible = ", ".join(map(str, sorted(set(len(channels) - gone))))
+        raise ValueError(
+            f"Expected widths['{name}'] to leave something for each layer that reads a part of the "
+            f"channels ({possible}); got {width}."
+        )
+    return ~np.isin(channels, going[: list(gone).index(len(channels) - width)])

@@ -218,6 +218,9 @@ class AOFP(ChannelMethod):
         kind, chosen = next_step(means, candidates, self.max_damage)
         widths = self.widths(channel_state, search.group.producers)
         if kind == "move":
+            # In this order, and the last channel of what another layer reads not at all.
+            going = channel_state.graph.removable(kept, search.ids[chosen])
+            chosen = chosen[np.isin(search.ids[chosen], going)]
             chosen = chosen[: self._spare(channel_state, search, kept)]
             kept = self._without(search, kept, chosen, limits, widths)
             channel_state.switch_off(kept)

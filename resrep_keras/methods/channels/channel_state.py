@@ -163,10 +163,8 @@ class ChannelState(PrunableChannels):
         covered = np.zeros(self.graph.num_channels, bool)
         for group in self.groups:
             covered[group.channels[~group.pinned]] = True
-            for producer in group.producers:
-                if dead[producer.channels].all():  # a layer keeps one channel, be it zero
-                    dead[producer.channels[0]] = False
-        return dead & covered
+        # A layer keeps one channel, and reads one, be it zero.
+        return ~self.graph.with_one_each(~(dead & covered))
 
 
 def _compactors_of(call):

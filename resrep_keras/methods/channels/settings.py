@@ -24,7 +24,8 @@ class ChannelSettings:
         at_most: ``{quantity: largest value}``, such as ``{"file_bytes": 400_000}``, in parameters,
             bytes or seconds; met beside `target_reduction`. Defaults to no limit.
         min_channels: Channels that each layer keeps at least, 1 or more; or ``{pattern: number}``
-            by the layers' names, such as ``{"stem*": 16}``. Defaults to `1`.
+            by the layers' names, such as ``{"stem*": 16}``. Where another layer reads only a part
+            of them, as behind a split, one of that part stays in any case. Defaults to `1`.
         min_share: The same as a share of the layer's channels, in [0, 1): a layer loses at most a
             share of ``1 - min_share``. Also by pattern. Defaults to `0`.
         channel_multiple: Layers that lose channels keep a multiple of this number, which suits
