@@ -59,8 +59,8 @@ def removable(groups, scores, minimum=None, widths=None, parts=()):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 
     Each layer keeps at least its `minimum`, the channels of the highest scores, and each part one;
-    pinned channels never go. A block is one channel, or as many as lie between two `widths` of a layer; its score
-    is the mean of its channels'.
+    pinned channels never go. A block is one channel, or as many as lie between two `widths` of a
+    layer; its score is the mean of its channels'.
 
     Args:
         groups: The `ChannelGroup`s that may lose channels.

@@ -17,7 +17,7 @@ def remove_zero_channels(model):
     Such a channel holds what biases and batch normalisation make of zero. Where that is what a dead
     channel holds, it goes as any dead channel does; where it is another constant, it is folded into
     the bias of the layers that read it, if that is exact. A channel stays where it is not, behind a
-    zero-padded convolution, say, and where its layer, or one that reads it, would lose its last one.
+    zero-padded convolution, say, and where its layer, or one that reads it, would lose the last.
 
     Args:
         model: A built Keras model without compactors.
