@@ -1,10 +1,9 @@
 """export(model, path): write a model, read it back, compare."""
 
-import pathlib
-
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import check_bool, check_path
 from resrep_keras.common.files import written_beside
 from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.graph.trace import recording_of
@@ -39,12 +38,12 @@ def export(model, path, sparse=False, input_shape=None):
             `sparse` is set, or the backend cannot do it.
     """
     check_model(model)
+    path, sparse = check_path("path", path), check_bool("sparse", sparse)
     if compactors_by_site(recording_of(model)):
         raise ValueError(
             f"Model '{model.name}' has compactors. Export the slim model that "
             "resrep_keras.finalize(model) returns."
         )
-    path = pathlib.Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         endings = " or ".join(suffix for suffix in FORMATS if suffix)

@@ -5,12 +5,14 @@ import json
 import os
 import tempfile
 
+from resrep_keras.common.checks import check_number, check_path, shown
 from resrep_keras.common.files import write_text
 from resrep_keras.costs.comparison import Comparison, Conditions
 from resrep_keras.costs.latency import keras_latency
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.costs.terms import UnknownSize
 from resrep_keras.graph.sizes import check_input_shape
+from resrep_keras.graph.unroll import check_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +55,10 @@ class Report:
             ValueError: There is none.
         """
         for row in self.rows:
-            if row.name == name:
+            if isinstance(name, str) and row.name == name:
                 return row
         known = ", ".join(row.name for row in self.rows)
-        raise ValueError(f"Expected the name of a row ({known}); got {name!r}.")
+        raise ValueError(f"Expected the name of a row ({known}); got {shown(name)}.")
 
     def __str__(self):
         lines = [f"{'':28}{'dense':>14}{'slim':>14}{'ratio':>8}"]
@@ -83,7 +85,7 @@ class Report:
             indent=1,
         )
         if path is not None:
-            write_text(path, text)
+            write_text(check_path("path", path), text)
         return text
 
     def plot(self):
@@ -120,7 +122,14 @@ def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50, inp
     Returns:
         A `Report`.
     """
-    conditions = Conditions(threads, batch_size, repeats, check_input_shape(input_shape))
+    check_model(dense, "dense")
+    check_model(slim, "slim")
+    conditions = Conditions(
+        check_number("threads", threads, at_least=1, whole=True),
+        check_number("batch_size", batch_size, at_least=1, whole=True),
+        check_number("repeats", repeats, at_least=1, whole=True),
+        check_input_shape(input_shape),
+    )
     compared = Comparison(dense, slim, conditions)
     rows = list(_quantity_rows(compared))
     rows.append(Row(".keras file", "bytes", *map(_file_bytes, compared.models)))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+from resrep_keras.common.checks import check_path
 from resrep_keras.common.files import write_text
 from resrep_keras.explanation.picture import draw
 from resrep_keras.explanation.rows import layer_rows, pin_rows
@@ -107,5 +108,5 @@ def explain(model, input_shape=None, exact=True):
 def _written(text, path):
     """Return `text`, and write it to `path` where given."""
     if path is not None:
-        write_text(path, text)
+        write_text(check_path("path", path), text)
     return text

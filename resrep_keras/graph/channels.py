@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from resrep_keras.common.checks import as_array, check_instance
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.keras_adapter import weights_of_operation
@@ -232,6 +233,7 @@ class ChannelGraph:
 
     def group(self, name):
         """The group to which the producer called `name` belongs."""
+        check_instance("name", name, str, "the name of a layer that makes channels")
         for group in self.groups:
             if any(producer.name == name for producer in group.producers):
                 return group
@@ -247,12 +249,13 @@ class ChannelGraph:
             ValueError: A name, a shape or a dtype is wrong, a pinned channel would be removed,
                 or coupled layers disagree.
         """
+        check_instance("keep", keep, dict, "a dict {layer name: bool (channels,)}")
         kept = np.ones(self.num_channels, bool)
         wanted = np.ones(self.num_channels, bool)
         for name, mask in keep.items():
             group = self.group(name)
             channels = next(p.channels for p in group.producers if p.name == name)
-            mask = np.asarray(mask)
+            mask = as_array(f"the keep mask of layer '{name}'", mask)
             if mask.dtype != bool or mask.shape != channels.shape:
                 raise ValueError(
                     f"Expected a bool array of shape {channels.shape} as keep mask of layer "

@@ -5,13 +5,17 @@ list or dict of shapes in the structure of the inputs, such as `[(10, 4), (7, 5)
 names of the inputs. `None` in the place of a size or a shape leaves it as the model has it.
 """
 
+import collections.abc
+import itertools
 import numbers
 
 import keras
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import came, check_number
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import input_like, input_name
+
+MOST_ENTRIES = 1000  # no model has so many inputs, or a tensor so many axes
 
 
 def check_input_shape(given):
@@ -23,15 +27,18 @@ def check_input_shape(given):
     """
     if given is None or isinstance(given, dict):
         return given and {name: check_input_shape(shape) for name, shape in given.items()}
+    words = (
+        "Expected input_shape to be a tuple such as (224, 224, 3), or for several inputs a list or "
+        f"dict of them; {came(given)}."
+    )
+    if isinstance(given, (str, bytes, collections.abc.Set)):
+        raise TypeError(words)
     try:
-        if isinstance(given, (str, bytes)):
-            raise TypeError("a text")
-        entries = tuple(given)
-    except TypeError:
-        raise TypeError(
-            "Expected input_shape to be a tuple such as (224, 224, 3), or for several inputs a "
-            f"list or dict of them; got {given!r} of type {type(given).__name__}."
-        ) from None
+        entries = tuple(itertools.islice(iter(given), MOST_ENTRIES))
+    except Exception as error:  # whatever an object of the user raises
+        raise TypeError(words) from error
+    if len(entries) == MOST_ENTRIES:
+        raise ValueError(words)
     if is_shape(entries):
         return tuple(_checked_size(size) for size in entries)
     return tuple(check_input_shape(entry) for entry in entries)

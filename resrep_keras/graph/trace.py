@@ -10,6 +10,7 @@ import bisect
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import check_bool
 from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
@@ -23,6 +24,7 @@ from resrep_keras.graph.flow import (
 )
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.pins import Pin, PinKind
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import input_name
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -62,6 +64,8 @@ def trace(model, input_shape=None, exact=True):
     >>> [group.name for group in graph.groups if group.prunable][:2]
     ['conv1_conv', 'conv2_block1_1_conv']
     """
+    check_model(model)
+    exact = check_bool("exact", exact)
     return trace_recording(recording_of(model, input_shape), exact)
 
 

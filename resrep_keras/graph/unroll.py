@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from resrep_keras.common.checks import check_instance
 from resrep_keras.graph.composite import open_call
 from resrep_keras.graph.recording import (
     symbolic_tensors,
@@ -29,15 +30,14 @@ def is_graph(layer):
     return False
 
 
-def check_model(model):
-    """Raise unless `model` is a built Keras model.
+def check_model(model, name="model"):
+    """Raise unless `model` is a built Keras model; `name` is that of the argument.
 
     Raises:
         TypeError: Not a Keras model.
         ValueError: A model that was never built.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a keras.Model; got {model!r} of type {type(model).__name__}.")
+    check_instance(name, model, keras.Model, "a built keras.Model")
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(
             f"Sequential model '{model.name}' has no graph yet because its input shape is unknown. "

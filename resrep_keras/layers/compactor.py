@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.common.checks import check_activation, check_bool, check_number
+
 
 @keras.saving.register_keras_serializable("resrep_keras")
 class Compactor(keras.layers.Layer):
@@ -50,9 +52,9 @@ class Compactor(keras.layers.Layer):
 
     def __init__(self, diagonal=False, axis=-1, activation=None, **kwargs):
         super().__init__(**kwargs)
-        self.diagonal = bool(diagonal)
-        self.axis = int(axis)
-        self.activation = keras.activations.get(activation)
+        self.diagonal = check_bool("diagonal", diagonal)
+        self.axis = check_number("axis", axis, whole=True)
+        self.activation = check_activation("activation", activation)
         self.supports_masking = True
 
     def build(self, input_shape):

@@ -5,6 +5,7 @@ import dataclasses
 
 import keras
 
+from resrep_keras.common.checks import check_instance
 from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback_checks import refuse_averages, refuse_early_removal
 from resrep_keras.methods.wrapped import method_of
@@ -75,7 +76,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         self.method = method
 
     def set_model(self, model):
-        super().set_model(model)
+        super().set_model(check_instance("model", model, keras.Model, "a keras.Model"))
         if self.method is None:
             self.method = method_of(model)
         if self.method is None:

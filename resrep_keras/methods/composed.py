@@ -5,7 +5,7 @@ import keras
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.gradients.places import Role, role
-from resrep_keras.methods.method import Method
+from resrep_keras.methods.method import Method, check_method
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -15,11 +15,7 @@ class Composed(Method):
     def __init__(self, methods):
         methods = list(methods)
         for method in methods:
-            if not isinstance(method, Method):
-                raise TypeError(
-                    f"Expected pruning methods such as resrep_keras.ResRep(); got {method!r} of "
-                    f"type {type(method).__name__}."
-                )
+            check_method("each of methods", method)
         if len(methods) < 2:
             raise ValueError(f"Expected two methods or more to compose; got {methods}.")
         _check_together(methods)

@@ -9,7 +9,7 @@ import inspect
 
 import keras
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_instance, check_number, check_settings, setting
 from resrep_keras.methods.callback import MethodCallback
 
 
@@ -17,9 +17,10 @@ from resrep_keras.methods.callback import MethodCallback
 class Method:
     """Base of the methods; those that remove channels go on from `ChannelMethod`.
 
-    A subclass is a dataclass whose fields are its settings, its target the first, and checks them
-    in `__post_init__`. One with a constructor of its own keeps each argument as an attribute of its
-    name.
+    A subclass is a dataclass whose fields are its settings, its target the first. A field made by
+    `resrep_keras.common.checks.setting` says what it may be; what concerns several of them is
+    checked in `__post_init__`. One with a constructor of its own keeps each argument as an
+    attribute of its name.
 
     Args:
         total_steps: Steps of the run, for data whose length `fit` cannot tell, such as a
@@ -33,7 +34,7 @@ class Method:
             `ResRep`; `None` for the methods that wait for `finalize`.
     """
 
-    total_steps: int | None = dataclasses.field(default=None, kw_only=True)
+    total_steps: int | None = setting(None, check_number, at_least=1, whole=True, kw_only=True)
 
     # Without types: an entry here, even a ClassVar, would come first among a subclass's arguments.
     input_shape = None
@@ -41,8 +42,7 @@ class Method:
     slim_every = None
 
     def __post_init__(self):
-        if self.total_steps is not None:
-            check_number("total_steps", self.total_steps, at_least=1, whole=True)
+        check_settings(self)
 
     # The questions ----------------------------------------------------------------------------
 
@@ -119,6 +119,7 @@ class Method:
 
     @classmethod
     def from_config(cls, config):
+        check_instance("config", config, dict, "a dict as get_config() returns it")
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
     def __eq__(self, other):
@@ -134,3 +135,13 @@ class Method:
     def _settings(self):
         """``{name: value}`` of the constructor's arguments."""
         return {name: vars(self)[name] for name in inspect.signature(type(self)).parameters}
+
+
+def check_method(name, method):
+    """Return a pruning method.
+
+    Raises:
+        TypeError: Something else, or the class of one.
+    """
+    words = "a pruning method such as resrep_keras.ResRep(target_reduction=0.5)"
+    return check_instance(name, method, Method, words)

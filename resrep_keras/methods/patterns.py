@@ -3,25 +3,29 @@
 import fnmatch
 import inspect
 
+from resrep_keras.common.checks import came, check_instance
+
 
 def check_per_layer(name, value, check):
-    """Check a setting that is one value for all layers, or ``{pattern: value}``.
+    """Return a setting that is one value for all layers, or ``{pattern: value}``.
 
     Args:
         name: Name of the argument.
         value: What was given for it.
-        check: Raises where one value is wrong.
+        check: A function of the name and one value, which returns it as it is kept.
 
     Raises:
         TypeError: A pattern is not a str.
     """
-    for pattern, one in value.items() if isinstance(value, dict) else [("*", value)]:
+    if not isinstance(value, dict):
+        return check(name, value)
+    for pattern in value:
         if not isinstance(pattern, str):
             raise TypeError(
-                f"Expected {name} to map names or patterns of layers to values; got the key "
-                f"{pattern!r} of type {type(pattern).__name__}."
+                f"Expected {name} to map names or patterns of layers to values; {came(pattern)} as "
+                "a key."
             )
-        check(one)
+    return {pattern: check(f"{name}[{pattern!r}]", one) for pattern, one in value.items()}
 
 
 def for_layer(setting, layer, default):
@@ -53,37 +57,39 @@ def check_patterns(name, setting, known):
             )
 
 
-def check_exclude(exclude):
+def check_exclude(name, exclude):
     """Return the setting as a tuple of patterns, or a function of a layer.
 
     Raises:
         TypeError: Neither of these, or a function that cannot be saved with the model.
     """
-    if isinstance(exclude, str):
-        raise TypeError(f"Expected exclude to be a list of layer names; got the str {exclude!r}.")
-    if callable(exclude):
-        named = inspect.isroutine(exclude) or inspect.isclass(exclude)
-        if not named or not exclude.__name__.isidentifier():
-            raise TypeError(
-                "Expected exclude to be a function with a name, so that it can be saved with the "
-                "model; got a lambda. Define it with def, and decorate it with "
-                "keras.saving.register_keras_serializable() where the model will be reloaded."
-            )
-        return exclude
-    try:
-        exclude = tuple(exclude)
-    except TypeError as error:
+    if not callable(exclude):
+        return check_names(name, exclude, "or a function that takes a layer")
+    named = inspect.isroutine(exclude) or inspect.isclass(exclude)
+    if not named or not exclude.__name__.isidentifier():
         raise TypeError(
-            "Expected exclude to be a list of layer names or patterns, or a function that takes a "
-            f"layer; got {exclude!r} of type {type(exclude).__name__}."
-        ) from error
-    for pattern in exclude:
+            f"Expected {name} to be a list of layer names or patterns, or a function with a name, "
+            f"so that it can be saved with the model; {came(exclude)}. Define it with def, and "
+            "decorate it with keras.saving.register_keras_serializable() where the model will be "
+            "reloaded."
+        )
+    return exclude
+
+
+def check_names(name, value, other=""):
+    """Return names and patterns as a tuple; `other` says what else may be given.
+
+    Raises:
+        TypeError: Something else, or a single text.
+    """
+    words = ", ".join(filter(None, ["a list of layer names or patterns", other]))
+    check_instance(name, value, (list, tuple, set, frozenset), words)
+    for pattern in value:
         if not isinstance(pattern, str):
             raise TypeError(
-                f"Expected the entries of exclude to be layer names or patterns; got {pattern!r} "
-                f"of type {type(pattern).__name__}."
+                f"Expected the entries of {name} to be layer names or patterns; {came(pattern)}."
             )
-    return exclude
+    return tuple(sorted(value) if isinstance(value, (set, frozenset)) else value)
 
 
 def ask_exclude(function, layer):

@@ -41,7 +41,7 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
     """
 
     def __init__(self, inner_optimizer, strength, penalised=(), name=None):
-        check_number("strength", strength, at_least=0)
+        strength = check_number("strength", strength, at_least=0)
         super().__init__(inner_optimizer, name=name)
         self.first_strength = float(strength)
         self.penalised = tuple((int(position), int(axis)) for position, axis in penalised)

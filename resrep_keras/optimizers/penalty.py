@@ -116,9 +116,10 @@ class PenaltyOptimizer(OptimizerWrapper):
                 f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the "
                 "like belong to `inner_optimizer`."
             )
-        check_penalty(penalty_strength, momentum)
+        strength = check_number("penalty_strength", penalty_strength, at_least=0)
+        momentum = check_number("momentum", momentum, at_least=0, below=1)
         super().__init__(inner_optimizer, name=name)
-        self.penalty_strength = float(penalty_strength)
+        self.penalty_strength = float(strength)
         self.momentum = float(momentum)
         self.compactor_optimizer = _GroupLassoSGD(
             learning_rate=lambda: self.rate_optimizer.learning_rate,
@@ -170,12 +171,6 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     def own_config(self):
         return {"penalty_strength": self.penalty_strength, "momentum": self.momentum}
-
-
-def check_penalty(penalty_strength, momentum):
-    """Check the settings of a `PenaltyOptimizer`, in words."""
-    check_number("penalty_strength", penalty_strength, at_least=0)
-    check_number("momentum", momentum, at_least=0, below=1)
 
 
 def split_compactors(items, variables=None):

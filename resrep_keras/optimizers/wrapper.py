@@ -5,6 +5,7 @@ import operator
 import keras
 from keras import ops
 
+from resrep_keras.common.checks import check_optimizer
 from resrep_keras.common.untracked import Untracked
 from resrep_keras.keras_adapter import (
     call_with_values,
@@ -70,7 +71,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     allows_averages = False  # whether what is pruned stays so where `use_ema` averages the rest
 
     def __init__(self, inner_optimizer, name=None):
-        inner_optimizer = keras.optimizers.get(inner_optimizer)
+        inner_optimizer = check_optimizer("inner_optimizer", inner_optimizer)
         check_inner(inner_optimizer, type(self).__name__, self.allows_averages)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer

@@ -1,11 +1,11 @@
 """Backup: a run that is killed goes on from its last epoch."""
 
-import pathlib
 import re
 
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import check_bool, check_instance, check_path
 from resrep_keras.common.files import remove, sweep, written_beside
 from resrep_keras.methods.callback import InFit
 from resrep_keras.training.counters import read_counters, restore_counters
@@ -55,9 +55,13 @@ class Backup(InFit, keras.callbacks.Callback):
 
     def __init__(self, backup_dir, callbacks=(), delete_checkpoint=True):
         super().__init__()
-        self.backup_dir = pathlib.Path(backup_dir)
+        self.backup_dir = check_path("backup_dir", backup_dir)
+        check_instance("callbacks", callbacks, (list, tuple), "a list of callbacks that count")
+        for callback in callbacks:
+            words = "a keras.callbacks.Callback"
+            check_instance("each of callbacks", callback, keras.callbacks.Callback, words)
         self.callbacks = tuple(callbacks)
-        self.delete_checkpoint = delete_checkpoint
+        self.delete_checkpoint = check_bool("delete_checkpoint", delete_checkpoint)
         self._resumed = 0
 
     @property

@@ -1,11 +1,11 @@
 """PrunedCheckpoint: the best model among those that are pruned."""
 
-import pathlib
 import re
 import warnings
 
 import keras
 
+from resrep_keras.common.checks import check_choice, check_instance, check_number, check_path
 from resrep_keras.common.files import put, scratch_folder, sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.methods.callback_checks import unpruned_choice
@@ -35,9 +35,12 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
     """
 
     def __init__(self, filepath, monitor="val_loss", mode="auto", **kwargs):
-        path = pathlib.Path(filepath)
+        path = check_path("filepath", filepath)
         if path.suffix != ".keras":
             raise ValueError(f"Expected a filepath that ends in .keras; got '{filepath}'.")
+        check_instance("monitor", monitor, str, "the name of a metric such as 'val_loss'")
+        check_choice("mode", mode, ("min", "max", "auto"))
+        _check_others(**kwargs)
         super().__init__(path, monitor=monitor, mode=mode, save_best_only=True, **kwargs)
         self._place = path
         self._pruning = None
@@ -81,6 +84,18 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
                 "Train to the end of the planned run.",
                 stacklevel=2,
             )
+
+
+def _check_others(verbose=0, initial_value_threshold=None, **unknown):
+    if unknown:
+        raise TypeError(
+            "Expected no other arguments of ModelCheckpoint than verbose and "
+            f"initial_value_threshold; got {', '.join(unknown)}. A PrunedCheckpoint keeps whole "
+            "models, the best of the pruned ones, and looks at each epoch."
+        )
+    check_number("verbose", verbose, at_least=0, at_most=2, whole=True)
+    if initial_value_threshold is not None:
+        check_number("initial_value_threshold", initial_value_threshold)
 
 
 @unpruned_choice.register

@@ -2,6 +2,7 @@
 
 import warnings
 
+from resrep_keras.common.checks import check_bool
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
 from resrep_keras.methods.wrapped import method_of
@@ -36,6 +37,7 @@ def finalize(model, strict=False, data=None):
     True
     """
     check_model(model)
+    strict = check_bool("strict", strict)
     done = (method_of(model) or CompactorsByHand()).finalize(model, data)
     for problem in done.problems:
         if strict:

@@ -4,11 +4,12 @@ import dataclasses
 
 from keras import ops
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_function, check_number
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.methods.sparse.masks import first_masks
+from resrep_keras.workflow.search import score_of
 from resrep_keras.workflow.wrap import wrap
 
 
@@ -89,7 +90,9 @@ def pruning_plasticity(
         GraNet.
     """
     check_model(model)
-    check_number("sparsity", sparsity, above=0, below=1)
+    check_function("train", train, "a function that trains a model")
+    check_function("evaluate", evaluate, "a function that maps a model to its score")
+    sparsity = check_number("sparsity", sparsity, above=0, below=1)
     spread = {"distribution": "magnitude", "scope": scope}
     method = GraNet(
         final_sparsity=sparsity,
@@ -100,12 +103,12 @@ def pruning_plasticity(
         exclude=exclude,
         **spread,
     )
-    before = float(evaluate(model))
+    before = score_of(evaluate, model)
     pruned = wrap(model, method)
     kernels = sparse_kernels(pruned.trainable_variables, exclude)
     for kernel, mask in zip(kernels, first_masks(kernels, sparsity, **spread)):
         kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel.value)))
-    score = float(evaluate(pruned))
+    score = score_of(evaluate, pruned)
     zeros = density_of(pruned, exclude)["total"]["zeros"]
     train(pruned)
     found = density_of(pruned, exclude)["total"]
@@ -118,7 +121,7 @@ def pruning_plasticity(
     return Plasticity(
         before=before,
         pruned=score,
-        after=float(evaluate(pruned)),
+        after=score_of(evaluate, pruned),
         sparsity=zeros / found["size"],
         regrow_rate=float(regrow_rate),
     )

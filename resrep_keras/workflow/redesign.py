@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_instance, check_number, shown
 from resrep_keras.graph.trace import recording_of, trace
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
 
@@ -55,14 +56,18 @@ def redesign(dense, widths):
     Reference:
         Ding et al., ICML 2019: pruning as a way to design the width of a network.
     """
+    check_model(dense, "dense")
+    check_instance(
+        "widths", widths, dict, "a dict {layer name: channels} as widths_of() returns it"
+    )
     graph = trace(dense, exact=False)
     producers = {p.name: len(p.channels) for group in graph.groups for p in group.producers}
     keep = {}
     for name, width in widths.items():
-        if name not in producers:
+        if not isinstance(name, str) or name not in producers:
             raise ValueError(
                 f"Expected widths to name layers of model '{dense.name}' that make channels "
-                f"({', '.join(producers)}); got '{name}'."
+                f"({', '.join(producers)}); got {shown(name)}."
             )
         check_number(f"widths['{name}']", width, at_least=1, whole=True)
         if width > producers[name]:

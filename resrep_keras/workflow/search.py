@@ -5,11 +5,13 @@ import math
 
 import keras
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_function, check_number, shown
 from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.graph.unroll import check_model
+from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.resrep import ResRep
+from resrep_keras.methods.method import check_method
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.wrap import compile_alike, wrap
 
@@ -62,16 +64,19 @@ def search(
             accuracy on validation data, say. It gets slim models, and `dense`.
         target_accuracy_drop: Loss of the metric that is allowed, in percentage points, 0 or more.
             Defaults to `0.5`.
-        method: The method; what it says of `target_reduction` is replaced. Defaults to `ResRep()`.
-        rounds: Number of rounds. Defaults to `5`.
+        method: A method that removes channels; what it says of `target_reduction` is replaced.
+            Defaults to `ResRep()`.
+        rounds: Number of rounds, 1 or more. Defaults to `5`.
         first_reduction: Share of the MACs to remove in the first round. Defaults to `0.5`.
 
     Returns:
         A `SearchResult`.
 
     Raises:
-        TypeError: `fit` or `evaluate` is not a function, or `dense` not a model.
-        ValueError: A number is out of range, or the metric is not a number.
+        TypeError: `fit` or `evaluate` is not a function, `dense` not a model, `method` not a
+            method.
+        ValueError: A number is out of range, the method removes no channels, or the metric is not
+            a number.
 
     Example:
 
@@ -83,10 +88,10 @@ def search(
     ... )
     >>> found.model
     """
-    check_model(dense)
-    method = ResRep() if method is None else method
-    _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction)
-    dense_macs, base = count_macs(dense, method.input_shape), _metric(evaluate, dense)
+    check_model(dense, "dense")
+    method = ResRep() if method is None else check_method("method", method)
+    _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method)
+    dense_macs, base = count_macs(dense, method.input_shape), score_of(evaluate, dense)
     best, removed, step, trials = None, 0.0, float(first_reduction), []
     for _ in range(rounds):
         share = removed + (1 - removed) * step
@@ -113,26 +118,36 @@ def _try(start, dense, fit, evaluate, method, removed, share):
     slim = finalize(model)
     if dense.compiled:
         compile_alike(dense, slim)
-    return slim, _metric(evaluate, slim)
+    return slim, score_of(evaluate, slim)
 
 
-def _metric(evaluate, model):
+def score_of(evaluate, model):
+    """What a user's `evaluate(model)` returns, as a float.
+
+    Raises:
+        ValueError: Not a finite number.
+    """
     metric = evaluate(model)
     try:
         metric = float(metric)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected evaluate(model) to return a number such as an accuracy; got {metric!r}."
+            f"Expected evaluate(model) to return a number such as an accuracy; got {shown(metric)}."
         ) from error
     if not math.isfinite(metric):
         raise ValueError(f"Expected evaluate(model) to return a finite number; got {metric}.")
     return metric
 
 
-def _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction):
-    for name, function in (("fit", fit), ("evaluate", evaluate)):
-        if not callable(function):
-            raise TypeError(f"Expected {name} to be a function of a model; got {function!r}.")
+def _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method):
+    check_function("fit", fit, "a function that trains a model")
+    check_function("evaluate", evaluate, "a function that maps a model to its metric")
     check_number("target_accuracy_drop", target_accuracy_drop, at_least=0)
     check_number("rounds", rounds, at_least=1, whole=True)
     check_number("first_reduction", first_reduction, above=0, below=1)
+    if not isinstance(method, ChannelMethod):
+        raise ValueError(
+            "search asks for a share of the MACs in each round, and expects a method that removes "
+            f"channels, such as ResRep(); got {method!r}. Prune channels first, then wrap "
+            "the slim model with this method."
+        )

@@ -13,7 +13,7 @@ from resrep_keras.keras_adapter import (
     training_class,
 )
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import Method
+from resrep_keras.methods.method import check_method
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
 from resrep_keras.training.model import WrappedModel
@@ -51,11 +51,7 @@ def wrap(model, method=None):
     >>> slim = resrep_keras.finalize(model)
     """
     method = ResRep() if method is None else method
-    if not isinstance(method, Method):
-        raise TypeError(
-            f"Expected a pruning method such as resrep_keras.ResRep(target_reduction=0.5); got "
-            f"{method!r} of type {type(method).__name__}."
-        )
+    check_method("method", method)
     check_model(model)
     if method_of(model) is not None:
         raise ValueError(

@@ -39,13 +39,15 @@ def test_an_exact_name_goes_first_then_the_first_pattern():
 
 
 def test_each_value_of_a_setting_is_checked():
-    seen = []
-    check_per_layer("min_channels", {"a": 1, "b": 2}, seen.append)
-    check_per_layer("min_channels", 3, seen.append)
-    assert seen == [1, 2, 3]
-    text = "Expected min_channels to map names or patterns of layers to values; got the key 3 of"
+    def half(name, value):
+        assert name.startswith("min_channels")
+        return value / 2
+
+    assert check_per_layer("min_channels", {"a": 1, "b": 2}, half) == {"a": 0.5, "b": 1.0}
+    assert check_per_layer("min_channels", 3, half) == 1.5
+    text = "Expected min_channels to map names or patterns of layers to values; got 3 of type int"
     with pytest.raises(TypeError, match=re.escape(text)):
-        check_per_layer("min_channels", {3: 1}, seen.append)
+        check_per_layer("min_channels", {3: 1}, half)
 
 
 def test_a_pattern_that_fits_no_layer_is_named():
@@ -58,22 +60,24 @@ def test_exclude_is_a_tuple_or_a_function_with_a_name():
     def keeps(layer):
         return True
 
-    assert check_exclude(["a"]) == ("a",) and check_exclude(()) == ()
-    assert check_exclude(keeps) is keeps and check_exclude(bool) is bool
+    assert check_exclude("exclude", ["b", "a"]) == ("b", "a")
+    assert check_exclude("exclude", {"b", "a"}) == ("a", "b")
+    assert check_exclude("exclude", keeps) is keeps and check_exclude("exclude", bool) is bool
 
 
 @pytest.mark.parametrize(
     ("exclude", "text"),
     [
-        ("conv", "a list of layer names; got the str 'conv'"),
-        (lambda layer: True, "a function with a name.*got a lambda"),
+        ("conv", "a list of layer names.*got 'conv' of type str"),
+        ({"conv": True}, "a list of layer names.*of type dict"),
+        (lambda layer: True, "a function with a name.*got <function <lambda>.* of type function"),
         (3, "names or patterns, or a function that takes a layer; got 3 of type int"),
         ([3], "entries of exclude.*got 3 of type int"),
     ],
 )
 def test_another_exclude_is_refused(exclude, text):
     with pytest.raises(TypeError, match=text):
-        check_exclude(exclude)
+        check_exclude("exclude", exclude)
 
 
 def test_a_function_that_fails_is_told_with_its_layer():

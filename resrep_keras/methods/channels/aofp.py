@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.layers.scored import DONE, WAITING, ScoredCompactor
 from resrep_keras.methods.channels.ablation import Ablation, searches_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
@@ -75,27 +75,21 @@ class AOFP(ChannelMethod):
         leaving it out alone.
     """
 
-    max_damage: float = 0.05
-    interval: int | None = None
-    warmup: float = 0.05
-    search_end: float = 0.5
-    seed: int = 0
+    max_damage: float = setting(0.05, check_number, at_least=0)
+    interval: int | None = setting(None, check_number, at_least=1, whole=True)
+    warmup: float = setting(0.05, check_number, at_least=0, below=1)
+    search_end: float = setting(0.5, check_number, above=0, below=1)
+    seed: int = setting(0, check_number, at_least=0, whole=True)
 
     needs_target: typing.ClassVar[bool] = False
 
     def __post_init__(self):
         super().__post_init__()
-        check_number("max_damage", self.max_damage, at_least=0)
-        check_number("warmup", self.warmup, at_least=0, below=1)
-        check_number("search_end", self.search_end, above=0, below=1)
-        check_number("seed", self.seed, at_least=0, whole=True)
         if self.warmup >= self.search_end:
             raise ValueError(
                 f"Expected warmup to end before the search does; got warmup={self.warmup}, "
                 f"search_end={self.search_end}."
             )
-        if self.interval is not None:
-            check_number("interval", self.interval, at_least=1, whole=True)
 
     @classmethod
     def paper(cls, **settings):

@@ -7,6 +7,7 @@ from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback import MethodCallback
 from resrep_keras.methods.callback_checks import warn_of_unpruned_choices
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.method import check_method
 from resrep_keras.methods.wrapped import baseline_of
 
 
@@ -21,8 +22,12 @@ class PruningCallback(MethodCallback):
         method: The method. Defaults to that of the model.
 
     Raises:
+        TypeError: `method` is no method.
         ValueError: The model has no compactors, or the run is too short for its target.
     """
+
+    def __init__(self, method=None):
+        super().__init__(None if method is None else check_method("method", method))
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.optimizers.lasso import LassoOptimizer
@@ -22,13 +22,9 @@ class LassoTraining(OneShot):
     """
 
     at: float = 0.5
-    strength: float = 1e-4
+    strength: float = setting(1e-4, check_number, at_least=0)
 
     trained_by = LassoOptimizer
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("strength", self.strength, at_least=0)
 
     def penalised(self, channel_state):
         """Pairs `(variable, channel axis)`."""

@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.scores import kernel_norm, score_weights
 
@@ -34,12 +35,7 @@ class MagnitudePruning(OneShot):
         mean and sorted globally, so that the target is a share of the whole model's cost.
     """
 
-    order: int = 1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.order not in (1, 2):
-            raise ValueError(f"Expected order 1 (L1 norm) or 2 (L2 norm); got {self.order!r}.")
+    order: int = setting(1, check_number, at_least=1, at_most=2, whole=True)
 
     def scores(self, channel_state, optimizer=None):
         """Mean over a channel's producers of their normalised kernel norms.

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import PrunableChannels
@@ -25,14 +25,10 @@ class OneShot(ChannelMethod):
         **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
-    at: float = 0.0
+    at: float = setting(0.0, check_number, at_least=0, below=1)
 
     # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
     trained_by = FrozenCompactorsOptimizer
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("at", self.at, at_least=0, below=1)
 
     def scores(self, channel_state, optimizer=None):
         """Importance of each channel, 0 or larger, float `(num_channels,)`.

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.methods.channels.one_shot import OneShot
 
 
@@ -32,11 +32,7 @@ class RandomPruning(OneShot):
         Neural Networks", WACV 2018.
     """
 
-    seed: int = 0
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("seed", self.seed, at_least=0, whole=True)
+    seed: int = setting(0, check_number, at_least=0, whole=True)
 
     def scores(self, channel_state, optimizer=None):
         """Uniform random numbers in [0, 1)."""

@@ -5,12 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_choice, check_instance, check_number, setting
 from resrep_keras.costs.macs import positions_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
-from resrep_keras.optimizers.penalty import PenaltyOptimizer, check_penalty
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
 LARGEST_MATRIX = 2048
@@ -67,35 +67,20 @@ class ResRep(ChannelMethod):
         Ding et al., ICCV 2021. `ResRep.paper()` has its settings.
     """
 
-    penalty_strength: float = 1e-4
-    momentum: float = 0.9
-    schedule: Schedule | None = None
-    normalization: str = "none"
-    compactor: str = "auto"
-    threshold: float = 1e-5
-    slim_every: int | None = None
+    penalty_strength: float = setting(1e-4, check_number, at_least=0)
+    momentum: float = setting(0.9, check_number, at_least=0, below=1)
+    schedule: Schedule | None = setting(
+        None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
+    )
+    normalization: str = setting("none", check_choice, known=tuple(NORMALIZATIONS))
+    compactor: str = setting("auto", check_choice, known=("auto", "full", "diagonal"))
+    threshold: float = setting(1e-5, check_number, at_least=0)
+    slim_every: int | None = setting(None, check_number, at_least=1, whole=True)
 
     def __post_init__(self):
         super().__post_init__()
-        check_penalty(self.penalty_strength, self.momentum)
         if self.schedule is None:
             self.schedule = PlannedSchedule()
-        if not isinstance(self.schedule, Schedule):
-            raise TypeError(
-                f"Expected schedule to be a PlannedSchedule or PaperSchedule; got "
-                f"{self.schedule!r}."
-            )
-        if not isinstance(self.normalization, str) or self.normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"Expected normalization 'none', 'layer' or 'cost'; got {self.normalization!r}."
-            )
-        if self.compactor not in ("auto", "full", "diagonal"):
-            raise ValueError(
-                f"Expected compactor 'auto', 'full' or 'diagonal'; got {self.compactor!r}."
-            )
-        check_number("threshold", self.threshold, at_least=0)
-        if self.slim_every is not None:
-            check_number("slim_every", self.slim_every, at_least=1, whole=True)
 
     @classmethod
     def paper(cls, **settings):

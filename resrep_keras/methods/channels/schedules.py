@@ -6,9 +6,10 @@ import math
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_instance, check_number
 
 MOST_SELECTIONS = 10_000
+MOST_STEPS = 10**9  # of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Plan:
         return last if self.forget_steps is None else self.steps[-1] + self.forget_steps
 
 
+def _check_run(first, last, steps_per_epoch):
+    """The steps of a run as Python ints."""
+    first = check_number("first", first, at_least=0, whole=True)
+    last = check_number("last", last, at_least=0, at_most=MOST_STEPS, whole=True)
+    return first, last, check_number("steps_per_epoch", steps_per_epoch, at_least=1, whole=True)
+
+
 class Schedule:
     """Base: when channels are selected. A value: equal settings are equal schedules."""
 
@@ -47,6 +55,7 @@ class Schedule:
 
     @classmethod
     def from_config(cls, config):
+        check_instance("config", config, dict, "a dict as get_config() returns it")
         return cls(**config)
 
     def __eq__(self, other):
@@ -72,23 +81,23 @@ class PlannedSchedule(Schedule):
     """
 
     def __init__(self, warmup=0.05, selection_end=0.25, forgetting=0.06, selections=20):
-        check_number("warmup", warmup, at_least=0, below=1)
-        check_number("selection_end", selection_end, above=warmup, below=1)
-        check_number("forgetting", forgetting, above=0, below=1)
-        check_number("selections", selections, at_least=1, below=MOST_SELECTIONS, whole=True)
+        self.warmup = check_number("warmup", warmup, at_least=0, below=1)
+        self.selection_end = check_number(
+            "selection_end", selection_end, above=self.warmup, below=1
+        )
+        self.forgetting = check_number("forgetting", forgetting, above=0, below=1)
+        self.selections = check_number(
+            "selections", selections, at_least=1, below=MOST_SELECTIONS, whole=True
+        )
         if selection_end + forgetting > 1:
             raise ValueError(
                 "Expected selection_end + forgetting <= 1, so that the last channels are forgotten "
                 f"before the run ends; got selection_end={selection_end}, forgetting={forgetting}."
             )
-        self.warmup = warmup
-        self.selection_end = selection_end
-        self.forgetting = forgetting
-        self.selections = selections
 
     def plan(self, first, last, steps_per_epoch):
         """The `Plan` for the steps from `first` to `last`."""
-        del steps_per_epoch
+        first, last, _ = _check_run(first, last, steps_per_epoch)
         length = last - first
         if length < 2:
             raise ValueError(
@@ -116,14 +125,15 @@ class PaperSchedule(Schedule):
     """
 
     def __init__(self, warmup_epochs=5, interval=200, channels_per_selection=4):
-        check_number("warmup_epochs", warmup_epochs, at_least=0, whole=True)
-        check_number("interval", interval, at_least=1, whole=True)
-        check_number("channels_per_selection", channels_per_selection, at_least=1, whole=True)
-        self.warmup_epochs = warmup_epochs
-        self.interval = interval
-        self.channels_per_selection = channels_per_selection
+        self.warmup_epochs = check_number("warmup_epochs", warmup_epochs, at_least=0, whole=True)
+        self.interval = check_number("interval", interval, at_least=1, whole=True)
+        self.channels_per_selection = check_number(
+            "channels_per_selection", channels_per_selection, at_least=1, whole=True
+        )
 
     def plan(self, first, last, steps_per_epoch):
+        """The `Plan` for the steps from `first` to `last`."""
+        first, last, steps_per_epoch = _check_run(first, last, steps_per_epoch)
         begin = first + self.warmup_epochs * steps_per_epoch
         steps = range(begin + self.interval, last, self.interval)
         return Plan(tuple(steps), None, self.channels_per_selection)

@@ -4,10 +4,66 @@ import dataclasses
 import math
 import typing
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import (
+    check_bool,
+    check_instance,
+    check_number,
+    check_settings,
+    setting,
+    shown,
+)
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.sizes import check_input_shape
 from resrep_keras.methods.patterns import check_exclude, check_patterns, check_per_layer
+
+
+def check_count(name, value):
+    return check_number(name, value, at_least=1, whole=True)
+
+
+def check_share(name, value):
+    return check_number(name, value, at_least=0, below=1)
+
+
+def check_multiple(name, value):
+    return value if isinstance(value, str) and value == "auto" else check_count(name, value)
+
+
+def check_reduction(name, value):
+    """Return a `target_reduction` as it is kept: a float, ``{quantity: float}`` or `None`."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return float(check_number(name, value, above=0, below=1))
+    if not value:
+        raise ValueError(f"Expected {name} to name a quantity; got an empty dict.")
+    return {
+        quantity: float(check_number(f"{name}[{quantity!r}]", share, above=0, below=1))
+        for quantity, share in _quantities(name, value)
+    }
+
+
+def check_at_most(name, value):
+    """Return `at_most` as a dict of positive numbers."""
+    words = "a dict such as {'file_bytes': 400_000}"
+    check_instance(name, value, dict, words)
+    return {
+        quantity: check_number(f"{name}[{quantity!r}]", number, above=0)
+        for quantity, number in _quantities(name, value)
+    }
+
+
+def _input_shape(name, value):
+    del name
+    return check_input_shape(value)
+
+
+def _quantities(name, value):
+    for quantity, number in value.items():
+        if not isinstance(quantity, str) or quantity not in QUANTITIES:
+            known = ", ".join(sorted(QUANTITIES))
+            raise ValueError(f"Expected {name} to name one of {known}; got {shown(quantity)}.")
+        yield quantity, number
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -48,28 +104,20 @@ class ChannelSettings:
         ValueError: A setting out of range.
     """
 
-    target_reduction: float | dict | None = 0.5
-    at_most: dict | None = None
-    min_channels: int | dict = 1
-    min_share: float | dict = 0.0
-    channel_multiple: int | str | dict = 1
-    exclude: tuple | typing.Callable = ()
-    coupled: bool = False
-    threads: int = 1
-    input_shape: tuple | dict | None = None
-    exact: bool = True
+    target_reduction: float | dict | None = setting(0.5, check_reduction)
+    at_most: dict | None = setting(None, check_at_most)
+    min_channels: int | dict = setting(1, check_per_layer, check=check_count)
+    min_share: float | dict = setting(0.0, check_per_layer, check=check_share)
+    channel_multiple: int | str | dict = setting(1, check_per_layer, check=check_multiple)
+    exclude: tuple | typing.Callable = setting((), check_exclude)
+    coupled: bool = setting(False, check_bool)
+    threads: int = setting(1, check_count)
+    input_shape: tuple | dict | None = setting(None, _input_shape)
+    exact: bool = setting(True, check_bool)
 
     def __post_init__(self):
-        self.target_reduction = check_reduction(self.target_reduction)
-        self.at_most = check_at_most(self.at_most)
-        check_per_layer("min_channels", self.min_channels, lambda n: check_count("min_channels", n))
-        check_per_layer("min_share", self.min_share, check_min_share)
-        check_per_layer("channel_multiple", self.channel_multiple, check_multiple)
-        check_count("threads", self.threads)
-        self.exclude = check_exclude(self.exclude)
-        self.coupled = bool(self.coupled)
-        self.input_shape = check_input_shape(self.input_shape)
-        self.exact = bool(self.exact)
+        check_settings(self)
+        self.at_most = self.at_most or {}
 
     def reductions(self):
         """``{quantity: share to remove}``."""
@@ -89,61 +137,11 @@ class ChannelSettings:
                 check_patterns(name, setting, names)
 
 
-def check_count(name, value):
-    check_number(name, value, at_least=1, whole=True)
-
-
-def check_min_share(value):
-    check_number("min_share", value, at_least=0, below=1)
-
-
 def minimum_of(channels, min_channels, min_share):
     """How many of its channels a layer keeps at least."""
     return min(channels, max(1, min_channels, math.ceil(min_share * channels)))
 
 
-def check_multiple(value):
-    if value != "auto":
-        check_count("channel_multiple", value)
-
-
 def multiples(number, channels):
     """The numbers of channels that a layer of so many may keep: multiples, or all of them."""
     return (*range(number, channels, number), channels)
-
-
-def check_reduction(value):
-    """Return a `target_reduction` as it is kept: a float, ``{quantity: float}`` or `None`."""
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        check_number("target_reduction", value, above=0, below=1)
-        return float(value)
-    if not value:
-        raise ValueError("Expected target_reduction to name a quantity; got an empty dict.")
-    for name, share in value.items():
-        check_quantity("target_reduction", name)
-        check_number(f"target_reduction['{name}']", share, above=0, below=1)
-    return {name: float(share) for name, share in value.items()}
-
-
-def check_at_most(value):
-    """Return `at_most` as a dict of positive numbers."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(
-            f"Expected at_most to be a dict such as {{'file_bytes': 400_000}}; got {value!r} of "
-            f"type {type(value).__name__}."
-        )
-    for name, number in value.items():
-        check_quantity("at_most", name)
-        check_number(f"at_most['{name}']", number, above=0)
-    return dict(value)
-
-
-def check_quantity(argument, name):
-    if name not in QUANTITIES:
-        raise ValueError(
-            f"Expected {argument} to name one of {', '.join(sorted(QUANTITIES))}; got {name!r}."
-        )

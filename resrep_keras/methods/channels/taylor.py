@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_number, setting
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.scores import sum_over
 from resrep_keras.optimizers.taylor import TaylorOptimizer
@@ -48,13 +48,9 @@ class TaylorPruning(OneShot):
         removal again, and is not counted.
     """
 
-    at: float = 0.1
+    at: float = setting(0.1, check_number, above=0, below=1)
 
     trained_by = TaylorOptimizer
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_number("at", self.at, above=0, below=1)
 
     def scores(self, channel_state, optimizer=None):
         if optimizer is None:

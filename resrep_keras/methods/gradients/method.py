@@ -6,12 +6,20 @@ import typing
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import check_choice, check_number, setting
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace, trace_recording
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.gradients.places import Places
-from resrep_keras.methods.gradients.pruner import GradientPruner, check_rate, check_settings
+from resrep_keras.methods.gradients.pruner import (
+    DEPTHS,
+    ROUNDINGS,
+    SEEDS,
+    THRESHOLDS,
+    GradientPruner,
+    check_rate,
+)
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.patterns import (
     ask_exclude,
@@ -66,19 +74,12 @@ class ActivationGradientPruning(Method):
         well, count like it.
     """
 
-    rate: float | dict = 0.9
-    fifo_depth: int = 5
-    threshold: str = "normal"
-    rounding: str = "stochastic"
-    exclude: tuple | typing.Callable = ()
-    seed: int | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_settings(0.0, self.fifo_depth, self.threshold, self.rounding, self.seed)
-        check_per_layer("rate", self.rate, check_rate)
-        self.exclude = check_exclude(self.exclude)
-        self.seed = None if self.seed is None else int(self.seed)
+    rate: float | dict = setting(0.9, check_per_layer, check=check_rate)
+    fifo_depth: int = setting(5, check_number, **DEPTHS)
+    threshold: str = setting("normal", check_choice, known=THRESHOLDS)
+    rounding: str = setting("stochastic", check_choice, known=ROUNDINGS)
+    exclude: tuple | typing.Callable = setting((), check_exclude)
+    seed: int | None = setting(None, check_number, **SEEDS)
 
     def insert(self, model):
         """A copy with pruners; the baseline says where they stand and what they make cheaper."""

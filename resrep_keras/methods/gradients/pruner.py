@@ -3,12 +3,14 @@
 import keras
 from keras import ops
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_choice, check_number
 from resrep_keras.graph.record import is_transparent
 from resrep_keras.methods.gradients.thresholds import lognormal_threshold, normal_threshold
 
 THRESHOLDS = ("normal", "lognormal")
 ROUNDINGS = ("stochastic", "deterministic")
+DEPTHS = {"at_least": 0, "whole": True}  # what fifo_depth may be, and seed
+SEEDS = {"at_least": 0, "whole": True}
 
 # Steps over which the mean fraction of zeros runs, once so many were seen.
 MEMORY = 100
@@ -83,12 +85,11 @@ class GradientPruner(keras.layers.Layer):
     ):
         # An identity casts nothing, whatever the policy.
         super().__init__(**{"autocast": False, **kwargs})
-        check_settings(rate, fifo_depth, threshold, rounding, seed)
-        self.rate = float(rate)
-        self.fifo_depth = int(fifo_depth)
-        self.threshold = threshold
-        self.rounding = rounding
-        self.seed = None if seed is None else int(seed)
+        self.rate = float(check_rate("rate", rate))
+        self.fifo_depth = check_number("fifo_depth", fifo_depth, **DEPTHS)
+        self.threshold = check_choice("threshold", threshold, THRESHOLDS)
+        self.rounding = check_choice("rounding", rounding, ROUNDINGS)
+        self.seed = None if seed is None else check_number("seed", seed, **SEEDS)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.supports_masking = True
 
@@ -183,24 +184,8 @@ def _pruner(layer: GradientPruner):
     return True
 
 
-def check_rate(rate):
-    check_number("rate", rate, at_least=0, below=1)
-
-
-def check_settings(rate, fifo_depth, threshold, rounding, seed):
-    """Check the settings of a `GradientPruner`, in words."""
-    check_rate(rate)
-    check_number("fifo_depth", fifo_depth, at_least=0, whole=True)
-    for name, value, known in (
-        ("threshold", threshold, THRESHOLDS),
-        ("rounding", rounding, ROUNDINGS),
-    ):
-        if value not in known:
-            raise ValueError(
-                f"Expected {name} to be one of {', '.join(map(repr, known))}; got {value!r}."
-            )
-    if seed is not None:
-        check_number("seed", seed, at_least=0, whole=True)
+def check_rate(name, rate):
+    return check_number(name, rate, at_least=0, below=1)
 
 
 # --- the gradient ---------------------------------------------------------------------------------

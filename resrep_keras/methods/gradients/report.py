@@ -1,7 +1,9 @@
 """What activation-gradient pruning has left of gradients, and of the products they go into."""
 
+from resrep_keras.common.checks import check_instance, check_number, shown
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.gradients.method import pruners_of, zeros_of
 from resrep_keras.methods.gradients.places import Places
 from resrep_keras.methods.wrapped import baseline_of
@@ -56,6 +58,9 @@ def backward_macs(model, zeros=None):
             count depends on is unknown.
     """
     places = _places(model)
+    if zeros is not None:
+        words = "a dict {name of a convolution: fraction}, as gradient_sparsity() returns it"
+        check_instance("zeros", zeros, dict, words)
     if zeros is None:
         zeros = gradient_sparsity(model)
         if not zeros:
@@ -64,12 +69,14 @@ def backward_macs(model, zeros=None):
                 "trained for more steps than fifo_depth, on TensorFlow; or give "
                 "zeros={'conv2d': 0.5}, say."
             )
-    unknown = sorted(set(zeros) - set(places))
+    unknown = [name for name in zeros if name not in places]
     if unknown:
         raise ValueError(
             f"Expected zeros to name convolutions whose gradient is pruned ({', '.join(places)}); "
-            f"got '{unknown[0]}'."
+            f"got {shown(unknown[0])}."
         )
+    for name, fraction in zeros.items():
+        check_number(f"zeros['{name}']", fraction, at_least=0, at_most=1)
     density = {
         cheaper: 1 - fraction
         for name, fraction in zeros.items()
@@ -83,6 +90,7 @@ def backward_macs(model, zeros=None):
 
 
 def _places(model):
+    check_model(model)
     baseline = baseline_of(model)
     if baseline is None or not baseline.places:
         raise ValueError(

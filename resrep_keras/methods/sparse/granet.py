@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from resrep_keras.common.checks import check_number
 from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
@@ -62,22 +63,22 @@ class GraNet(SparseSettings, Method):
     @classmethod
     def gmp(cls, final_sparsity=0.9, **settings):
         """Gradual magnitude pruning (Zhu and Gupta, 2017): nothing grows again."""
-        return cls(final_sparsity, regrow_rate=0.0, **settings)
+        return cls(final_sparsity, **{"regrow_rate": 0.0, **settings})
 
     @classmethod
     def rigl(cls, sparsity=0.9, **settings):
         """RigL (Evci et al., ICML 2020): a fixed sparsity, growth by gradient."""
-        return cls(sparsity, sparsity, **settings)
+        return cls(*_twice(sparsity), **settings)
 
     @classmethod
     def set(cls, sparsity=0.9, **settings):
         """SET (Mocanu et al., 2018): a fixed sparsity, growth at random."""
-        return cls(sparsity, sparsity, growth="random", **settings)
+        return cls(*_twice(sparsity), **{"growth": "random", **settings})
 
     @classmethod
     def static(cls, sparsity=0.9, **settings):
         """A sparse model whose masks never change."""
-        return cls(sparsity, sparsity, regrow_rate=0.0, **settings)
+        return cls(*_twice(sparsity), **{"regrow_rate": 0.0, **settings})
 
     # What a method answers ------------------------------------------------------------------------
 
@@ -121,3 +122,9 @@ class GraNet(SparseSettings, Method):
             return sum(int(m.sum()) for m in masks), sum(m.size for m in masks)
         found = density_of(model, self.exclude)["total"]  # loaded without its optimizer
         return found["size"] - found["zeros"], found["size"]
+
+
+def _twice(sparsity):
+    """A sparsity that stays as it is, as the final and the initial one."""
+    check_number("sparsity", sparsity, at_least=0, below=1)
+    return sparsity, sparsity

@@ -2,14 +2,9 @@
 
 import dataclasses
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import check_choice, check_number, check_settings, setting
+from resrep_keras.methods.patterns import check_names
 from resrep_keras.methods.sparse.masks import STARTS
-
-CHOICES = {
-    "distribution": STARTS,
-    "growth": ("gradient", "random"),
-    "scope": ("global", "layer"),
-}
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -42,37 +37,20 @@ class SparseSettings:
         ValueError: A setting out of range.
     """
 
-    final_sparsity: float = 0.9
-    initial_sparsity: float = 0.0
-    begin: float = 0.0
-    end: float = 0.5
-    interval: int | None = None
-    regrow_rate: float = 0.5
-    regrow_end: float = 1.0
-    distribution: str = "erk"
-    growth: str = "gradient"
-    scope: str = "global"
-    exclude: tuple = ()
-    seed: int = 0
+    final_sparsity: float = setting(0.9, check_number, at_least=0, below=1)
+    initial_sparsity: float = setting(0.0, check_number, at_least=0, below=1)
+    begin: float = setting(0.0, check_number, at_least=0, below=1)
+    end: float = setting(0.5, check_number, above=0, at_most=1)
+    interval: int | None = setting(None, check_number, at_least=1, whole=True)
+    regrow_rate: float = setting(0.5, check_number, at_least=0, below=1)
+    regrow_end: float = setting(1.0, check_number, at_least=0, at_most=1)
+    distribution: str = setting("erk", check_choice, known=tuple(STARTS))
+    growth: str = setting("gradient", check_choice, known=("gradient", "random"))
+    scope: str = setting("global", check_choice, known=("global", "layer"))
+    exclude: tuple = setting((), check_names)
+    seed: int = setting(0, check_number, at_least=0, whole=True)
 
     def __post_init__(self):
-        check_number("initial_sparsity", self.initial_sparsity, at_least=0, below=1)
-        check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity, below=1)
-        check_number("begin", self.begin, at_least=0, below=1)
-        check_number("end", self.end, above=self.begin, at_most=1)
-        check_number("regrow_rate", self.regrow_rate, at_least=0, below=1)
-        check_number("regrow_end", self.regrow_end, at_least=0, at_most=1)
-        if self.interval is not None:
-            check_number("interval", self.interval, at_least=1, whole=True)
-        check_number("seed", self.seed, at_least=0, whole=True)
-        for name, known in CHOICES.items():
-            given = vars(self)[name]
-            if given not in known:
-                raise ValueError(f"Expected {name} to be one of {', '.join(known)}; got {given!r}.")
-        exclude = self.exclude
-        if isinstance(exclude, str) or not all(isinstance(each, str) for each in exclude):
-            raise TypeError(
-                "Expected exclude to be a list of layers, paths of kernels or patterns; got "
-                f"{exclude!r}."
-            )
-        self.exclude = tuple(exclude)
+        check_settings(self)
+        check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity)
+        check_number("end", self.end, above=self.begin)
