@@ -13,15 +13,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import datasets
 import keras
 import nets
+import run_flags
 import tensorflow as tf
 from absl import app, flags
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.count("epochs", 20, "Epochs of training while pruning.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def main(_):
@@ -31,7 +32,7 @@ def main(_):
 
     dense = nets.small_resnet((8, 8, 1), num_classes=10, width=24)
     method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction)
-    model = resrep_keras.wrap(dense, method)
+    model = run_flags.wrapped(dense, method)
     model.optimizer = optimizer = method.optimizer(keras.optimizers.Adam(2e-3))
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -6,6 +6,11 @@ import pathlib
 
 import numpy as np
 
+HELP = (
+    "'digits' (embedded), or the name of a tfds data set. Not needed with a --data_dir of idx "
+    "files; the default without one is digits."
+)
+
 
 def load_digits():
     """Return scikit-learn's 1,797 embedded 8x8 digits as ``(train, test)`` pairs."""
@@ -49,7 +54,12 @@ def load_tfds(name, data_dir=None):
     """
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(name, data_dir=data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise SystemExit(
+            f"Expected --dataset to be 'digits' or the name of a tfds data set; got '{name}'."
+        ) from error
     builder.download_and_prepare()
     known = set(builder.info.splits) or {"train", "test"}
     held_out = next((split for split in ("test", "validation") if split in known), None)
@@ -63,10 +73,30 @@ def load_tfds(name, data_dir=None):
     return tuple(parts)
 
 
-def load(name, data_dir=None):
-    """Load ``digits``, a folder of idx files given as ``data_dir``, or a tfds name."""
+def load(name=None, data_dir=None):
+    """Load ``digits``, a folder of idx files given as ``data_dir``, or a tfds name.
+
+    Args:
+        name: ``"digits"`` or the name of a tfds data set. A folder of idx files needs none; without
+            a folder the default is ``"digits"``.
+        data_dir: A folder of idx files, or where tfds keeps its data.
+
+    Raises:
+        SystemExit: Flags that contradict each other, or data that nobody finds, in words.
+    """
+    if data_dir is None:
+        return load_digits() if name in (None, "digits") else load_tfds(name)
+    if not os.path.isdir(data_dir):
+        raise SystemExit(f"Expected --data_dir to be a folder; there is none at '{data_dir}'.")
     if name == "digits":
-        return load_digits()
-    if data_dir and any(f.startswith("train-images-idx3") for f in os.listdir(data_dir)):
+        raise SystemExit(
+            "--dataset=digits is embedded, and takes no --data_dir. Leave one of them out."
+        )
+    if any(file.startswith("train-images-idx3") for file in os.listdir(data_dir)):
         return load_idx(data_dir)
+    if name is None:
+        raise SystemExit(
+            f"Expected --data_dir to hold idx files such as 'train-images-idx3-ubyte.gz'; "
+            f"'{data_dir}' has none. Give --dataset, too, where it is a folder of tfds."
+        )
     return load_tfds(name, data_dir)

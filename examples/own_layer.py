@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import datasets
 import keras
 import numpy as np
+import run_flags
 from absl import app, flags
 from keras import layers, ops
 
@@ -26,11 +27,11 @@ from resrep_keras.graph.labels import State
 from resrep_keras.surgery.narrow import narrow, weights_of, with_bias
 
 FLAGS = flags.FLAGS
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("dense_epochs", 10, "Epochs of dense training.")
-flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.count("dense_epochs", 10, "Epochs of dense training.")
+run_flags.count("epochs", 20, "Epochs of training while pruning.")
 flags.DEFINE_string("output_dir", "output/own_layer", "Where the slim model goes.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 @keras.saving.register_keras_serializable("own_layer")
@@ -174,9 +175,12 @@ def main(_):
     print(f"After registration: 'second' is {status(dense, 'second')}\n")
     print(f"{resrep_keras.explain(dense)}\n")
 
+    method = resrep_keras.ResRep(FLAGS.target_reduction, min_share=0.2)
+    run_flags.wrapped(dense, method)  # fails now, if it does
+    run_flags.keep(pathlib.Path(FLAGS.output_dir))
     compile_model(dense, FLAGS.dense_epochs, steps)
     dense.fit(x, y, epochs=FLAGS.dense_epochs, verbose=0)
-    model = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction, min_share=0.2))
+    model = resrep_keras.wrap(dense, method)
     compile_model(model, FLAGS.epochs, steps)
     model.fit(x, y, epochs=FLAGS.epochs, verbose=0)
     slim = resrep_keras.finalize(model)

@@ -3,7 +3,8 @@
     python examples/prune_image_classifier.py --dataset=cifar10 --model=resnet56
     python examples/prune_image_classifier.py --data_dir=/path/to/idx_files --model=resnet20
 
-Started again with the same output directory, it goes on where it was stopped.
+Started again with the same flags, it goes on where it was stopped; other flags want an
+`--output_dir` of their own.
 """
 
 import itertools
@@ -16,22 +17,23 @@ import datasets
 import keras
 import nets
 import numpy as np
+import run_flags
 from absl import app, flags
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", "digits", "'digits' (embedded), or the name of a tfds data set.")
+flags.DEFINE_string("dataset", None, datasets.HELP)
 flags.DEFINE_string("data_dir", None, "A folder of idx files, or where tfds keeps its data.")
 flags.DEFINE_enum("model", "resnet20", sorted(nets.NETS), "Which net to prune.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("dense_epochs", 20, "Epochs of dense training.")
-flags.DEFINE_integer("epochs", 30, "Epochs of training while pruning.")
-flags.DEFINE_integer("batch_size", 128, "Examples in a step.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.count("dense_epochs", 20, "Epochs of dense training.")
+run_flags.count("epochs", 30, "Epochs of training while pruning.")
+run_flags.count("batch_size", 128, "Examples in a step.")
+run_flags.count("limit", None, "Use only so many training images.")
 flags.DEFINE_string("optimizer", "sgd", "'sgd' (momentum, cosine rate) or any Keras optimizer.")
 flags.DEFINE_string("output_dir", "output/classifier", "Where models and checkpoints go.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def make_optimizer(total_steps):
@@ -39,6 +41,16 @@ def make_optimizer(total_steps):
         rate = keras.optimizers.schedules.CosineDecay(0.05, max(1, total_steps))
         return keras.optimizers.SGD(rate, momentum=0.9)
     return keras.optimizers.get(FLAGS.optimizer)
+
+
+def is_optimizer(name):
+    try:
+        return keras.optimizers.get(name) is not None
+    except ValueError:
+        return False
+
+
+run_flags.within("optimizer", is_optimizer, "the name of a Keras optimizer")
 
 
 def batches(x, y, first_epoch):
@@ -75,15 +87,18 @@ def train(model, data, epochs, folder):
 def main(_):
     keras.utils.set_random_seed(FLAGS.seed)
     folder = pathlib.Path(FLAGS.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     (x, y), test = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    net = nets.NETS[FLAGS.model](x.shape[1:], int(y.max()) + 1)
+    method = resrep_keras.ResRep(FLAGS.target_reduction)
+    run_flags.wrapped(net, method)  # fails now, if it does
+    run_flags.keep(folder)
     data = (x[: FLAGS.limit], y[: FLAGS.limit]), test
 
     dense_path = folder / "dense.keras"
     if dense_path.exists():
         dense = keras.models.load_model(dense_path)
     else:
-        dense = nets.NETS[FLAGS.model](x.shape[1:], int(y.max()) + 1)
+        dense = net
         train(dense, data, FLAGS.dense_epochs, folder / "backup_dense")
         resrep_keras.export(dense, dense_path)
 
@@ -91,7 +106,7 @@ def main(_):
     if slim_path.exists():
         slim = keras.models.load_model(slim_path)
     else:
-        model = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction))
+        model = resrep_keras.wrap(dense, method)
         train(model, data, FLAGS.epochs, folder / "backup_pruning")
         slim = resrep_keras.finalize(model)
         resrep_keras.export(slim, folder / "slim.tflite")

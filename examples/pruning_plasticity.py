@@ -1,8 +1,7 @@
 """Until when may a net be pruned? Its plasticity at several points, over learning-rate drops.
 
-    python pruning_plasticity.py
-    python pruning_plasticity.py --dataset=fashion_mnist --data_dir=<folder of idx files> \\
-        --limit=10000
+    python examples/pruning_plasticity.py
+    python examples/pruning_plasticity.py --data_dir=/path/to/idx_files --limit=10000
 
 A net is trained with a rate that drops to a tenth at 1/2 and 3/4 of its epochs. At each point that
 is asked for, a copy is pruned at once and trained on at the rate of that point; the plasticity is
@@ -18,28 +17,47 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import datasets
 import keras
 import numpy as np
+import run_flags
 from absl import app, flags
 from keras import layers
 
 from resrep_keras.workflow.plasticity import pruning_plasticity
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", "digits", "'digits', or a name with --data_dir.")
-flags.DEFINE_string("data_dir", None, "Folder of idx files or of tfds.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
-flags.DEFINE_list("units", ["100", "50"], "Units of the hidden layers.")
-flags.DEFINE_integer("epochs", 24, "Epochs of the whole run.")
-flags.DEFINE_list("points", ["6", "11", "13", "17", "21"], "Epochs behind which to prune.")
-flags.DEFINE_integer("more", 4, "Epochs of training after pruning, k.")
-flags.DEFINE_float("sparsity", 0.9, "Share of the weights to prune, of all layers together.")
-flags.DEFINE_list("regrow_rates", ["0", "0.5"], "Rates of regrowth to compare.")
-flags.DEFINE_integer("interval", 10, "Steps between updates of the masks where weights regrow.")
+flags.DEFINE_string("dataset", None, datasets.HELP)
+flags.DEFINE_string("data_dir", None, "A folder of idx files, or where tfds keeps its data.")
+run_flags.count("limit", None, "Use only so many training images.")
+AT_LEAST_1 = int, lambda value: value >= 1, "ints of 1 or more"
+run_flags.numbers("units", ["100", "50"], "Units of the hidden layers.", *AT_LEAST_1)
+run_flags.count("epochs", 24, "Epochs of the whole run.")
+run_flags.numbers(
+    "points", ["6", "11", "13", "17", "21"], "Epochs behind which to prune.", *AT_LEAST_1
+)
+run_flags.count("more", 4, "Epochs of training after pruning, k.")
+run_flags.share("sparsity", 0.9, "Share of the weights to prune, of all layers together.")
+run_flags.numbers(
+    "regrow_rates",
+    ["0", "0.5"],
+    "Rates of regrowth to compare.",
+    float,
+    lambda value: 0 <= value < 1,
+    "numbers of 0 or more, below 1",
+)
+run_flags.count("interval", 10, "Steps between updates of the masks where weights regrow.")
 flags.DEFINE_float("regrow_end", 1.0, "Share of the training in which they do; 0 is once.")
-flags.DEFINE_float("rate", 0.1, "Learning rate before the drops.")
-flags.DEFINE_integer("batch_size", 64, "Examples in a step.")
-flags.DEFINE_list("seeds", ["0"], "Seeds of weights and data order.")
-flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 for all.")
+run_flags.within("regrow_end", lambda value: 0 <= value <= 1, "a number from 0 to 1")
+run_flags.rate("rate", 0.1, "Learning rate before the drops.")
+run_flags.count("batch_size", 64, "Examples in a step.")
+run_flags.numbers(
+    "seeds", ["0"], "Seeds of weights and data order.", int, lambda value: value >= 0, "ints"
+)
+run_flags.whole("threads", 0, "Threads of TensorFlow; 0 for all.")
 flags.DEFINE_string("write", None, "Where to write results, a path without an ending.")
+
+
+@flags.multi_flags_validator(["points", "epochs"], "points lie within the epochs of the run")
+def _points_within(values):
+    return all(int(point) <= values["epochs"] for point in values["points"])
 
 
 def rate_at(epoch):

@@ -14,17 +14,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import datasets
 import keras
 import nets
+import run_flags
 from absl import app, flags
 
 import resrep_keras
+from resrep_keras.costs.budget import UnreachableTarget
 
 FLAGS = flags.FLAGS
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_float("min_share", 0.4, "Share of its channels that each layer keeps at least.")
-flags.DEFINE_integer("dense_epochs", 15, "Epochs of dense training.")
-flags.DEFINE_integer("epochs", 30, "Epochs of training while pruning.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_float(
+    "min_share",
+    None,
+    "Share of its channels that each layer keeps at least; by default 0.4, or the most of 0.2, 0.1 "
+    "and 0 with which the target can be met.",
+)
+run_flags.within("min_share", lambda value: 0 <= value < 1, "a number of 0 or more, below 1")
+run_flags.count("dense_epochs", 15, "Epochs of dense training.")
+run_flags.count("epochs", 30, "Epochs of training while pruning.")
 flags.DEFINE_string("output_dir", "output/quickstart", "Where the models and the report go.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def compile_model(model, epochs, steps_per_epoch):
@@ -36,22 +44,36 @@ def compile_model(model, epochs, steps_per_epoch):
     )
 
 
+def choose_method(net):
+    """The method of the flags; asked before the training, it fails early or not at all."""
+    shares = (0.4, 0.2, 0.1, 0.0) if FLAGS.min_share is None else (FLAGS.min_share,)
+    for share in shares:
+        method = resrep_keras.ResRep(FLAGS.target_reduction, min_share=share)
+        try:
+            resrep_keras.wrap(net, method)
+            return method
+        except UnreachableTarget as error:
+            problem = error
+    raise SystemExit(f"--min_share={share}: {problem}")
+
+
 def main(_):
     keras.utils.set_random_seed(FLAGS.seed)
     (x, y), test = datasets.load_digits()
     steps = -(-len(x) // 32)
 
     dense = nets.small_resnet((8, 8, 1), num_classes=10)
+    method = choose_method(dense)
+    folder = pathlib.Path(FLAGS.output_dir)
+    run_flags.keep(folder)
     compile_model(dense, FLAGS.dense_epochs, steps)
     dense.fit(x, y, epochs=FLAGS.dense_epochs, validation_data=test, verbose=2)
 
-    method = resrep_keras.ResRep(target_reduction=FLAGS.target_reduction, min_share=FLAGS.min_share)
     model = resrep_keras.wrap(dense, method)
     compile_model(model, FLAGS.epochs, steps)
     model.fit(x, y, epochs=FLAGS.epochs, validation_data=test, verbose=2)
     slim = resrep_keras.finalize(model)
 
-    folder = pathlib.Path(FLAGS.output_dir)
     for name in ("slim.keras", "slim.tflite", "slim_saved_model"):
         difference = resrep_keras.export(slim, folder / name)
         print(f"{folder / name}: reloaded, largest relative difference {difference:.1e}")

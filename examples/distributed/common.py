@@ -18,6 +18,15 @@ def load_digits(limit=None):
     return (x[:limit], y[:limit]), test
 
 
+def check_batches(size, batch_size):
+    """End the program in words where the images do not fill one batch of all devices."""
+    if batch_size > size:
+        raise SystemExit(
+            f"Expected at least one whole batch: {size} training images, and {batch_size} in a "
+            "batch of all devices together. Raise --limit, or lower --batch_size."
+        )
+
+
 def make_dense(synchronized=False):
     """The net to prune; `synchronized` takes batch statistics over all replicas."""
     dense = nets.small_resnet((8, 8, 1), num_classes=10, width=24)

@@ -14,17 +14,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 import keras
+import run_flags
 from absl import app, flags
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
-flags.DEFINE_integer("batch_size", 32, "Examples in a step, for each device.")
-flags.DEFINE_float("learning_rate", 1e-3, "Learning rate for one device; multiplied by devices.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.count("epochs", 20, "Epochs of training while pruning.")
+run_flags.count("batch_size", 32, "Examples in a step, for each device.")
+run_flags.rate("learning_rate", 1e-3, "Learning rate for one device; multiplied by devices.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.count("limit", None, "Use only so many training images.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def main(_):
@@ -34,8 +35,9 @@ def main(_):
     keras.utils.set_random_seed(FLAGS.seed)
     (x, y), (test_x, test_y) = common.load_digits(FLAGS.limit)
     batch_size = FLAGS.batch_size * devices
+    common.check_batches(len(x), batch_size)
     whole = len(x) - len(x) % batch_size  # every batch must divide by the devices
-    model = resrep_keras.wrap(common.make_dense(), resrep_keras.ResRep(FLAGS.target_reduction))
+    model = run_flags.wrapped(common.make_dense(), resrep_keras.ResRep(FLAGS.target_reduction))
     model.compile(
         optimizer=keras.optimizers.Adam(FLAGS.learning_rate * devices),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -12,19 +12,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 import keras
+import run_flags
 import tensorflow as tf
 from absl import app, flags
 
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("replicas", 2, "Logical CPUs where there is no GPU.")
-flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
-flags.DEFINE_integer("batch_size", 32, "Examples in a step, for each replica.")
-flags.DEFINE_float("learning_rate", 1e-3, "Learning rate for one replica; multiplied by replicas.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.count("replicas", 2, "Logical CPUs where there is no GPU.")
+run_flags.count("epochs", 20, "Epochs of training while pruning.")
+run_flags.count("batch_size", 32, "Examples in a step, for each replica.")
+run_flags.rate("learning_rate", 1e-3, "Learning rate for one replica; multiplied by replicas.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.count("limit", None, "Use only so many training images.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def make_strategy():
@@ -44,7 +45,7 @@ def main(_):
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         dense = common.make_dense(synchronized=True)
-        model = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction))
+        model = run_flags.wrapped(dense, resrep_keras.ResRep(FLAGS.target_reduction))
         model.compile(
             optimizer=keras.optimizers.Adam(FLAGS.learning_rate * replicas),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -16,6 +16,7 @@ import pathlib
 import common
 import keras
 import numpy as np
+import run_flags
 import supervisor
 import tensorflow as tf
 from absl import app, flags
@@ -23,15 +24,15 @@ from absl import app, flags
 import resrep_keras
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("workers", 2, "Processes to start; 0 to be one worker, as TF_CONFIG says.")
-flags.DEFINE_integer("restarts", 3, "How many crashes to go on after.")
-flags.DEFINE_integer("epochs", 20, "Epochs of training while pruning.")
-flags.DEFINE_integer("batch_size", 16, "Examples in a step, for each replica.")
-flags.DEFINE_float("learning_rate", 1e-3, "Learning rate for one replica; multiplied by replicas.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
-flags.DEFINE_integer("limit", None, "Use only so many training images.")
+run_flags.whole("workers", 2, "Processes to start; 0 to be one worker, as TF_CONFIG says.")
+run_flags.whole("restarts", 3, "How many crashes to go on after.")
+run_flags.count("epochs", 20, "Epochs of training while pruning.")
+run_flags.count("batch_size", 16, "Examples in a step, for each replica.")
+run_flags.rate("learning_rate", 1e-3, "Learning rate for one replica; multiplied by replicas.")
+run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
+run_flags.count("limit", None, "Use only so many training images.")
 flags.DEFINE_string("output_dir", "output/multi_worker", "Where checkpoint and slim model go.")
-flags.DEFINE_integer("seed", 0, "Seed of weights and data order.")
+run_flags.whole("seed", 0, "Seed of weights and data order.")
 
 
 def worker_rows(size, strategy, epochs):
@@ -129,10 +130,11 @@ def work(folder):
     worker = strategy.cluster_resolver.task_id
     keras.utils.set_random_seed(FLAGS.seed)
     data, (test_x, test_y) = common.load_digits(FLAGS.limit)
+    common.check_batches(len(data[0]), FLAGS.batch_size * strategy.num_replicas_in_sync)
     method = resrep_keras.ResRep(FLAGS.target_reduction)
     rate = FLAGS.learning_rate * strategy.num_replicas_in_sync
     with strategy.scope():
-        model = resrep_keras.wrap(common.make_dense(synchronized=True), method)
+        model = run_flags.wrapped(common.make_dense(synchronized=True), method)
         model.optimizer = method.optimizer(keras.optimizers.Adam(rate))
         model.optimizer.build(model.trainable_variables)
     train(model, data, strategy, folder / "checkpoint.npz")
@@ -150,8 +152,11 @@ def work(folder):
 
 def main(_):
     folder = pathlib.Path(FLAGS.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if FLAGS.workers:
+    run_flags.keep(folder, but=("output_dir", "workers", "restarts"))
+    if FLAGS.workers:  # what cannot end well is told before any is started
+        data, _ = common.load_digits(FLAGS.limit)
+        common.check_batches(len(data[0]), FLAGS.batch_size * FLAGS.workers)
+        run_flags.wrapped(common.make_dense(), resrep_keras.ResRep(FLAGS.target_reduction))
         supervisor.supervise(FLAGS.workers, FLAGS.restarts)
     elif "TF_CONFIG" in os.environ:
         work(folder)

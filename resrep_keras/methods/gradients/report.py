@@ -28,6 +28,7 @@ def gradient_sparsity(model):
     >>> resrep_keras.gradient_sparsity(model)
     {'conv2d': 0.75, 'conv2d_1': 0.79}
     """
+    check_model(model)
     pruners = pruners_of(model)
     zeros = {name: zeros_of(pruners[at["pruner"]]) for name, at in _places(model).items()}
     return {name: fraction for name, fraction in zeros.items() if fraction is not None}

@@ -1,0 +1,179 @@
+"""The commands that the examples' docstrings and the documents tell to type, run at small size.
+
+python -m tests.example_commands    # what .ci/run does
+
+They are read where they stand, so that none can drift. Flags appended to each make it short; flags
+that come later win. A folder that a command names as a place for data is one of small idx files.
+"""
+
+import ast
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDX_FOLDER = "/path/to/idx_files"
+FEW = ("--epochs=5", "--limit=128")
+SMALL = {
+    "quickstart.py": ("--dense_epochs=1", "--epochs=5"),
+    "custom_training_loop.py": ("--epochs=2",),
+    "prune_image_classifier.py": ("--limit=128", "--dense_epochs=1", "--epochs=5"),
+    "own_layer.py": ("--dense_epochs=1", "--epochs=5"),
+    "pruning_plasticity.py": (
+        *("--epochs=4", "--points=1,3", "--more=1", "--interval=5", "--limit=256"),
+    ),
+    "mirrored.py": FEW,
+    "jax_data_parallel.py": FEW,
+    "multi_worker.py": FEW,
+}
+# Data that is not there without a network, and the size of what is trained on it.
+ELSEWHERE = {"--dataset=cifar10": "--dataset=digits", "--model=resnet56": "--model=resnet20"}
+LONGEST = 300  # seconds of one command
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command to type.
+
+    Args:
+        place: The file that tells it.
+        words: The command, as the shell would split it; ``NAME=value`` in front is environment.
+    """
+
+    place: str
+    words: tuple
+
+    @property
+    def program(self):
+        """The path of the example in the repository."""
+        return next(word for word in self.words if word.endswith(".py"))
+
+    @property
+    def environment(self):
+        before = self.words[: self.words.index("python")]
+        return dict(word.split("=", 1) for word in before)
+
+    def small(self, idx_folder, output):
+        """The arguments of a short run."""
+        given = self.words[self.words.index("python") + 1 :]
+        own = [ELSEWHERE.get(word, word).replace(IDX_FOLDER, str(idx_folder)) for word in given]
+        name = pathlib.Path(self.program).name
+        takes_output = '"output_dir"' in (ROOT / self.program).read_text()
+        into = [f"--output_dir={output}"] if takes_output else []
+        return [*own, *SMALL[name], *into]
+
+    def __str__(self):
+        return f"{self.place}: {' '.join(self.words)}"
+
+
+def examples():
+    """The examples, which have a docstring and are started."""
+    paths = sorted((ROOT / "examples").rglob("*.py"))
+    return [path for path in paths if "app.run(main)" in path.read_text()]
+
+
+def commands_in(place, text):
+    """The commands of a text: lines that are indented or in backticks, and start an example."""
+    text = re.sub(r"\\+\n\s*", " ", text)
+    for line in re.findall(r"^ {4}(.*)$|`(python [^`]*)`", text, re.MULTILINE):
+        for part in re.split(r"&&|\|", "".join(line)):
+            part = part.split("#")[0].strip()
+            if re.match(r"(\w+=\S+\s+)*python (\S*/)*examples/\S+\.py", part) and "<" not in part:
+                yield Command(place, tuple(shlex.split(part)))
+
+
+def commands():
+    """Every command, each once; a docstring's before that of a document."""
+    found = {}
+    for path in examples():
+        text = ast.get_docstring(ast.parse(path.read_text()))
+        place = str(path.relative_to(ROOT))
+        # A docstring in a docstring's place loses its indentation but for the commands.
+        for command in commands_in(place, text):
+            found.setdefault(command.words, command)
+    for path in DOCUMENTS:
+        for command in commands_in(str(path.relative_to(ROOT)), path.read_text()):
+            found.setdefault(command.words, command)
+    return list(found.values())
+
+
+def write_idx_folder(folder):
+    """Small idx files of random images, as of Fashion-MNIST."""
+    generator = np.random.default_rng(0)
+    for part, size in (("train", 256), ("t10k", 64)):
+        arrays = {
+            "images-idx3-ubyte": generator.integers(0, 256, (size, 28, 28), np.uint8),
+            "labels-idx1-ubyte": (np.arange(size) % 10).astype(np.uint8),
+        }
+        for name, array in arrays.items():
+            sizes = np.array(array.shape, ">i4").tobytes()
+            content = bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
+            (folder / f"{part}-{name}").write_bytes(content)
+
+
+def start(words, environment=None):
+    """Start Python on some words; returns `(whether it ended well, what it said last)`."""
+    environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
+    try:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"not done after {LONGEST} s"
+    if done.returncode:
+        return False, done.stderr[-3000:].strip()
+    return True, (done.stdout.strip().splitlines() or ["(said nothing)"])[-1]
+
+
+def run(command, idx_folder, output):
+    """Run a command at small size; `(text of the result, whether it is what the example says)`."""
+    begin = time.perf_counter()
+    words = command.small(idx_folder, output)
+    well, said = start(words, command.environment)
+    if well and (output / "dense.keras").exists():  # goes on where it was stopped
+        well, said = start(words, command.environment)
+        done, words = start([*words, "--seed=1"], command.environment)
+        if done or "holds a run with --seed=0; got --seed=1" not in words:
+            well, said = False, f"took other flags for the same folder: {words}"
+    seconds = time.perf_counter() - begin
+    return f"{'ok' if well else 'FAILED'} {seconds:5.1f} s  {command}\n    {said}", well
+
+
+def main():
+    """Run all, two at a time."""
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        folder = pathlib.Path(folder)
+        (folder / "idx").mkdir()
+        write_idx_folder(folder / "idx")
+        jobs, small = [], set()
+        for number, command in enumerate(commands()):
+            key = frozenset(command.small(folder / "idx", ""))
+            if key not in small:  # else the same, once it is small
+                small.add(key)
+                output = folder / f"output{number}"
+                jobs.append(pool.submit(run, command, folder / "idx", output))
+        results = []
+        for job in concurrent.futures.as_completed(jobs):
+            text, well = job.result()
+            results.append(well)
+            print(text, flush=True)
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
