@@ -53,7 +53,10 @@ def check_number(name, value, at_least=None, above=None, below=None, at_most=Non
     real = isinstance(value, numbers.Integral if whole else numbers.Real)
     if isinstance(value, bool) or not real:
         raise TypeError(f"Expected {name} to be {words}; {came(value)}.")
-    number = value.item() if isinstance(value, np.generic) else value
+    number = value  # those of NumPy are kept as Python's own
+    if type(value) not in (int, float):
+        whole_or_not = int if isinstance(value, numbers.Integral) else _as_float
+        number = whole_or_not(value)
     if (
         not (abs(number) <= LARGEST_INT if whole else _is_finite(number))
         or (at_least is not None and number < at_least)
@@ -63,6 +66,14 @@ def check_number(name, value, at_least=None, above=None, below=None, at_most=Non
     ):
         raise ValueError(f"Expected {name} to be {words}; got {shown(value)}.")
     return number
+
+
+def _as_float(number):
+    """A number of NumPy, or a fraction, as Python's own; too large, it is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _is_finite(number):
@@ -126,6 +137,22 @@ def check_instance(name, value, kinds, words):
     if not isinstance(value, kinds):
         raise TypeError(f"Expected {name} to be {words}; {came(value)}.")
     return value
+
+
+def check_config(kind, config):
+    """Raise unless `config` is a dict of arguments of a class, as its `get_config` returns it.
+
+    Raises:
+        TypeError: Something else, or an entry that the class does not take.
+    """
+    check_instance("config", config, dict, "a dict as get_config() returns it")
+    known = inspect.signature(kind).parameters
+    for name in config:
+        if name not in known:
+            raise TypeError(
+                f"Expected config to hold arguments of {kind.__name__} ({', '.join(known)}); got "
+                f"{shown(name)}."
+            )
 
 
 def as_array(name, value):

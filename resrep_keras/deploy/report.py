@@ -125,7 +125,7 @@ def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50, inp
     check_model(dense, "dense")
     check_model(slim, "slim")
     conditions = Conditions(
-        check_number("threads", threads, at_least=1, whole=True),
+        check_number("threads", threads, at_least=1, at_most=1024, whole=True),
         check_number("batch_size", batch_size, at_least=1, whole=True),
         check_number("repeats", repeats, at_least=1, whole=True),
         check_input_shape(input_shape),

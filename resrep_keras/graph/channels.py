@@ -239,7 +239,7 @@ class ChannelGraph:
                 return group
         known = ", ".join(group.name for group in self.groups)
         raise ValueError(
-            f"Expected the name of a layer that makes channels ({known}); got '{name}'."
+            f"Expected name to be that of a layer that makes channels ({known}); got '{name}'."
         )
 
     def keep_array(self, keep):
@@ -253,6 +253,7 @@ class ChannelGraph:
         kept = np.ones(self.num_channels, bool)
         wanted = np.ones(self.num_channels, bool)
         for name, mask in keep.items():
+            check_instance("each name in keep", name, str, "that of a layer that makes channels")
             group = self.group(name)
             channels = next(p.channels for p in group.producers if p.name == name)
             mask = as_array(f"the keep mask of layer '{name}'", mask)
@@ -293,6 +294,12 @@ class ChannelGraph:
 
     def keep_by_producer(self, kept):
         """The inverse of `keep_array`: one mask for each producer that loses a channel."""
+        kept = as_array("kept", kept)
+        if kept.dtype != bool or kept.shape != (self.num_channels,):
+            raise ValueError(
+                f"Expected kept to be a bool array with one entry for each of {self.num_channels} "
+                f"channel ids; got dtype {kept.dtype}, shape {kept.shape}."
+            )
         masks = {p.name: kept[p.channels] for group in self.groups for p in group.producers}
         return {name: mask for name, mask in masks.items() if not mask.all()}
 

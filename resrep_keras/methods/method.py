@@ -9,7 +9,13 @@ import inspect
 
 import keras
 
-from resrep_keras.common.checks import check_instance, check_number, check_settings, setting
+from resrep_keras.common.checks import (
+    check_config,
+    check_instance,
+    check_number,
+    check_settings,
+    setting,
+)
 from resrep_keras.methods.callback import MethodCallback
 
 
@@ -119,7 +125,7 @@ class Method:
 
     @classmethod
     def from_config(cls, config):
-        check_instance("config", config, dict, "a dict as get_config() returns it")
+        check_config(cls, config)
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
     def __eq__(self, other):

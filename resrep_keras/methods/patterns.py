@@ -65,8 +65,7 @@ def check_exclude(name, exclude):
     """
     if not callable(exclude):
         return check_names(name, exclude, "or a function that takes a layer")
-    named = inspect.isroutine(exclude) or inspect.isclass(exclude)
-    if not named or not exclude.__name__.isidentifier():
+    if not inspect.isroutine(exclude) or not exclude.__name__.isidentifier():
         raise TypeError(
             f"Expected {name} to be a list of layer names or patterns, or a function with a name, "
             f"so that it can be saved with the model; {came(exclude)}. Define it with def, and "

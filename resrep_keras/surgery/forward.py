@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.common.checks import came
 from resrep_keras.graph.draw import draw
 from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import inputs_of
@@ -33,6 +34,40 @@ def as_numbers(value):
         texts = [text if isinstance(text, bytes) else str(text).encode() for text in array.ravel()]
         array = np.reshape([zlib.crc32(text) for text in texts], array.shape)
     return array.astype(np.float64)
+
+
+def check_data(model, data):
+    """Return inputs of a model as tensors, in the structure in which it is called.
+
+    Raises:
+        TypeError: Something else than arrays.
+        ValueError: Arrays of another structure or other shapes than those of the inputs.
+    """
+    tensors = inputs_of(model)
+    wanted = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), tensors)
+    given = keras.tree.flatten(data)
+    words = f"Expected data to be arrays of the shapes {wanted}, as model '{model.name}' takes them"
+    if len(given) != len(keras.tree.flatten(tensors)):
+        raise ValueError(f"{words}; {came(data)}.")
+    arrays = [
+        _as_input(tensor, value, words) for tensor, value in zip(keras.tree.flatten(tensors), given)
+    ]
+    return keras.tree.pack_sequence_as(tensors, arrays)
+
+
+def _as_input(tensor, value, words):
+    if tensor.sparse or tensor.dtype == "string" or value is None:
+        return value
+    try:
+        array = ops.convert_to_tensor(value, dtype=tensor.dtype)
+    except Exception as error:  # whatever the backend says of what is no array
+        raise TypeError(f"{words}; {came(value)}.") from error
+    shape = tuple(array.shape)
+    if len(shape) != len(tensor.shape) or any(
+        None not in (here, there) and here != there for here, there in zip(shape, tensor.shape)
+    ):
+        raise ValueError(f"{words}; got an array of shape {shape}.")
+    return array
 
 
 def play(recording, inputs, batch_statistics=False):

@@ -6,6 +6,7 @@ from resrep_keras.common.checks import check_bool
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
 from resrep_keras.methods.wrapped import method_of
+from resrep_keras.surgery.forward import check_data
 
 
 def finalize(model, strict=False, data=None):
@@ -26,9 +27,9 @@ def finalize(model, strict=False, data=None):
         `Certificate`: how far its outputs are from those of `model`.
 
     Raises:
-        TypeError: Not a Keras model.
-        ValueError: A model without compactors; with `strict`, a target that is not met, a masked
-            channel above the threshold, or outputs that differ.
+        TypeError: Not a Keras model, or `data` that are no arrays.
+        ValueError: A model without compactors; `data` that do not fit its inputs; with `strict`, a
+            target that is not met, a masked channel above the threshold, or outputs that differ.
 
     Example:
 
@@ -38,6 +39,7 @@ def finalize(model, strict=False, data=None):
     """
     check_model(model)
     strict = check_bool("strict", strict)
+    data = None if data is None else check_data(model, data)
     done = (method_of(model) or CompactorsByHand()).finalize(model, data)
     for problem in done.problems:
         if strict:

@@ -15,6 +15,8 @@ from resrep_keras.methods.method import check_method
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.wrap import compile_alike, wrap
 
+SMALLEST_STEP = 1e-3  # as a share of what is left
+
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -66,7 +68,8 @@ def search(
             Defaults to `0.5`.
         method: A method that removes channels; what it says of `target_reduction` is replaced.
             Defaults to `ResRep()`.
-        rounds: Number of rounds, 1 or more. Defaults to `5`.
+        rounds: Number of rounds at most, 1 or more; there are fewer where a step would be below a
+            thousandth of what is left. Defaults to `5`.
         first_reduction: Share of the MACs to remove in the first round. Defaults to `0.5`.
 
     Returns:
@@ -93,7 +96,7 @@ def search(
     _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method)
     dense_macs, base = count_macs(dense, method.input_shape), score_of(evaluate, dense)
     best, removed, step, trials = None, 0.0, float(first_reduction), []
-    for _ in range(rounds):
+    while len(trials) < rounds and step > SMALLEST_STEP:
         share = removed + (1 - removed) * step
         slim, metric = _try(best or dense, dense, fit, evaluate, method, removed, share)
         accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop

@@ -1,6 +1,7 @@
 """Arguments are checked in words, and kept as Python has them."""
 
 import dataclasses
+import fractions
 import pathlib
 import re
 
@@ -15,6 +16,7 @@ from resrep_keras.common.checks import (
     check_activation,
     check_bool,
     check_choice,
+    check_config,
     check_function,
     check_instance,
     check_number,
@@ -37,6 +39,7 @@ from resrep_keras.common.checks import (
         (np.float32(0.5), {"above": 0}),
         (np.int64(2), {"at_least": 1, "whole": True}),
         (2**62, {"whole": True}),
+        (fractions.Fraction(1, 4), {"above": 0, "below": 1}),
     ],
 )
 def test_numbers_within_their_bounds_pass(value, bounds):
@@ -171,6 +174,14 @@ def test_arrays():
     for value in ("text", [[1], [1, 2]], None, {"a": 1}):
         with pytest.raises(TypeError, match="Expected mask to be an array"):
             as_array("mask", value)
+
+
+def test_a_config_holds_arguments_of_its_class():
+    check_config(Settings, {"share": 0.5})
+    with pytest.raises(TypeError, match=r"arguments of Settings \(share, seed, plain\); got 'no'"):
+        check_config(Settings, {"share": 0.5, "no": 1})
+    with pytest.raises(TypeError, match="Expected config to be a dict"):
+        check_config(Settings, [("share", 0.5)])
 
 
 @dataclasses.dataclass

@@ -62,7 +62,7 @@ def test_exclude_is_a_tuple_or_a_function_with_a_name():
 
     assert check_exclude("exclude", ["b", "a"]) == ("b", "a")
     assert check_exclude("exclude", {"b", "a"}) == ("a", "b")
-    assert check_exclude("exclude", keeps) is keeps and check_exclude("exclude", bool) is bool
+    assert check_exclude("exclude", keeps) is keeps and check_exclude("exclude", len) is len
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ def test_exclude_is_a_tuple_or_a_function_with_a_name():
         ("conv", "a list of layer names.*got 'conv' of type str"),
         ({"conv": True}, "a list of layer names.*of type dict"),
         (lambda layer: True, "a function with a name.*got <function <lambda>.* of type function"),
+        (layers.Dense, "a function with a name.*got the class Dense itself"),
         (3, "names or patterns, or a function that takes a layer; got 3 of type int"),
         ([3], "entries of exclude.*got 3 of type int"),
     ],

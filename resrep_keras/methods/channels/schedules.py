@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import check_instance, check_number
+from resrep_keras.common.checks import check_config, check_number
 
 MOST_SELECTIONS = 10_000
 MOST_STEPS = 10**9  # of a run
@@ -55,7 +55,7 @@ class Schedule:
 
     @classmethod
     def from_config(cls, config):
-        check_instance("config", config, dict, "a dict as get_config() returns it")
+        check_config(cls, config)
         return cls(**config)
 
     def __eq__(self, other):

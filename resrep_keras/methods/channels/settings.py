@@ -111,7 +111,7 @@ class ChannelSettings:
     channel_multiple: int | str | dict = setting(1, check_per_layer, check=check_multiple)
     exclude: tuple | typing.Callable = setting((), check_exclude)
     coupled: bool = setting(False, check_bool)
-    threads: int = setting(1, check_count)
+    threads: int = setting(1, check_number, at_least=1, at_most=1024, whole=True)
     input_shape: tuple | dict | None = setting(None, _input_shape)
     exact: bool = setting(True, check_bool)
 

@@ -186,8 +186,8 @@ def test_config_round_trip():
         ({"rate": math.nan}, ValueError, "Expected rate .* got nan"),
         ({"fifo_depth": -1}, ValueError, "Expected fifo_depth to be an int of 0 or more; got -1"),
         ({"fifo_depth": 2.5}, TypeError, "Expected fifo_depth to be an int"),
-        ({"threshold": "laplace"}, ValueError, "one of 'normal', 'lognormal'; got 'laplace'"),
-        ({"rounding": "up"}, ValueError, "one of 'stochastic', 'deterministic'; got 'up'"),
+        ({"threshold": "laplace"}, ValueError, "to be 'normal' or 'lognormal'; got 'laplace'"),
+        ({"rounding": "up"}, ValueError, "to be 'stochastic' or 'deterministic'; got 'up'"),
         ({"seed": -1}, ValueError, "Expected seed to be an int of 0 or more; got -1"),
     ],
 )
