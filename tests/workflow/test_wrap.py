@@ -44,7 +44,11 @@ def test_excluded_layers_get_no_compactor():
 
 
 BAD = [
-    (lambda: resrep_keras.wrap("model"), TypeError, "Expected a keras.Model; got 'model'"),
+    (
+        lambda: resrep_keras.wrap("model"),
+        TypeError,
+        r"Expected model to be a built keras\.Model; got",
+    ),
     (
         lambda: resrep_keras.wrap(keras.Sequential([layers.Conv2D(4, 3)])),
         ValueError,
