@@ -71,6 +71,14 @@ def sublayers(layer):
     return list(found.values())
 
 
+def unlisted_variables(layer):
+    """Variables that Keras does not list among a layer's: the states of stateful recurrent ones."""
+    listed = set(map(id, layer.variables))
+    values = (value for each in (layer, *sublayers(layer)) for value in vars(each).values())
+    items = (item for value in values for item in _items(value))
+    return [x for x in items if isinstance(x, keras.Variable) and id(x) not in listed]
+
+
 def _items(value):
     """A value, or the entries of a list, tuple or dict, at any depth."""
     if isinstance(value, dict):

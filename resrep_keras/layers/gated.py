@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.keras_adapter import call_with_losses
 from resrep_keras.layers.compactor import Compactor
@@ -70,7 +71,7 @@ class Gated(keras.layers.Layer):
         )
         by_weight = {id(w): f for w, f in zip(self.layer.weights, factors) if f is not None}
         values = []
-        for variable in self.layer.variables:
+        for variable in (*self.layer.variables, *unlisted_variables(self.layer)):
             value = ops.convert_to_tensor(variable)
             if id(variable) in by_weight:
                 value = value * ops.cast(by_weight[id(variable)], value.dtype)

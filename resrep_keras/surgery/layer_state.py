@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.keras_adapter import is_layer
 from resrep_keras.surgery.held import has_assets, has_state_hooks, layer_tree, own_variables
 
@@ -85,10 +86,11 @@ def _array(value):
 
 def _copy_other_variables(original, copy):
     """Variables that are no weights: the state of random generators, say."""
-    others = [
-        [v for v in layer.variables if id(v) not in set(map(id, layer.weights))]
-        for layer in (original, copy)
-    ]
+    others = []
+    for layer in (original, copy):
+        weights = set(map(id, layer.weights))
+        rest = [variable for variable in layer.variables if id(variable) not in weights]
+        others.append([*rest, *unlisted_variables(layer)])
     for ours, theirs in zip(*others):
         if ours.shape == theirs.shape:
             theirs.assign(ours)

@@ -12,6 +12,7 @@ from resrep_keras.keras_adapter import (
     strategy_scope,
     training_class,
 )
+from resrep_keras.methods.agreement import check_copy
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import check_method
 from resrep_keras.methods.wrapped import method_of
@@ -41,7 +42,8 @@ def wrap(model, method=None):
         TypeError: `model` is not a Keras model, or `method` not a method.
         UnreachableTarget: A `ValueError`: the target is out of reach; the text names the largest
             that is not. See `resrep_keras.costs.budget`.
-        ValueError: The model is wrapped already, or has no graph or nothing to prune.
+        ValueError: The model is wrapped already, or has no graph or nothing to prune; or its copy
+            computes something else on random inputs. Names the first layer where the two part.
 
     Example:
 
@@ -71,6 +73,7 @@ def wrap(model, method=None):
                 **settings,
             )
         wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
+        check_copy(model, wrapped, method.input_shape)
         if model.compiled:
             compile_alike(model, wrapped)
     return wrapped

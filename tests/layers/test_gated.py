@@ -107,3 +107,16 @@ def test_the_objective_does_not_reach_a_masked_gate():
     # The penalty's alone; a step of 1e-6 away from 1 is rounded by up to 6 % in float32.
     np.testing.assert_allclose(moved[0], rate * strength, rtol=0.07)
     assert (np.abs(moved[1:]) > 2 * rate * strength).any()
+
+
+def test_a_stateful_layer_goes_on_from_its_state():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    plain = keras.layers.LSTM(5, stateful=True)
+    plain(x)
+    layer = Gated(plain, {"units": 5})
+    plain.reset_state()
+    found = [ops.convert_to_numpy(layer(x)) for _ in range(2)]
+    plain.reset_state()
+    expected = [ops.convert_to_numpy(plain(x)) for _ in range(2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3

@@ -72,3 +72,11 @@ def test_initializers_wait_and_come_back():
     layer.build((None, 3))
     initializers.put_back()
     assert layer.kernel_initializer.value is not None
+
+
+def test_the_state_of_a_stateful_layer_goes_on():
+    first, second = (layers.LSTM(2, stateful=True) for _ in range(2))
+    x = np.ones((1, 3, 4), "float32")
+    first(x), second(x)
+    copy_state(first, second)
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(layer(x)) for layer in (first, second)))

@@ -1,0 +1,218 @@
+"""Whether a copy computes what its model does; where it does not, which call parts first."""
+
+import itertools
+import re
+import warnings
+
+import keras
+import numpy as np
+
+from resrep_keras.graph.composite import sublayers
+from resrep_keras.graph.trace import recording_of
+from resrep_keras.graph.unroll import inputs_of
+from resrep_keras.keras_adapter import call_with_values, has_training_argument
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.methods.certificate import HALF_TOLERANCE, TOLERANCE, tolerance_of
+from resrep_keras.surgery.forward import as_numbers, evaluate, random_inputs
+from resrep_keras.surgery.held import held_settings, of_keras
+
+SIZES = (32, 64, 128)  # for unknown sizes: the first that the model takes
+ROUNDING = 0.1  # of the tolerance: outputs that are closer need no second look
+
+
+def check_copy(model, copy, input_shape=None):
+    """Run a model and its copy once on the same random inputs; no state of theirs changes.
+
+    Args:
+        model: The model.
+        copy: What should compute the same.
+        input_shape: Sizes that the model leaves open.
+
+    Raises:
+        ValueError: The two differ. Names the first layer where they part.
+    """
+    _check_settings(model, copy)
+    inputs, expected = _first_run(model, input_shape)
+    if inputs is None:
+        return
+    try:
+        found = _outputs(copy, inputs)
+    except Exception:  # the model itself runs: the second look tells which call raises
+        found = None
+    tolerance = tolerance_of(model)
+    far = float("inf") if found is None else _largest_difference(expected, found)
+    if far <= ROUNDING * tolerance and not any(map(_tells_nothing, expected)):
+        return
+    _check_calls(model, copy, inputs, tolerance)
+    again = _largest_difference(expected, _outputs(model, inputs))
+    if not far <= HALF_TOLERANCE and again <= ROUNDING * tolerance:
+        raise ValueError(
+            f"The copy of model '{model.name}' does not compute what the model does: its outputs "
+            f"are {far:.2g} of the largest one away, though each layer does the same as its copy. "
+            "The call() of the model, or of a layer made of layers, does something else than its "
+            "layers show. Move that into a layer of its own, which stays whole."
+        )
+
+
+def _first_run(model, input_shape):
+    """Random inputs that a model takes, and its outputs; `(None, None)` where there are none."""
+    error, run = None, (None, None)
+    tensors = inputs_of(model)
+    known = all(None not in x.shape[1:] for x in keras.tree.flatten(tensors))
+    for size in SIZES[:1] if known else SIZES:
+        try:
+            inputs = random_inputs(tensors, 2, 0, size, input_shape)
+            run = inputs, _outputs(model, inputs)
+        except Exception as raised:  # the inputs may not be such as the model is made for
+            error = raised
+        else:
+            if all(np.isfinite(output).all() for output in run[1]):
+                return run  # where too little is left of small inputs, outputs are no numbers
+    if run[0] is None:
+        warnings.warn(
+            f"Model '{model.name}' does not run on random inputs ({_words(error)}), so that the "
+            "wrapped model was not compared with it. Compare both on inputs of yours.",
+            stacklevel=4,
+        )
+    return run
+
+
+def _words(error):
+    """An error in one line, without the colours that Keras gives it."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))
+    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
+
+
+def _outputs(model, inputs):
+    kwargs = {"training": False} if has_training_argument(model) else {}
+    outputs, _ = call_with_values(model, (), inputs, **kwargs)
+    return [as_numbers(value) for value in keras.tree.flatten(outputs)]
+
+
+# --- differences ----------------------------------------------------------------------------------
+
+
+def _largest_difference(expected, found):
+    return max(map(_difference, expected, found), default=0.0)
+
+
+def _difference(expected, found):
+    """The largest difference as a share of the largest value; what is not finite must be equal."""
+    if expected.shape != found.shape:
+        return float("inf")
+    finite = np.isfinite(expected)
+    if not np.array_equal(expected[~finite], found[~finite], equal_nan=True):
+        return float("inf")
+    if not np.isfinite(found[finite]).all():
+        return float("inf")
+    apart = np.abs(expected[finite] - found[finite]).max(initial=0.0)
+    return float(apart / max(np.abs(expected[finite]).max(initial=0.0), 1e-12))
+
+
+def _tells_nothing(output):
+    """Whether an output would hide a difference: saturated, the same for both inputs, or NaN."""
+    if not np.isfinite(output).all():
+        return True
+    return bool(np.isin(output, (0, 1)).all() or (output[:1] == output[1:]).all())
+
+
+# --- call by call ---------------------------------------------------------------------------------
+
+
+def _check_calls(model, copy, inputs, tolerance):
+    """Compare each call with its copy, on what the calls of the model have made."""
+    dense, copied = recording_of(model), recording_of(copy)
+    tolerance = max(tolerance, tolerance_of(copy), TOLERANCE)
+    values, names = {}, _names(dense)
+
+    def note(tensor, value):
+        values[names[id(tensor)]] = value
+        return value
+
+    _evaluate(dense, inputs, behind=note)
+    parted = _parted(copied, inputs, values, _names(copied), tolerance)
+    if not parted:
+        return
+    random = {name for (name, _), _ in _parted(dense, inputs, values, names, 0.0)}
+    for (name, _), far in parted:
+        if name not in random:
+            operation = {c.name: c.operation for c in dense.all_calls()}[name]
+            raise ValueError(
+                f"The copy of model '{model.name}' does not compute what the model does. The two "
+                f"part first at layer '{name}' of type {type(operation).__name__}, {far}. Give it a "
+                "get_config() that holds all that it computes with, and save_own_variables() and "
+                "load_own_variables() for state that is no weight."
+            )
+
+
+def _parted(recording, inputs, values, names, tolerance):
+    """Pairs `(name, how far)` of the calls that make other values than those given."""
+    found, current = [], []
+
+    def before(recorded, first):
+        del first
+        current[:] = [recorded.name]
+
+    def behind(tensor, value):
+        name = names[id(tensor)]
+        if name not in values:
+            return value
+        far = _difference(as_numbers(values[name]), as_numbers(value))
+        if not far <= tolerance:
+            found.append((name, f"by {far:.2g} of the largest value"))
+        return values[name]
+
+    try:
+        _evaluate(recording, inputs, before=before, behind=behind)
+    except Exception as error:  # a copy that does not run, where the model does
+        name = current[0] if current else recording.name
+        found.append(((name, 0), f"whose copy raises {_words(error)}"))
+    return found
+
+
+def _names(recording):
+    """``{id of a tensor: (layer name, position)}``; behind a compactor, the layer before it counts.
+
+    In front of it the layer lacks its activation: there is no entry that fits.
+    """
+    names = {}
+    for recorded in recording.all_calls():
+        is_compactor = isinstance(recorded.operation, Compactor)
+        first = id(keras.tree.flatten(recorded.args)[0]) if recorded.args else None
+        for position, tensor in enumerate(keras.tree.flatten(recorded.outputs)):
+            names[id(tensor)] = (recorded.name, position)
+        if is_compactor:
+            (output,) = keras.tree.flatten(recorded.outputs)
+            names[id(output)], names[first] = names[first], (recorded.name, 0)
+    return names
+
+
+def _evaluate(recording, inputs, **kwargs):
+    call_with_values(evaluate, (), recording, inputs, **kwargs)
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def _check_settings(model, copy):
+    """What matters in training only shows in no output: compare what constructors were given."""
+    if all(map(of_keras, sublayers(model))):
+        return
+    copies = {c.name: c.operation for c in recording_of(copy, whole=True).all_calls()}
+    for recorded in recording_of(model, whole=True).all_calls():
+        layer, other = recorded.operation, copies.get(recorded.name)
+        if of_keras(layer) or type(other) is not type(layer):
+            continue
+        found = held_settings(other)
+        for key, value in held_settings(layer).items():
+            if _is_plain(value) and key in found and _is_plain(found[key]) and found[key] != value:
+                raise ValueError(
+                    f"Layer '{recorded.name}' of type {type(layer).__name__} has {key}={value!r}, "
+                    f"and its copy, made from its configuration, {key}={found[key]!r}. Give it a "
+                    "get_config() that holds every constructor argument."
+                )
+
+
+def _is_plain(value):
+    parts = itertools.chain(value) if type(value) in (list, tuple) else (value,)
+    return all(type(part) in (bool, int, float, str) for part in parts)
