@@ -139,8 +139,8 @@ def _check_calls(model, copy, inputs, tolerance):
             operation = {c.name: c.operation for c in dense.all_calls()}[name]
             raise ValueError(
                 f"The copy of model '{model.name}' does not compute what the model does. The two "
-                f"part first at layer '{name}' of type {type(operation).__name__}, {far}. Give it a "
-                "get_config() that holds all that it computes with, and save_own_variables() and "
+                f"part first at layer '{name}' of type {type(operation).__name__}, {far}. Give it "
+                "a get_config() that holds all that it computes with, and save_own_variables() and "
                 "load_own_variables() for state that is no weight."
             )
 

@@ -84,7 +84,7 @@ def test_the_factor_that_is_the_default_passes():
 def test_a_saturated_head_hides_nothing():
     dense = net(Scale(3.0, name="odd"), head="softmax")
     dense.get_layer("last").bias.assign([1e6, 0.0, 0.0])
-    with pytest.raises(ValueError, match="part first at layer 'odd'"):
+    with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
         resrep_keras.wrap(dense)
 
 
@@ -102,7 +102,7 @@ def test_a_copy_that_does_not_run_is_refused():
 
     table = Table(name="table")
     table.entries = [1]
-    with pytest.raises(ValueError, match="part first at layer 'table'.*RuntimeError:.*no entries"):
+    with pytest.raises(ValueError, match=r"part first at layer 'table'.*RuntimeError:.*no entries"):
         resrep_keras.wrap(net(table))
 
 
@@ -137,7 +137,7 @@ def test_random_layers_are_no_difference(how):
 
 @pytest.mark.parametrize("how", ["numpy", "seed"])
 def test_a_difference_beside_random_layers_is_found(how):
-    with pytest.raises(ValueError, match="part first at layer 'odd'"):
+    with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
         resrep_keras.wrap(net(Draw(how, name="draw"), Scale(3.0, name="odd")))
 
 
@@ -154,7 +154,7 @@ def test_mixed_precision(policy):
     try:
         dense, odd = net(Scale(1.0)), net(Scale(3.0, name="odd"))
         resrep_keras.wrap(dense)
-        with pytest.raises(ValueError, match="part first at layer 'odd'"):
+        with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
             resrep_keras.wrap(odd)
     finally:
         keras.config.set_dtype_policy("float32")

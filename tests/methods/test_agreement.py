@@ -35,7 +35,7 @@ def test_values_that_are_no_numbers_differ():
     model = net()
     copy = rebuild(recording_of(model))
     copy.get_layer("last").bias.assign([0.0, np.nan, 0.0])
-    with pytest.raises(ValueError, match="part first at layer 'last'.*by inf"):
+    with pytest.raises(ValueError, match=r"part first at layer 'last'.*by inf"):
         check_copy(model, copy)
     model.get_layer("last").bias.assign([0.0, np.nan, 0.0])
     check_copy(model, copy)
@@ -64,5 +64,5 @@ def test_a_setting_that_acts_in_training_only():
         return keras.Model(inputs, Noisy(rate, name="noisy")(inputs))
 
     check_copy(make(0.1), make(0.1))
-    with pytest.raises(ValueError, match="'noisy' of type Noisy has rate=0.1, and its copy"):
+    with pytest.raises(ValueError, match=r"'noisy' of type Noisy has rate=0.1, and its copy"):
         check_copy(make(0.1), make(0.2))
