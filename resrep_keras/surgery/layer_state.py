@@ -12,7 +12,13 @@ from keras import ops
 
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.keras_adapter import is_layer
-from resrep_keras.surgery.held import has_assets, has_state_hooks, layer_tree, own_variables
+from resrep_keras.surgery.held import (
+    has_assets,
+    has_state_hooks,
+    layer_tree,
+    of_keras,
+    own_variables,
+)
 
 
 def copy_state(original, copy, new_weights=None):
@@ -124,16 +130,16 @@ def _same_variables(original, copy):
 class _Postponed(keras.initializers.Initializer):
     """Stands for an initializer whose values would be overwritten at once; notes the shapes."""
 
-    def __init__(self, initializer, shapes=None):
+    def __init__(self, initializer, asked=None):
         self.initializer = initializer
-        self.shapes = [] if shapes is None else shapes
+        self.asked = [] if asked is None else asked
 
     def __call__(self, shape, dtype=None, **kwargs):
-        self.shapes.append(tuple(shape))
+        self.asked.append((tuple(shape), dtype))
         return ops.zeros(shape, dtype)
 
     def get_config(self):  # by which a layer hands it on to layers that it makes
-        return {"initializer": self.initializer, "shapes": self.shapes}
+        return {"initializer": self.initializer, "asked": self.asked}
 
     def clone(self):
         return self
@@ -146,26 +152,46 @@ class PostponedInitializers:
     """
 
     def __init__(self, copy):
-        self._places = []
-        for layer in layer_tree(copy) if is_layer(copy) else ():
-            for key, value in list(vars(layer).items()):
-                if key.endswith("initializer") and callable(value):
-                    vars(layer)[key] = _Postponed(value)
-                    self._places.append((vars(layer), key))
+        self._places = [] if not is_layer(copy) else list(_initializers(copy))
+        for attributes, key, initializer in self._places:
+            attributes[key] = _Postponed(initializer)
 
     def put_back(self):
-        """Give the built copy its initializers, zeros for those that cannot make its shapes."""
-        for attributes, key in self._places:
-            postponed = attributes[key]
-            makes = all(_makes(postponed.initializer, shape) for shape in postponed.shapes)
-            attributes[key] = postponed.initializer if makes else keras.initializers.Zeros()
+        """Give the built copy its initializers, zeros for those that cannot make its shapes.
+
+        A file of the copy could not be loaded otherwise: layers are built before they get weights.
+        """
+        for attributes, key, initializer in self._places:
+            makes = all(_makes(initializer, *asked) for asked in attributes[key].asked)
+            attributes[key] = initializer if makes else keras.initializers.Zeros()
 
 
-def _makes(initializer, shape):
-    """Whether an initializer makes values of a shape."""
-    if not isinstance(initializer, keras.initializers.Constant):
-        return True
-    value = np.shape(initializer.value)
-    return len(value) <= len(shape) and all(
-        a in (1, b) for a, b in zip(reversed(value), reversed(shape))
+def _initializers(layer):
+    """Triples `(attributes, key, initializer)` of a layer and those that it holds."""
+    for each in layer_tree(layer):
+        for key, value in list(vars(each).items()):
+            if key.endswith("_initializer") and callable(value):
+                yield vars(each), key, value
+
+
+def lost_initializers(original, copy):
+    """Beginnings of the names of variables that a copy could not initialise like the original."""
+    return tuple(
+        key.removeprefix("_").removesuffix("_initializer")
+        for (_, key, before), (_, _, after) in zip(_initializers(original), _initializers(copy))
+        if type(before) is not type(after)
     )
+
+
+def _makes(initializer, shape, dtype):
+    """Whether an initializer makes values of a shape."""
+    if of_keras(initializer):
+        if not isinstance(initializer, keras.initializers.Constant):
+            return True
+        value = np.shape(initializer.value)
+        pairs = zip(reversed(value), reversed(shape))
+        return len(value) <= len(shape) and all(a in (1, b) for a, b in pairs)
+    try:
+        return tuple(np.shape(initializer(shape, dtype=dtype))) == shape
+    except Exception:  # of the user's own code, of any kind: it makes no such shape
+        return False

@@ -5,6 +5,7 @@ import numpy as np
 from resrep_keras.common.checks import check_instance, check_number, shown
 from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.graph.unroll import check_model
+from resrep_keras.surgery.layer_state import lost_initializers
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
 
@@ -36,7 +37,8 @@ def redesign(dense, widths):
     """A fresh model of the layers of `dense` in other widths, its weights initialised anew.
 
     It keeps what `finalize` folds away, such as batch normalisation, so that it trains from scratch
-    like the dense model did.
+    like the dense model did. Weights whose initializer is an array, such as a pretrained embedding,
+    get the channels of the array that are left.
 
     Args:
         dense: The model that was pruned; it is left as it is.
@@ -78,7 +80,26 @@ def redesign(dense, widths):
         if width < producers[name]:
             keep[name] = _spread(graph, name, width)
     narrow = remove_channels(dense, keep, exact=False)
-    return rebuild(recording_of(narrow), fresh=True)
+    fresh = rebuild(recording_of(narrow), fresh=True)
+    _take_arrays(graph, narrow, fresh, keep)
+    return fresh
+
+
+def _take_arrays(graph, narrow, fresh, keep):
+    """Where an initializer is an array of the dense shape, take what is left of the array."""
+    lost = {
+        layer.name: lost_initializers(graph.calls_by_name[layer.name].operation, layer)
+        for layer in narrow.layers
+        if layer.name in graph.calls_by_name
+    }
+    if not any(lost.values()):
+        return
+    arrays = remove_channels(rebuild(graph.recording, fresh=True), keep, exact=False)
+    for name, stems in lost.items():
+        pairs = zip(fresh.get_layer(name).weights, arrays.get_layer(name).weights)
+        for variable, array in pairs:
+            if stems and variable.name.startswith(stems):
+                variable.assign(array)
 
 
 def _spread(graph, name, width):

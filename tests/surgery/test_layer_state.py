@@ -9,6 +9,7 @@ from resrep_keras.surgery.layer_state import (
     PostponedInitializers,
     copy_adapted_state,
     copy_state,
+    lost_initializers,
 )
 
 
@@ -67,6 +68,10 @@ def test_initializers_wait_and_come_back():
     initializers.put_back()
     assert isinstance(layer.kernel_initializer, keras.initializers.Zeros)
     assert isinstance(layer.bias_initializer, keras.initializers.Ones)
+    dense = layers.Dense(
+        2, kernel_initializer=keras.initializers.Constant(matrix), bias_initializer="ones"
+    )
+    assert lost_initializers(dense, layer) == ("kernel",)
     layer = layers.Dense(2, kernel_initializer=keras.initializers.Constant(matrix))
     initializers = PostponedInitializers(layer)
     layer.build((None, 3))
