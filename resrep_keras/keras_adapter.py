@@ -111,6 +111,25 @@ def activity_setting(operation):
     return operation.activity_regularizer if is_layer(operation) else None
 
 
+def is_frozen(operation):
+    """Whether any of the weights that a layer would train stays as it is (`trainable=False`)."""
+    if not is_layer(operation):
+        return False
+    return any(
+        (not layer.trainable and bool(layer.weights))
+        or not all(variable.trainable for variable in layer._trainable_variables)
+        for layer in operation._flatten_layers()
+    )
+
+
+def has_state(operation):
+    """Whether a call of a layer may change variables: statistics, seeds; not what is frozen."""
+    return is_layer(operation) and any(
+        layer._non_trainable_variables or layer._seed_generators
+        for layer in operation._flatten_layers()
+    )
+
+
 def is_array(value):
     """Whether a value is a tensor, symbolic or not, a variable or a NumPy array."""
     return hasattr(value, "shape")
@@ -338,7 +357,13 @@ def place_of_variable(optimizer, variable):
     The look-up is the one that Keras documents for optimizers of one's own (see the docstring of
     `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
     """
-    return optimizer._get_variable_index(variable)
+    try:
+        return optimizer._get_variable_index(variable)
+    except KeyError as error:
+        raise ValueError(
+            f"Optimizer '{optimizer.name}' was not built for variable '{variable.path}', which was "
+            "frozen then. Set trainable=True, and compile the model again."
+        ) from error
 
 
 def strategy_scope(model):

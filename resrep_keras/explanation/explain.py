@@ -100,7 +100,7 @@ def explain(model, input_shape=None, exact=True):
     >>> print(explanation)
     >>> explanation.totals.largest_target_reduction["coupled=True"]
     """
-    graph = trace(model, input_shape, exact)
+    graph = trace(model, input_shape, exact, spare_frozen=True)
     rows = layer_rows(graph)
     return Explanation(rows, pin_rows(graph, rows), totals_of(graph, rows), graph)
 

@@ -16,6 +16,8 @@ class Call:
         name: Its name, unique in the model.
         index: Position in the order of execution.
         repeats: How often it is called for one example; `None` where that is unknown.
+        path: Names of the models and composite layers around the call.
+        frozen: Whether the layer's weights stay as they are: some may go, none may change.
         args, kwargs: The arguments of the call, symbolic tensors included.
         inputs, outputs: One `Flow` for each symbolic tensor.
         tensors: The recorded input and output tensors.
@@ -34,6 +36,8 @@ class Call:
         self.operation = recorded.operation
         self.name = recorded.name
         self.repeats = repeats
+        self.path = recorded.path
+        self.frozen = recorded.name in tracer.frozen
         self.args = recorded.args
         self.kwargs = recorded.kwargs
         outputs = keras.tree.flatten(recorded.outputs)
@@ -143,6 +147,7 @@ class Call:
         """New channels along `axis` of the first output; the same ones at each call of a layer."""
         self.axis_out = axis
         labels = self._tracer.labels_of(self.name, count)
+        self._keep_frozen(labels)
         shape = [1] * len(self.output_shape)
         shape[axis] = count
         state = State.VARYING if self.name in self._tracer.followers else State.ZERO
@@ -153,14 +158,22 @@ class Call:
     def inner_channels(self, name, count):
         """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""
         self.inside[name] = self._tracer.inner_labels(self, name, count)
-        self._tracer.inner_site(self, self.inside[name], name)
+        self._keep_frozen(self.inside[name])
+        if not self.frozen:
+            self._tracer.inner_site(self, self.inside[name], name)
         return self.inside[name]
 
     def gate_outputs(self, flow, name):
         """A gate inside the layer scales its outputs, such as the units of a recurrent layer."""
         self.inside[name] = flow.labels.ravel()
-        self._tracer.inner_site(self, self.inside[name], name)
+        if not self.frozen:
+            self._tracer.inner_site(self, self.inside[name], name)
         return flow
+
+    def _keep_frozen(self, labels):
+        if self.frozen:
+            text = "its weights are frozen (trainable=False)"
+            self._tracer.pin(labels, Pin(self.name, text, PinKind.FROZEN))
 
     def consume(self, flow, axis, folds=State.ZERO, padded=False):
         """Weights read `flow` along `axis`: removed channels must hold what can be folded.
@@ -172,7 +185,8 @@ class Call:
         position = next(i for i, other in enumerate(self.inputs) if other is flow)
         flow = self.vector(flow, axis)
         self.consumed[position] = axis
-        allowed = State.ZERO if padded or position or self.is_shared else folds
+        fixed = padded or position or self.is_shared or self.frozen
+        allowed = State.ZERO if fixed else folds
         return self.require(flow, allowed)
 
     def require(self, flow, allowed=State.ZERO):
@@ -191,6 +205,8 @@ class Call:
             shifts: Whether a producer can take up a bias.
         """
         self.axis_out = axis
+        if self.frozen:  # it takes up nothing
+            return flow
         if not shifts:
             self._tracer.stand_before_norm(self)
         return self._tracer.site(self, flow, axis, scales, diagonal)

@@ -134,6 +134,7 @@ class ChannelGraph:
         channel_of: Channel id of each label, -1 where it is pinned for good, and for `WHOLE`.
         recording: The `Recording` that was traced, with its calls as they are nested.
         holds: What removed channels hold at the sites, see `trace_recording`.
+        frozen: Names of the layers that are left whole, see `trace_recording`.
     """
 
     calls: tuple
@@ -143,11 +144,17 @@ class ChannelGraph:
     channel_of: np.ndarray
     recording: object = None
     holds: State = State.ZERO
+    frozen: frozenset = frozenset()
 
     @functools.cached_property
     def calls_by_name(self):
         """``{name: Call}``; of a layer that is called more than once, its first call."""
         return {call.name: call for call in reversed(self.calls)}
+
+    @functools.cached_property
+    def paths(self):
+        """``{layer name: names of the models and composite layers around it}``, where any are."""
+        return {name: call.path for name, call in self.calls_by_name.items() if call.path}
 
     @functools.cached_property
     def makers(self):

@@ -43,6 +43,7 @@ class PinKind(enum.Enum):
         "nothing where the layer is meant to mix positions: channels of the layers around it are "
         "pruned as before; else move the channels to the axis along which it works (Permute)."
     )
+    FROZEN = "set trainable=True, if its weights may change; see docs/frozen.md."
     STATEFUL = "build the layer with stateful=False."
     OTHER = (
         "replace it with layers that treat each channel by itself, or move it to where fewer "

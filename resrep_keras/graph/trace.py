@@ -25,7 +25,7 @@ from resrep_keras.graph.flow import (
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.keras_adapter import input_name
+from resrep_keras.keras_adapter import input_name, is_frozen
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
 OUTPUT = "(output)"
@@ -39,7 +39,7 @@ def recording_of(model, input_shape=None, whole=False):
     return recorder.record(model, input_shape, lambda operation: has_rule(flow, operation), whole)
 
 
-def trace(model, input_shape=None, exact=True):
+def trace(model, input_shape=None, exact=True, spare_frozen=False):
     """Find out which channels of a model live and die together.
 
     Args:
@@ -49,6 +49,8 @@ def trace(model, input_shape=None, exact=True):
             wanted. Defaults to the model's own.
         exact: Whether to pin channels whose removal changes outputs, because something is computed
             over all channels together (layer normalisation). Defaults to `True`.
+        spare_frozen: Whether layers that are frozen now (`trainable=False`) are left whole, as
+            methods do; see `trace_recording`. Defaults to `False`.
 
     Returns:
         A `ChannelGraph`.
@@ -66,10 +68,17 @@ def trace(model, input_shape=None, exact=True):
     """
     check_model(model)
     exact = check_bool("exact", exact)
-    return trace_recording(recording_of(model, input_shape), exact)
+    recording = recording_of(model, input_shape)
+    frozen = frozen_layers(recording) if spare_frozen else ()
+    return trace_recording(recording, exact, frozen=frozen)
 
 
-def trace_recording(recording, exact=True, holds=State.ZERO):
+def frozen_layers(recording):
+    """Names of the layers some of whose weights are not trained, though they could be."""
+    return {r.name for r in recording.all_calls() if r.inner is None and is_frozen(r.operation)}
+
+
+def trace_recording(recording, exact=True, holds=State.ZERO, frozen=()):
     """The `ChannelGraph` of a model that is recorded already; see `trace`.
 
     Args:
@@ -77,8 +86,10 @@ def trace_recording(recording, exact=True, holds=State.ZERO):
         exact: See `trace`.
         holds: What removed channels hold at the sites. Defaults to zero, as behind a compactor;
             `State.CONSTANT` is for channels that are constants without one.
+        frozen: Names of layers that are left whole: they keep all channels that they make, take up
+            no compactor and no constant. Inputs that they no longer read may go.
     """
-    return _Tracer(recording, exact, holds).run()
+    return _Tracer(recording, exact, holds, frozenset(frozen)).run()
 
 
 def _hands_on(operation):
@@ -90,10 +101,11 @@ def _hands_on(operation):
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
-    def __init__(self, recording, exact, holds):
+    def __init__(self, recording, exact, holds, frozen):
         self.recording = recording
         self.exact = exact
         self.holds = holds
+        self.frozen = frozen
         self.calls = calls_of(recording, self)
         self._inputs = keras.tree.flatten(recording.inputs)
         self._outputs = keras.tree.flatten(recording.outputs)
@@ -129,7 +141,9 @@ class _Tracer:
             norm = next(iter(norms.values()))
             linear = _hands_on(calls[0].operation)
             same_calls = len(self._calls_of[id(norm)]) == len(calls)
-            if linear and same_calls and isinstance(norm, keras.layers.BatchNormalization):
+            folds = isinstance(norm, keras.layers.BatchNormalization)
+            folds = folds and readers[0][0].name not in self.frozen
+            if linear and same_calls and folds:
                 deferred[key] = norm
         return deferred
 
@@ -307,6 +321,7 @@ class _Tracer:
             channel_of=channel_of,
             recording=self.recording,
             holds=self.holds,
+            frozen=self.frozen,
         )
 
     def _components(self, roots):

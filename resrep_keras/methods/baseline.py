@@ -40,6 +40,8 @@ class Baseline:
         dense: ``{quantity: value}`` of the dense model, such as its MACs.
         facts: ``{quantity: JSON values}``, what predicts it for fewer channels.
         exclude: Names of the layers that keep all channels.
+        frozen: Names of the layers that were frozen, and are left whole.
+        paths: ``{layer: names of the models and composite layers around it}``.
         removal: The `Removal` of channels while `fit` runs.
         places: Where gradients are pruned, ``{convolution: {"pruner": layer, "at": "input" or
             "output", "cheaper": convolutions}}``.
@@ -48,6 +50,8 @@ class Baseline:
     dense: dict = dataclasses.field(default_factory=dict)
     facts: dict = dataclasses.field(default_factory=dict)
     exclude: tuple = ()
+    frozen: tuple = ()
+    paths: dict = dataclasses.field(default_factory=dict)
     removal: Removal = Removal()
     places: dict = dataclasses.field(default_factory=dict)
 
@@ -57,9 +61,16 @@ class Baseline:
             dense={**other.dense, **self.dense},
             facts={**other.facts, **self.facts},
             exclude=self.exclude or other.exclude,
+            frozen=self.frozen or other.frozen,
+            paths={**other.paths, **self.paths},
             removal=self.removal or other.removal,
             places={**other.places, **self.places},
         )
+
+    def around(self, producer):
+        """Names of the models and composite layers around a producer, the outermost first."""
+        own = () if producer.inside is None else (producer.layer,)
+        return (*self.paths.get(producer.layer, ()), *own)
 
     def get_config(self):
         """JSON values: Keras would give tuples a form of their own."""
@@ -69,4 +80,5 @@ class Baseline:
     def from_config(cls, config):
         removal = Removal(**config["removal"])
         removal = dataclasses.replace(removal, differences=tuple(removal.differences))
-        return cls(**{**config, "exclude": tuple(config["exclude"]), "removal": removal})
+        names = {name: tuple(config.get(name, ())) for name in ("exclude", "frozen")}
+        return cls(**{**config, **names, "removal": removal})

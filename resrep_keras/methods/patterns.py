@@ -28,14 +28,25 @@ def check_per_layer(name, value, check):
     return {pattern: check(f"{name}[{pattern!r}]", one) for pattern, one in value.items()}
 
 
-def for_layer(setting, layer, default):
-    """The value of a setting for one layer: an exact name goes first, then the first pattern."""
+def for_layer(setting, layer, default, around=()):
+    """The value of a setting for one layer: an exact name goes first, then the first pattern.
+
+    Args:
+        setting: One value for all layers, or ``{name or pattern: value}``.
+        layer: Name of the layer.
+        default: The value where nothing fits.
+        around: Names of the models and layers around it, the outermost first. What fits the layer
+            itself goes before what fits one of these, and the inner ones before the outer ones.
+    """
     if not isinstance(setting, dict):
         return setting
-    if layer in setting:
-        return setting[layer]
-    matching = (value for pattern, value in setting.items() if matches(layer, pattern))
-    return next(matching, default)
+    for name in (layer, *reversed(around)):
+        if name in setting:
+            return setting[name]
+        for pattern, value in setting.items():
+            if matches(name, pattern):
+                return value
+    return default
 
 
 def matches(layer, pattern):
@@ -43,17 +54,29 @@ def matches(layer, pattern):
     return layer == pattern or fnmatch.fnmatchcase(layer, pattern)
 
 
+def is_named(layer, patterns, around=()):
+    """Whether a layer, or a model or layer around it, fits one of the patterns."""
+    return any(matches(name, pattern) for pattern in patterns for name in (layer, *around))
+
+
 def check_patterns(name, setting, known):
-    """Raise where a pattern of a setting fits none of the `known` layers.
+    """Raise where a pattern of a setting fits none of the `known` layers, and nothing around them.
+
+    Args:
+        name: Name of the setting.
+        setting: Its patterns.
+        known: ``{layer: names of the models and layers around it}``.
 
     Raises:
         ValueError: Names the pattern and the layers.
     """
+    outer = dict.fromkeys(other for around in known.values() for other in around)
     for pattern in setting:
-        if not any(matches(layer, pattern) for layer in known):
+        if not any(matches(layer, pattern) for layer in (*known, *outer)):
+            within = f", or of what they stand in ({', '.join(outer)})" if outer else ""
             raise ValueError(
                 f"Expected each entry of {name} to be the name, or a pattern of names, of layers "
-                f"that make channels ({', '.join(known)}); got '{pattern}'."
+                f"that make channels ({', '.join(known)}){within}; got '{pattern}'."
             )
 
 

@@ -9,6 +9,7 @@ from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.file_size import may_be_folded
 from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.graph.flow import flow
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.surgery.narrow import batch_norm_weights, narrow, take, weight_values, weights_of
 
 
@@ -117,6 +118,8 @@ def _rms_flow(layer: layers.RMSNormalization, call):
         return call.pin_all("an RMSNormalization over several axes")
     flow_in = call.require(call.vector(call.input, axes[0]))
     call.axis_out = axes[0]
+    if call.frozen:
+        call.pin(flow_in, "a frozen RMSNormalization, whose scale is corrected", PinKind.FROZEN)
     return flow_in
 
 

@@ -33,7 +33,8 @@ def without_zero_channels(graph):
     """What `remove_zero_channels` makes of the model of a `ChannelGraph`; `None`: nothing goes."""
     slim = _remove(graph)
     recording = graph.recording if slim is None else recording_of(slim)
-    slimmer = _remove(trace_recording(recording, holds=State.CONSTANT))
+    left = trace_recording(recording, holds=State.CONSTANT, frozen=graph.frozen)
+    slimmer = _remove(left)
     return slim if slimmer is None else slimmer
 
 

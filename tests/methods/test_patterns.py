@@ -11,6 +11,7 @@ from resrep_keras.methods.patterns import (
     check_patterns,
     check_per_layer,
     for_layer,
+    is_named,
     matches,
 )
 
@@ -51,9 +52,20 @@ def test_each_value_of_a_setting_is_checked():
 
 
 def test_a_pattern_that_fits_no_layer_is_named():
-    check_patterns("exclude", ["a*", "b"], ["a1", "b"])
+    check_patterns("exclude", ["a*", "b"], {"a1": (), "b": ()})
     with pytest.raises(ValueError, match=r"entry of exclude .*\(a1, b\); got 'c\*'"):
-        check_patterns("exclude", ["a*", "c*"], ["a1", "b"])
+        check_patterns("exclude", ["a*", "c*"], {"a1": (), "b": ()})
+
+
+def test_what_stands_around_a_layer_comes_after_the_layer_itself():
+    setting = {"outer": 1, "inner": 2, "conv*": 3}
+    assert for_layer(setting, "conv", 0, ("outer", "inner")) == 3
+    assert for_layer(setting, "dense", 0, ("outer", "inner")) == 2
+    assert for_layer(setting, "dense", 0, ("outer",)) == 1
+    assert is_named("dense", ["out*"], ("outer",)) and not is_named("dense", ["out*"])
+    check_patterns("exclude", ["outer"], {"dense": ("outer",)})
+    with pytest.raises(ValueError, match=r"stand in \(outer\); got 'other'"):
+        check_patterns("exclude", ["other"], {"dense": ("outer",)})
 
 
 def test_exclude_is_a_tuple_or_a_function_with_a_name():

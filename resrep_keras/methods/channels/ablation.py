@@ -20,7 +20,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.trace import recording_of
-from resrep_keras.keras_adapter import call_quietly, has_training_argument, is_layer
+from resrep_keras.keras_adapter import call_quietly, has_state, has_training_argument
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 
@@ -99,7 +99,7 @@ def _takes_training(recorded):
 
 def _repeatable(operation):
     # Vectors of a spectral normalisation, states, and the seeds of a dropout inside.
-    return not (is_layer(operation) and operation.non_trainable_variables)
+    return not has_state(operation)
 
 
 def _readers(graph, behind, channels, ids):

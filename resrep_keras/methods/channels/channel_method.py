@@ -22,7 +22,7 @@ from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.finalize import remove_dead
 from resrep_keras.methods.channels.settings import ChannelSettings, minimum_of, multiples
 from resrep_keras.methods.method import Method
-from resrep_keras.methods.patterns import ask_exclude, check_patterns, for_layer, matches
+from resrep_keras.methods.patterns import ask_exclude, check_patterns, for_layer, is_named
 from resrep_keras.surgery.insert import insert_compactors
 from resrep_keras.surgery.remove import check_rules
 
@@ -52,20 +52,20 @@ class ChannelMethod(ChannelSettings, Method):
     # The questions ----------------------------------------------------------------------------
 
     def insert(self, model):
-        graph = trace(model, self.input_shape, self.exact)
+        graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
         if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
             raise ValueError(
                 f"Model '{model.name}' is wrapped already: it has compactors. Train it, or "
                 "finalize it before wrapping it again."
             )
         sites, diagonal = self.prepare(graph)
-        own = graph if self.input_shape is None else trace(model, exact=self.exact)
+        own = graph if self.input_shape is None else trace(model, None, self.exact, True)
         check_rules(graph, self.groups(graph))
         numbers = itertools.count()
         copy = insert_compactors(
             own, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
         )
-        channel_state = ChannelState(copy, self.input_shape, self.exact)
+        channel_state = ChannelState(copy, self.input_shape, self.exact, self.noted(graph))
         channel_state.baseline = self.baseline(model, channel_state)
         self.check_target(channel_state)
         return copy, channel_state.baseline
@@ -110,6 +110,12 @@ class ChannelMethod(ChannelSettings, Method):
 
     # What methods share -----------------------------------------------------------------------
 
+    def noted(self, graph):
+        """What a wrapped model cannot tell any more: a `Baseline` without numbers."""
+        return Baseline(
+            exclude=tuple(self.excluded(graph)), frozen=tuple(graph.frozen), paths=graph.paths
+        )
+
     def baseline(self, dense, channel_state):
         """What has to be known of the dense model while a wrapped one trains.
 
@@ -118,8 +124,8 @@ class ChannelMethod(ChannelSettings, Method):
             channel_state: The `ChannelState` of the wrapped model.
 
         Returns:
-            A `Baseline`: the excluded layers, and for each quantity of the target its dense value
-            and what predicts it for fewer channels.
+            A `Baseline`: what `noted` says, and for each quantity of the target its dense value and
+            what predicts it for fewer channels.
         """
         names = {"macs", *self.reductions(), *self.at_most}
         if self.times_widths():
@@ -128,10 +134,10 @@ class ChannelMethod(ChannelSettings, Method):
             name: QUANTITIES[name].measure(dense, channel_state.folded, self.threads)
             for name in sorted(names - {"macs"})
         }
-        return Baseline(
+        return dataclasses.replace(
+            channel_state.baseline or self.noted(channel_state.graph),
             dense={"macs": channel_state.cost()(), **{n: m[0] for n, m in measured.items()}},
             facts={name: facts for name, (_, facts) in measured.items()},
-            exclude=tuple(self.excluded(channel_state.graph)),
         )
 
     def excluded(self, graph):
@@ -140,9 +146,10 @@ class ChannelMethod(ChannelSettings, Method):
         if callable(self.exclude):
             layers = {call.name: call.operation for call in graph.calls}
             return [p.name for p in producers if ask_exclude(self.exclude, layers[p.layer])]
-        names = [producer.name for producer in producers]
-        check_patterns("exclude", self.exclude, names)
-        return [name for name in names if any(matches(name, other) for other in self.exclude)]
+        around = Baseline(paths=graph.paths).around
+        known = {producer.name: around(producer) for producer in producers}
+        check_patterns("exclude", self.exclude, known)
+        return [name for name, outer in known.items() if is_named(name, self.exclude, outer)]
 
     def groups(self, graph):
         """The groups that may lose channels."""
@@ -198,8 +205,8 @@ class ChannelMethod(ChannelSettings, Method):
         """How many channels a layer keeps at least."""
         return minimum_of(
             channel_state.dense_width(producer),
-            for_layer(self.min_channels, producer.name, 1),
-            for_layer(self.min_share, producer.name, 0.0),
+            for_layer(self.min_channels, producer.name, 1, channel_state.around(producer)),
+            for_layer(self.min_share, producer.name, 0.0, channel_state.around(producer)),
         )
 
     def _gains(self, channel_state, choose, widths):
@@ -215,7 +222,8 @@ class ChannelMethod(ChannelSettings, Method):
         tables = channel_state.predicted("latency").cost.tables if self.times_widths() else {}
         found = {}
         for producer in producers:
-            number = for_layer(self.channel_multiple, producer.name, 1)
+            around = channel_state.around(producer)
+            number = for_layer(self.channel_multiple, producer.name, 1, around)
             if number == "auto":
                 table = tables.get(producer.layer)
                 if table is not None and table.outputs[-1] == len(producer.channels):
@@ -231,8 +239,8 @@ class ChannelMethod(ChannelSettings, Method):
             UnreachableTarget: The target is out of reach; says which is not.
             ValueError: It is met already, or a pattern fits no layer.
         """
-        known = [p.name for group in channel_state.graph.groups for p in group.producers]
-        self.check_layers(known)
+        producers = [p for group in channel_state.graph.groups for p in group.producers]
+        self.check_layers({p.name: channel_state.around(p) for p in producers})
         kept = self.choose(channel_state, np.zeros(channel_state.graph.num_channels))
         if kept.all() and self.limits(channel_state):
             values = ", ".join(

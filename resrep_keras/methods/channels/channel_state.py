@@ -8,7 +8,8 @@ from keras import ops
 from resrep_keras.costs.folded import Folded, SlimCost
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.quantities import QUANTITIES
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import recording_of, trace_recording
+from resrep_keras.keras_adapter import is_frozen
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.baseline import Removal
@@ -30,10 +31,10 @@ class PrunableChannels:
         baseline: The `Baseline`, what is known of the dense model.
     """
 
-    def __init__(self, model, graph, groups, input_shape=None, exact=True):
+    def __init__(self, model, graph, groups, input_shape=None, exact=True, baseline=None):
         self.graph, self.groups = graph, groups
         self.input_shape, self.exact = input_shape, exact
-        self.baseline, self.memo = None, {}
+        self.baseline, self.memo = baseline, {}
         self._model, self._costs = model, {}
 
     @property
@@ -50,10 +51,16 @@ class PrunableChannels:
         """Number of channels of a producer in the dense model."""
         return self.removal.widths.get(producer.name, len(producer.channels))
 
+    def around(self, producer):
+        """Names of the models and composite layers that a producer stood in."""
+        return () if self.baseline is None else self.baseline.around(producer)
+
     @functools.cached_property
     def own(self):
         """The graph of the sizes that the model has by itself, which surgery goes by."""
-        return self.graph if self.input_shape is None else trace(self._model, exact=self.exact)
+        if self.input_shape is None:
+            return self.graph
+        return trace_recording(recording_of(self._model), self.exact, frozen=self.graph.frozen)
 
     def own_keep(self, kept):
         """The keep array of `own` that means what `kept` does in `graph`."""
@@ -87,6 +94,7 @@ class ChannelState(PrunableChannels):
     Args:
         model: A Functional model with compactors.
         input_shape, exact: See `resrep_keras.trace`.
+        baseline: Its `Baseline`. Defaults to what the model carries.
 
     Attributes:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
@@ -99,9 +107,12 @@ class ChannelState(PrunableChannels):
         ValueError: The model has no compactors.
     """
 
-    def __init__(self, model, input_shape=None, exact=True):
-        super().__init__(model, trace(model, input_shape, exact), [], input_shape, exact)
-        self.baseline = baseline_of(model)
+    def __init__(self, model, input_shape=None, exact=True, baseline=None):
+        baseline = baseline_of(model) if baseline is None else baseline
+        # A model that is frozen by now goes by what was frozen when compactors were put in.
+        frozen = () if baseline is None else baseline.frozen
+        graph = trace_recording(recording_of(model, input_shape), exact, frozen=frozen)
+        super().__init__(model, graph, [], input_shape, exact, baseline)
         self.compactors, behind = [], {}
         followed, known = set(), set()
         for call in self.graph.calls:
@@ -126,6 +137,20 @@ class ChannelState(PrunableChannels):
             for group in self.graph.groups
             if group.prunable and followed.issuperset(s.name for s in group.sites)
         ]
+
+    def check_trained(self):
+        """Raise where compactors are frozen, though the method trains them.
+
+        Raises:
+            ValueError: Names them.
+        """
+        frozen = [layer.name for layer, _ in self.compactors if is_frozen(layer)]
+        if frozen:
+            raise ValueError(
+                f"The compactors {', '.join(frozen[:5])} are frozen (trainable=False), so that no "
+                "channel can be forgotten. Set trainable=True for them, or freeze layers of the "
+                "dense model before wrap(), and compile the model again."
+            )
 
     def norms(self):
         """Joint column norm of each channel, float64 `(num_channels,)`."""

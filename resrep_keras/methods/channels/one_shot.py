@@ -74,9 +74,9 @@ class OneShot(ChannelMethod):
             UnreachableTarget: The target is out of reach.
             ValueError: Nothing can be pruned, or the scores are measured in training.
         """
-        graph = trace(model, self.input_shape, self.exact)
-        groups = self.groups(graph)
-        channels = PrunableChannels(model, graph, groups, self.input_shape, self.exact)
+        graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
+        groups, noted = self.groups(graph), self.noted(graph)
+        channels = PrunableChannels(model, graph, groups, self.input_shape, self.exact, noted)
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
         kept = self.choose(channels, self.scores(channels))

@@ -130,6 +130,7 @@ class ResRep(ChannelMethod):
                 "forgets. Compile a model made by resrep_keras.wrap, or set model.optimizer = "
                 "method.optimizer(keras.optimizers.Adam())."
             )
+        channel_state.check_trained()
         every = optimizer.steps_per_update
         if plan.forget_steps is not None:
             if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):

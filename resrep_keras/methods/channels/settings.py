@@ -89,7 +89,8 @@ class ChannelSettings:
             those that timing this machine has shown to be fast, and no rounding is done where the
             rounded model would be slower. Defaults to `1`.
         exclude: Names or patterns of layers that keep all channels, or a function that takes a
-            layer and returns whether it does. Defaults to none.
+            layer and returns whether it does. Here as in the settings by pattern, the name of a
+            nested model or of a layer made of layers stands for all inside. Defaults to none.
         coupled: Whether to prune channels that several layers must give up at once, such as those
             of a residual stream. Defaults to `False`.
         threads: Number of threads for a target of latency. Defaults to `1`.
@@ -130,7 +131,11 @@ class ChannelSettings:
         return "auto" in (setting.values() if isinstance(setting, dict) else (setting,))
 
     def check_layers(self, names):
-        """Raise a `ValueError` where a pattern of a setting fits none of the layers' names."""
+        """Raise a `ValueError` where a pattern of a setting fits none of the layers' names.
+
+        Args:
+            names: ``{layer: names of the models and composite layers around it}``.
+        """
         for name in ("min_channels", "min_share", "channel_multiple"):
             setting = vars(self)[name]
             if isinstance(setting, dict):

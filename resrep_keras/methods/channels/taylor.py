@@ -52,6 +52,10 @@ class TaylorPruning(OneShot):
 
     trained_by = TaylorOptimizer
 
+    def check(self, channel_state, plan, last, optimizer):
+        super().check(channel_state, plan, last, optimizer)
+        channel_state.check_trained()
+
     def scores(self, channel_state, optimizer=None):
         if optimizer is None:
             raise ValueError(

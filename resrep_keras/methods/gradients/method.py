@@ -27,7 +27,7 @@ from resrep_keras.methods.patterns import (
     check_patterns,
     check_per_layer,
     for_layer,
-    matches,
+    is_named,
 )
 from resrep_keras.surgery.rebuild import rebuild
 
@@ -99,7 +99,7 @@ class ActivationGradientPruning(Method):
                 "with resrep_keras.methods.gradients.places.role."
             )
         pruners = {
-            place.name: self._pruner(place.name, position, places.names)
+            place.name: self._pruner(place.name, position, places)
             for position, place in enumerate(chosen)
         }
         copy = rebuild(
@@ -125,27 +125,27 @@ class ActivationGradientPruning(Method):
         Raises:
             ValueError: A name or pattern fits no convolution.
         """
-        convolutions = places.convolutions
+        convolutions, around = places.convolutions, places.paths
         if isinstance(self.rate, dict):
-            check_patterns("rate", self.rate, convolutions)
+            check_patterns("rate", self.rate, around)
         if not callable(self.exclude):
-            check_patterns("exclude", self.exclude, convolutions)
+            check_patterns("exclude", self.exclude, around)
 
         def wanted(name):
             if callable(self.exclude):
                 excluded = ask_exclude(self.exclude, convolutions[name])
             else:
-                excluded = any(matches(name, pattern) for pattern in self.exclude)
-            return not excluded and for_layer(self.rate, name, 0.0) > 0
+                excluded = is_named(name, self.exclude, around[name])
+            return not excluded and for_layer(self.rate, name, 0.0, around[name]) > 0
 
         return [place for place in places.find() if wanted(place.name)]
 
-    def _pruner(self, name, position, taken):
+    def _pruner(self, name, position, places):
         own = f"{name}_gradient_pruner"
-        while own in taken:
+        while own in places.names:
             own += "_"
         return GradientPruner(
-            rate=for_layer(self.rate, name, 0.0),
+            rate=for_layer(self.rate, name, 0.0, places.paths[name]),
             fifo_depth=self.fifo_depth,
             threshold=self.threshold,
             rounding=self.rounding,

@@ -171,6 +171,11 @@ class Places:
         return {name: calls[0].operation for name, calls in self._calls.items()}
 
     @property
+    def paths(self):
+        """``{name of a convolution: names of the models and layers around it}``"""
+        return {name: calls[0].path for name, calls in self._calls.items()}
+
+    @property
     def names(self):
         """The names of all operations."""
         return {recorded.name for recorded in self.recording.all_calls()}

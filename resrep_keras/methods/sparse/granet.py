@@ -101,7 +101,7 @@ class GraNet(SparseSettings, Method):
         return self._kept(model)[0] <= sum(goal)
 
     def finalize(self, model, data=None):
-        graph = trace(model)
+        graph = trace(model, spare_frozen=True)
         slim = without_zero_channels(graph) or rebuild(graph.recording)
         return compare(model, graph, slim, data, self._missed(model))
 
