@@ -124,10 +124,8 @@ def is_frozen(operation):
 
 def has_state(operation):
     """Whether a call of a layer may change variables: statistics, seeds; not what is frozen."""
-    return is_layer(operation) and any(
-        layer._non_trainable_variables or layer._seed_generators
-        for layer in operation._flatten_layers()
-    )
+    parts = operation._flatten_layers() if is_layer(operation) else ()
+    return any(part._non_trainable_variables or part._seed_generators for part in parts)
 
 
 def is_array(value):
@@ -177,22 +175,12 @@ def call_with_values(function, values, *args, **kwargs):
         The outputs, and pairs `(variable, value)` of those in `values` that the call would have
         assigned another value, such as the state of random generators.
     """
-    outputs, changes, _ = _call_in_scope(function, values, False, args, kwargs)
-    return outputs, changes
+    return _call_in_scope(function, values, False, args, kwargs)[:2]
 
 
 def call_with_losses(layer, values, *args, **kwargs):
     """What `call_with_values` returns for a layer, and the losses that the call would add."""
-    outputs, changes, losses = _call_in_scope(layer, values, True, args, kwargs)
-    return outputs, changes, losses
-
-
-def call_quietly(operation, *args, **kwargs):
-    """Outputs of one more call of an operation: no state changes, no loss is added."""
-    if not is_layer(operation):
-        return operation(*args, **kwargs)
-    values = [(v, keras.ops.convert_to_tensor(v)) for v in operation.variables]
-    return call_with_values(operation, values, *args, **kwargs)[0]
+    return _call_in_scope(layer, values, True, args, kwargs)
 
 
 def _call_in_scope(function, values, collect_losses, args, kwargs):

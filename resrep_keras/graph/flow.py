@@ -97,6 +97,12 @@ def activity_regularizer_of(layer):
     return activity_setting(layer)
 
 
+def is_linear(layer):
+    """Whether what a layer makes is seen by those who read it only, and no activation changes it."""
+    linear = activation_of(layer) in (None, keras.activations.linear)
+    return linear and activity_regularizer_of(layer) is None
+
+
 # --- what a function does to zeros -----------------------------------------------------------
 
 

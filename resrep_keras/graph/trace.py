@@ -15,11 +15,10 @@ from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.flow import (
-    activation_of,
-    activity_regularizer_of,
     depends_on_channels,
     flow,
     has_rule,
+    is_linear,
     rule_of,
 )
 from resrep_keras.graph.labels import Flow, Labels, State
@@ -92,12 +91,6 @@ def trace_recording(recording, exact=True, holds=State.ZERO, frozen=()):
     return _Tracer(recording, exact, holds, frozenset(frozen)).run()
 
 
-def _hands_on(operation):
-    """Whether what an operation computes, before an activation, is only seen by its readers."""
-    linear = activation_of(operation) in (None, keras.activations.linear)
-    return linear and activity_regularizer_of(operation) is None
-
-
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
@@ -139,7 +132,7 @@ class _Tracer:
             if not alone or any(t in outputs for c in calls for t in c.output_ids):
                 continue
             norm = next(iter(norms.values()))
-            linear = _hands_on(calls[0].operation)
+            linear = is_linear(calls[0].operation)
             same_calls = len(self._calls_of[id(norm)]) == len(calls)
             folds = isinstance(norm, keras.layers.BatchNormalization)
             folds = folds and readers[0][0].name not in self.frozen
