@@ -98,7 +98,7 @@ def activity_regularizer_of(layer):
 
 
 def is_linear(layer):
-    """Whether what a layer makes is seen by those who read it only, and no activation changes it."""
+    """Whether a layer applies no activation last, and asks nothing of its outputs."""
     linear = activation_of(layer) in (None, keras.activations.linear)
     return linear and activity_regularizer_of(layer) is None
 
