@@ -293,25 +293,6 @@ def test_the_scope_of_a_model_is_that_of_its_strategy():
         assert scope == "entered"
 
 
-def test_callbacks_come_in_any_form():
-    one, two = keras.callbacks.Callback(), keras.callbacks.Callback()
-    assert keras_adapter.callbacks_of(None) == []
-    assert keras_adapter.callbacks_of(one) == [one]
-    assert keras_adapter.callbacks_of((one, [two])) == [one, two]
-    known = keras.callbacks.CallbackList([one, two])
-    assert keras_adapter.callbacks_of(known) == [one, two]
-
-
-def test_callbacks_that_join_a_list_are_told_of_the_model():
-    one, two = keras.callbacks.Callback(), keras.callbacks.Callback()
-    assert keras_adapter.with_callbacks([one], [two, one]) == [two, one]
-    model = keras.Sequential([keras.Input((2,))])
-    known = keras.callbacks.CallbackList([one], model=model, epochs=3)
-    assert keras_adapter.with_callbacks(known, [two, one]) is known
-    assert known.callbacks == [two, one]
-    assert two.model is model and two.params == {"epochs": 3}
-
-
 # --- inputs ---------------------------------------------------------------------------------------
 
 

@@ -5,12 +5,10 @@ import inspect
 import keras
 
 from resrep_keras.keras_adapter import (
-    callbacks_of,
     deep_models,
     number_of_replicas,
     strategy_scope,
     training_class,
-    with_callbacks,
     wrapped_optimizer,
 )
 from resrep_keras.methods.callback import TrainingData, told_of_fit
@@ -19,6 +17,7 @@ from resrep_keras.optimizers.state import PruningState
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.backup import Backup, seeds
 from resrep_keras.training.early_removal.member import EarlyRemoval
+from resrep_keras.training.given_callbacks import callbacks_of, with_callbacks
 from resrep_keras.training.own_methods import find_class
 
 
