@@ -30,6 +30,7 @@ flags.DEFINE_integer("images", 10_000, "Training images.")
 flags.DEFINE_integer("test_images", 10_000, "Test images.")
 flags.DEFINE_integer("epochs", 10, "Epochs of each run.")
 flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
+flags.DEFINE_bool("jit", True, "Whether XLA compiles the training step.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 BATCH = 128
@@ -89,7 +90,7 @@ def fit(model, data, epochs, seed, **settings):
         keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=True,
+        jit_compile=FLAGS.jit,
     )
     return model.fit(x, y, **{"batch_size": BATCH, "epochs": epochs, "verbose": 0, **settings})
 

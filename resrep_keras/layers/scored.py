@@ -64,7 +64,13 @@ class ScoredCompactor(Compactor):
         return ops.convert_to_tensor(self.begun) >= 0
 
     def note(self, drawn, damage):
-        """Add one damage, a scalar, to the channels that were drawn."""
+        """Add one damage, a scalar, to the channels that were drawn.
+
+        One that overflowed, in a step that a loss scale leaves out, tells nothing.
+        """
+        known = ops.isfinite(damage)
+        drawn = drawn * ops.cast(known, drawn.dtype)
+        damage = ops.where(known, damage, ops.zeros_like(damage))
         self.damage.assign_add(drawn * damage)
         self.draws.assign_add(drawn)
 

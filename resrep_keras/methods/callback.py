@@ -8,6 +8,7 @@ import keras
 from resrep_keras.common.checks import check_instance
 from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback_checks import refuse_averages, refuse_early_removal
+from resrep_keras.methods.divergence import check_finite
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.wrapper import find_wrapper
 
@@ -112,6 +113,8 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         if optimizer is not None and optimizer is not self.model.optimizer:
             # A loss scale has left out the steps that overflowed: they count for the plan.
             optimizer.steps.assign(self._step)
+        if optimizer is not None and not self.model.stop_training:  # as by TerminateOnNaN
+            check_finite(self.model, self._step)
         if logs is not None:
             logs.update(self.report())
 

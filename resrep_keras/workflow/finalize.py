@@ -5,6 +5,7 @@ import warnings
 from resrep_keras.common.checks import check_bool
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
+from resrep_keras.methods.divergence import diverged, not_finite
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.forward import check_data
 
@@ -29,7 +30,8 @@ def finalize(model, strict=False, data=None):
     Raises:
         TypeError: Not a Keras model, or `data` that are no arrays.
         ValueError: A model without compactors; `data` that do not fit its inputs; with `strict`, a
-            target that is not met, a masked channel above the threshold, or outputs that differ.
+            target that is not met, a masked channel above the threshold, outputs that differ, or
+            weights that are NaN.
 
     Example:
 
@@ -41,9 +43,15 @@ def finalize(model, strict=False, data=None):
     strict = check_bool("strict", strict)
     data = None if data is None else check_data(model, data)
     done = (method_of(model) or CompactorsByHand()).finalize(model, data)
-    for problem in done.problems:
+    for problem in (*_diverged(done.slim), *done.problems):
         if strict:
             raise ValueError(problem)
         warnings.warn(problem, stacklevel=2)
     done.slim.certificate = done.certificate
     return done.slim
+
+
+def _diverged(slim):
+    names = not_finite(slim.trainable_variables, slim.non_trainable_variables)
+    if names:
+        yield diverged(names)

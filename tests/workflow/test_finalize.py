@@ -54,6 +54,7 @@ def test_a_diverged_training_is_called_that():
         pytest.warns(
             UserWarning, match="nan of the largest output. The outputs are not finite: tra"
         ),
+        pytest.warns(UserWarning, match="The training has diverged: 'conv2d.*' hold NaN"),
     ):
         resrep_keras.finalize(model)
 

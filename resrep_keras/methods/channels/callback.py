@@ -7,6 +7,7 @@ from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback import MethodCallback
 from resrep_keras.methods.callback_checks import warn_of_unpruned_choices
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.divergence import check_finite
 from resrep_keras.methods.method import check_method
 from resrep_keras.methods.wrapped import baseline_of
 
@@ -104,6 +105,7 @@ class PruningCallback(MethodCallback):
     def _select_at(self, step):
         if self.plan is not None and step in self.plan.steps and self.channel_state.compactors:
             sync_state(self.model)
+            check_finite(self.model, self._step)
             plan, late = self.plan, self._step - step
             if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
                 plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))

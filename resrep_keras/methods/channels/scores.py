@@ -101,6 +101,8 @@ def kernel_distance(kernel):
 
 def _by_mean(scores):
     mean = scores.mean()
+    if not np.isfinite(mean):  # which whoever ranks them tells, by the name of the layer
+        return np.full_like(scores, np.nan)
     return scores / mean if mean > 0 else scores
 
 

@@ -208,4 +208,7 @@ class SparseOptimizer(OptimizerWrapper):
 
 def _keep(part, mask):
     for variable in (part.kernel, *part.slots):
-        variable.assign(ops.where(mask, variable.value, ops.zeros_like(variable.value)))
+        value = variable.value
+        # What is not finite stays: training has diverged, and zeros would hide it.
+        zero = ops.where(ops.isfinite(value), ops.zeros_like(value), value)
+        variable.assign(ops.where(mask, value, zero))

@@ -126,3 +126,10 @@ def test_layers_whose_weights_are_unknown_give_no_score(model):
     embedded = keras.Sequential([keras.Input((4,)), layers.Reshape((4, 1)), layers.LSTM(3)])
     scores = score_weights(resrep_keras.trace(embedded), lambda weights: np.ones(weights.shape[-1]))
     assert scores.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("score", [lambda k: kernel_norm(k, 1), kernel_distance])
+def test_weights_that_are_no_numbers_have_no_scores(score):
+    kernel = np.ones((2, 3))
+    kernel[0, 1] = np.nan
+    assert np.isnan(score(kernel)).all()
