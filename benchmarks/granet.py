@@ -21,6 +21,7 @@ from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.signature import signature_of
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("seeds", ["0", "1", "2", "3", "4"])
@@ -148,7 +149,8 @@ def file_row(name, dense, sparse, inputs):
         "zeros": to_tflite(sparse),
         "sparse": to_tflite(sparse, sparse=True),
     }
-    seconds = tflite_latency(list(files.values()), inputs, FLAGS.threads, FLAGS.repeats)
+    named = [signature_of(dense).by_name(inputs)] * len(files)
+    seconds = tflite_latency(list(files.values()), named, FLAGS.threads, FLAGS.repeats)
     row = {"model": name, "density": round(density_of(sparse)["total"]["density"], 4)}
     for (kind, content), each in zip(files.items(), seconds):
         row[kind] = {

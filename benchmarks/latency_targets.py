@@ -27,6 +27,7 @@ from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.surgery.forward import example_inputs
 from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.signature import signature_of
 
 FLAGS = flags.FLAGS
 SHAPES = {"resnet20": (28, 28, 1), "vgg11": (32, 32, 3), "mobilenet_v2": (96, 96, 3)}
@@ -57,7 +58,8 @@ def prune(name, method):
 
 def seconds(*models):
     """Median seconds of one call of each, timed in turn."""
-    inputs = keras.tree.flatten(example_inputs(models[0], batch_size=1))
+    arrays = example_inputs(models[0], batch_size=1)
+    inputs = [signature_of(model).by_name(arrays) for model in models]
     return tflite_latency([to_tflite(m) for m in models], inputs, FLAGS.threads, FLAGS.repeats)
 
 

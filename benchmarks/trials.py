@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from common import machine, write_result
 
-from resrep_keras.common.files import written_beside
+from resrep_keras.common.files import write
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
@@ -60,8 +60,7 @@ def work_dir():
 def kept(path, make):
     """What `make` wrote to a path, once: a run that is stopped leaves nothing behind."""
     if not path.exists():
-        with written_beside(path) as fresh:
-            make(fresh)
+        write(path, make)
     return path
 
 

@@ -314,6 +314,11 @@ def training_class(wrapped, kind):
     return combined
 
 
+def compile_arguments(model):
+    """What a model was compiled with, by the names of arguments of `compile`."""
+    return dict(model._compile_config.config)
+
+
 # --- training --------------------------------------------------------------------------------
 
 

@@ -342,3 +342,13 @@ def test_what_is_excluded_from_weight_decay_is_found():
     optimizer.exclude_from_weight_decay(var_list=[bias], var_names=["gamma"])
     listed, pattern = keras_adapter.decay_exclusions(optimizer, [other, bias])
     assert listed == [bias] and pattern.search("norm_gamma")
+
+
+# --- what a model is compiled with ----------------------------------------------------------------
+
+
+def test_what_a_model_is_compiled_with():
+    model, metric = keras.Sequential([keras.Input((2,)), layers.Dense(1)]), keras.metrics.AUC()
+    model.compile("sgd", loss=["mse"], metrics=["mae", metric])
+    given = keras_adapter.compile_arguments(model)
+    assert given["loss"] == ["mse"] and given["metrics"] == ["mae", metric]

@@ -9,6 +9,7 @@ from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.graph.trace import trace
 from resrep_keras.surgery.forward import example_inputs
 from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.signature import signature_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def compare_latencies(comparison):
         return None
     seconds = tflite_latency(
         comparison.flatbuffers,
-        keras.tree.flatten(comparison.inputs),
+        [signature_of(model).by_name(comparison.inputs) for model in comparison.models],
         comparison.conditions.threads,
         comparison.conditions.repeats,
     )

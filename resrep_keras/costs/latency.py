@@ -22,10 +22,16 @@ def median_seconds(calls, repeats=50, warmup=5):
 
 
 def tflite_latency(contents, inputs, threads=1, repeats=50):
-    """Median seconds of several flatbuffers on the same inputs, measured side by side."""
+    """Median seconds of several flatbuffers, measured side by side.
+
+    Args:
+        contents: The flatbuffers, bytes.
+        inputs: The inputs of each, ``{name: array}``.
+        threads, repeats: As they are named.
+    """
     runners = [TFLiteRunner(content, threads) for content in contents]
-    for runner in runners:
-        runner.set_inputs(inputs)
+    for runner, named in zip(runners, inputs, strict=True):
+        runner.set_inputs(named)
     return median_seconds([runner.invoke for runner in runners], repeats)
 
 

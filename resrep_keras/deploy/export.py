@@ -4,10 +4,11 @@ import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_bool, check_path
-from resrep_keras.common.files import written_beside
+from resrep_keras.common.files import write
 from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
+from resrep_keras.methods.certificate import tolerance_of
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
 
@@ -16,11 +17,15 @@ def export(model, path, sparse=False, input_shape=None):
     """Write a slim model, reload it and compare both on random inputs.
 
     The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
-    folder for a SavedModel. The file is written beside its place and then renamed.
+    folder for a SavedModel. Inputs and outputs are called as in the model: by the keys of a dict,
+    else by Keras's names, in the default signature of both. The file is written beside its place,
+    read back there, and only then renamed.
 
     Args:
         model: Functional or Sequential model without compactors.
-        path: File or folder to write; what stands there is replaced.
+        path: File or folder to write. A file takes the place of a file; a folder that of an empty
+            one or of a SavedModel that holds nothing else. What stands there stays until the new
+            one is read back.
         sparse: Whether a `.tflite` file stores kernels that are mostly zero without their zeros,
             for models that `GraNet` has made sparse. It is smaller on disk; few kernels run
             faster, see `docs/sparsity.md`. Defaults to `False`.
@@ -35,7 +40,8 @@ def export(model, path, sparse=False, input_shape=None):
     Raises:
         TypeError: Not a Keras model.
         ValueError: The model is not finalized, the ending is unknown or not `.tflite` where
-            `sparse` is set, or the backend cannot do it.
+            `sparse` is set, something else stands at the path, the backend cannot do it, or the
+            file, read back, differs by more than rounding. Nothing is written then.
     """
     check_model(model)
     path, sparse = check_path("path", path), check_bool("sparse", sparse)
@@ -53,13 +59,54 @@ def export(model, path, sparse=False, input_shape=None):
         )
     settings = {"sparse": True} if sparse else {}
     _check_settings(form, settings, path)
+    written = form.prepare(model)
     inputs = example_inputs(model, batch_size=1, input_shape=input_shape)
-    with written_beside(path) as fresh:
-        form.write(model, fresh, **settings)
-    expected, actual = keras.tree.flatten(run(model, inputs)), form.run(path, inputs)
-    return max(
-        float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-12)) for a, b in zip(expected, actual)
+    expected = keras.tree.flatten(run(written, inputs))
+
+    def read(fresh):
+        outputs = form.run(fresh, written, inputs)
+        _check(form, written, largest_difference(expected, outputs), path)
+        return outputs
+
+    outputs = write(
+        path,
+        lambda fresh: form.write(written, fresh, **settings),
+        read,
+        folder=form.may_replace is not None,
+        may_replace=form.may_replace,
     )
+    own = expected if written is model else keras.tree.flatten(run(model, inputs))
+    return largest_difference(own, outputs)
+
+
+def _check(form, model, difference, path):
+    limit = max(form.refused, tolerance_of(model))
+    if not difference <= limit:
+        raise ValueError(
+            f"The {form.name} that was written for '{path}', read back, differs from model "
+            f"'{model.name}' by {difference:.2g} of the largest output; up to {limit:.2g} can be "
+            "rounding. It is not kept; what stood there is. The cause is a layer that computes "
+            "otherwise when it is loaded or converted, such as one whose get_config() forgets an "
+            "argument."
+        )
+
+
+def largest_difference(expected, actual):
+    """The largest difference of any output value, as a share of the largest of its output.
+
+    Values that are not finite in both, and the same, are no difference.
+    """
+    found = 0.0
+    for one, other in zip(expected, actual, strict=True):
+        if one.shape != other.shape:
+            return float("inf")
+        differs = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+        if not differs.any():
+            continue
+        size = np.abs(one[np.isfinite(one)]).max(initial=1e-12)
+        share = np.abs(one[differs] - other[differs]).max() / size
+        found = max(found, float("inf") if np.isnan(share) else float(share))
+    return found
 
 
 def _check_settings(form, settings, path):

@@ -22,10 +22,9 @@ def plot_widths(report):
     axes.set_yticks(positions, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("channels")
-    macs = report.row("MACs")
-    axes.set_title(
-        f"Widths before and after; {100 * macs.ratio:.1f} % of the MACs left", fontsize=10
-    )
+    left = [row for row in report.rows if row.name == "MACs"]
+    title = "".join(f"; {100 * row.ratio:.1f} % of the MACs left" for row in left)
+    axes.set_title(f"Widths before and after{title}", fontsize=10)
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,5 +1,6 @@
 """report(dense, slim): what pruning has changed, measured side by side."""
 
+import collections.abc
 import dataclasses
 import json
 import os
@@ -7,12 +8,14 @@ import tempfile
 
 from resrep_keras.common.checks import check_number, check_path, shown
 from resrep_keras.common.files import write_text
+from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.costs.comparison import Comparison, Conditions
 from resrep_keras.costs.latency import keras_latency
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.costs.terms import UnknownSize
+from resrep_keras.deploy.quality import quality
 from resrep_keras.graph.sizes import check_input_shape
-from resrep_keras.graph.unroll import check_model
+from resrep_keras.graph.unroll import as_functional, check_model, is_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,27 +104,50 @@ def _number(value):
     return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.4g}"
 
 
-def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50, input_shape=None):
-    """Compare a dense and a slim model.
+def report(
+    dense,
+    slim,
+    test_data=None,
+    threads=1,
+    batch_size=1,
+    repeats=50,
+    input_shape=None,
+    leave_out=(),
+):
+    """Compare a dense and a slim model, each row under equal conditions.
 
-    Latencies are medians of calls made in turn, after a warm-up, so that their ratio holds where
-    the machine's speed drifts.
+    Quality is what `evaluate` tells of both, with the loss and metrics that the dense model is
+    compiled with, or else the slim one: a row for each name that `evaluate` gives. Latencies are
+    medians of calls made in turn, after a warm-up, so that their ratio holds where the machine's
+    speed drifts. Bytes of `.keras` files are those of models without an optimizer.
 
     Args:
         dense: The model before.
         slim: The model after.
-        test_data: Pair `(x, y)` of arrays. Where given, accuracy is reported: the share of rows
-            whose largest output is the label.
+        test_data: `(x, y)` or `(x, y, sample_weight)` of arrays, a `tf.data.Dataset`, or whatever
+            else `evaluate` takes and can be read twice. Defaults to none, without rows of quality.
         threads: Threads of the TFLite interpreter. Defaults to `1`.
         batch_size: Batch size of the latencies. Defaults to `1`.
         repeats: Number of timed calls. Defaults to `50`.
         input_shape: Shape without batch for models that leave sizes open, see
             `resrep_keras.graph.sizes`. Defaults to `None`: what depends on an unknown size is left
             out, and latencies are those of size 64.
+        leave_out: What not to measure: names that `target_reduction` takes, of which `"latency"`
+            and `"file_bytes"` mean Keras's, too, `"quality"` or `"widths"`. Defaults to nothing.
 
     Returns:
         A `Report`.
+
+    Raises:
+        TypeError: Not a Keras model, or an argument of another kind.
+        ValueError: An argument out of range, or `test_data` where neither model is compiled.
+
+    Example:
+
+    >>> table = resrep_keras.report(dense, slim, (x_test, y_test), leave_out=["latency"])
+    >>> table.row("accuracy").slim
     """
+    left = _check_leave_out(leave_out)
     check_model(dense, "dense")
     check_model(slim, "slim")
     conditions = Conditions(
@@ -131,19 +157,44 @@ def report(dense, slim, test_data=None, threads=1, batch_size=1, repeats=50, inp
         check_input_shape(input_shape),
     )
     compared = Comparison(dense, slim, conditions)
-    rows = list(_quantity_rows(compared))
-    rows.append(Row(".keras file", "bytes", *map(_file_bytes, compared.models)))
-    seconds = keras_latency(compared.models, compared.inputs, repeats)
-    rows.append(Row("Keras latency", "ms", *(1000 * s for s in seconds)))
-    if test_data is not None:
-        shares = (_accuracy(model, *test_data) for model in compared.models)
-        rows.append(Row("accuracy", "%", *(100 * share for share in shares)))
-    return Report(tuple(rows), _widths(*compared.graphs), conditions)
+    rows = list(_quantity_rows(compared, left))
+    plain = [as_functional(model) for model in compared.models]  # compiled in no way
+    if "file_bytes" not in left:
+        rows.append(Row(".keras file", "bytes", *map(_file_bytes, plain)))
+    if "latency" not in left:
+        timed = [p if is_graph(m) else m for p, m in zip(plain, compared.models)]
+        with quiet_about_tracing():
+            seconds = keras_latency(timed, compared.inputs, repeats)
+        rows.append(Row("Keras latency", "ms", *(1000 * s for s in seconds)))
+    if test_data is not None and "quality" not in left:
+        told = quality(dense, slim, test_data)
+        rows.extend(Row(name, "", *values) for name, values in told.items())
+    widths = {} if "widths" in left else _widths(*compared.graphs)
+    return Report(tuple(rows), widths, conditions)
 
 
-def _quantity_rows(compared):
+def _check_leave_out(leave_out):
+    """The names of what is left out, as a set."""
+    known = [*QUANTITIES, "quality", "widths"]
+    if isinstance(leave_out, str) or not isinstance(leave_out, collections.abc.Iterable):
+        raise TypeError(
+            f"Expected leave_out to be a list of names such as ['latency']; got {leave_out!r} of "
+            f"type {type(leave_out).__name__}."
+        )
+    left = list(leave_out)
+    for name in left:
+        if name not in known:
+            raise ValueError(
+                f"Expected leave_out to name some of {', '.join(known)}; got {name!r}."
+            )
+    return set(left)
+
+
+def _quantity_rows(compared, left):
     """A row for each quantity that a target can be about, where this process can tell it."""
-    for quantity in QUANTITIES.values():
+    for name, quantity in QUANTITIES.items():
+        if name in left:
+            continue
         try:
             values = quantity.compare(compared)
         except UnknownSize:
@@ -157,11 +208,6 @@ def _file_bytes(model):
         path = os.path.join(folder, "model.keras")
         model.save(path)
         return os.path.getsize(path)
-
-
-def _accuracy(model, x, y):
-    predicted = model.predict(x, batch_size=256, verbose=0).argmax(axis=-1)
-    return float((predicted == y.reshape(predicted.shape)).mean())
 
 
 def _widths(*graphs):

@@ -228,12 +228,13 @@ def _bidirectional_narrow(layer: layers.Bidirectional, part):
 @copy_operation.register
 def _bidirectional_copy(operation: layers.Bidirectional, changes):
     """What changes are the layers of both directions."""
-    inside = {k: v for k, v in changes.items() if k != "name"}
+    own = {key: changes[key] for key in ("name", "dtype") if key in changes}
+    inside = {k: v for k, v in changes.items() if k not in ("name", "layer", "backward_layer")}
     forward, backward = (
         copy_operation(layer, inside)
         for layer in (operation.forward_layer, operation.backward_layer)
     )
-    config = {**operation.get_config(), **{k: v for k, v in changes.items() if k == "name"}}
+    config = {**operation.get_config(), **own}
     for key in ("layer", "backward_layer"):
         config.pop(key, None)
     return type(operation)(forward, backward_layer=backward, **config)

@@ -89,8 +89,9 @@ def _spectral_weights(layer: layers.SpectralNormalization, inside=None):
 @copy_operation.register
 def _spectral_copy(operation: layers.SpectralNormalization, changes):
     """What changes is the layer inside."""
-    own = {"name": changes["name"]} if "name" in changes else {}
-    inner = copy_operation(operation.layer, {k: v for k, v in changes.items() if k != "name"})
+    own = {key: changes[key] for key in ("name", "dtype") if key in changes}
+    inside = {k: v for k, v in changes.items() if k not in ("name", "layer")}
+    inner = copy_operation(operation.layer, inside)
     config = {**operation.get_config(), **own}
     config.pop("layer")
     if "activity_regularizer" in changes:

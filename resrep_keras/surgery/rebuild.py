@@ -135,7 +135,8 @@ class _Rebuilder:
             inputs = input_like(entry, (shape[0], *shape[2:]))
             outputs = recorded.inner.run(inputs, self._call)
             layer = keras.Model(inputs, outputs, name=recorded.inner.name)
-        config = recorded.operation.get_config()
+        change = self._change.get(recorded.name, lambda: ({}, None))
+        config = {**recorded.operation.get_config(), **change()[0]}
         config.pop("layer")
         return type(recorded.operation)(
             layer, **{**config, **_renamed(recorded.operation, recorded.name)}

@@ -5,12 +5,19 @@ import tempfile
 import keras
 
 from resrep_keras.graph.sizes import sized
-from resrep_keras.graph.unroll import check_model, inputs_of
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import call_with_values
+from resrep_keras.tflite.precision import in_float32
+from resrep_keras.tflite.signature import signature_of
+
+FLOAT = "float32"
 
 
 def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
     """Convert a model to a float32 TFLite flatbuffer, as bytes.
+
+    Its signature has the names of the model's inputs and outputs. Layers of other floats, such as
+    those of a mixed policy, are converted in float32.
 
     Args:
         model: Functional or Sequential model on the TensorFlow backend.
@@ -22,28 +29,61 @@ def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
             `None`, by which they stay open.
 
     Raises:
-        ValueError: The backend is not TensorFlow.
+        ValueError: The backend is not TensorFlow, or the converter cannot.
     """
     check_model(model)
     check_backend()
     import tensorflow as tf
 
-    structure = sized(inputs_of(model), input_shape)
-    flat = keras.tree.flatten(structure)
-    signature = [tf.TensorSpec((x.shape[0] or batch_size, *x.shape[1:]), x.dtype) for x in flat]
-
-    def serve(*flat):
-        inputs = keras.tree.pack_sequence_as(structure, list(flat))
-        return keras.tree.flatten(model(inputs, training=False))
-
+    model = in_float32(model)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.add_endpoint("serve", by_names(model, batch_size, input_shape, FLOAT))
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
-        return converter.convert()
+        try:
+            return converter.convert()
+        except Exception as error:  # whatever the converter raises is told as its own words
+            raise ValueError(
+                f"TensorFlow's converter cannot make a TFLite file of model '{model.name}'. Export "
+                f"it as .keras or as a SavedModel. The converter says: {error}"
+            ) from error
+
+
+def by_names(model, batch_size=None, input_shape=None, floats=None):
+    """A model in inference as a TensorFlow function that goes by the names of its `Signature`.
+
+    Args:
+        model: The model.
+        batch_size: That of its inputs; `None` leaves it open.
+        input_shape: Sizes that the model leaves open, see `resrep_keras.graph.sizes`.
+        floats: The type of inputs that are floats, which the function casts to what the model
+            takes. Defaults to that.
+
+    Returns:
+        A `tf.function` of flat inputs that returns ``{name: output}``.
+    """
+    import tensorflow as tf
+
+    signature = signature_of(model)
+    tensors = keras.tree.flatten(sized(signature.tensors, input_shape))
+
+    def serve(*flat):
+        flat = [
+            keras.ops.cast(value, x.dtype) if floats else value for value, x in zip(flat, tensors)
+        ]
+        outputs = model(keras.tree.pack_sequence_as(signature.tensors, flat), training=False)
+        return dict(zip(signature.outputs, keras.tree.flatten(outputs), strict=True))
+
+    def spec(tensor, name):
+        dtype = floats if floats and "float" in tensor.dtype else tensor.dtype
+        return tf.TensorSpec((tensor.shape[0] or batch_size, *tensor.shape[1:]), dtype, name=name)
+
+    return tf.function(
+        serve, input_signature=[spec(x, name) for x, name in zip(tensors, signature.inputs)]
+    )
 
 
 def check_backend():

@@ -33,7 +33,7 @@ def seconds_alone(content, threads=1, seconds=0.02, least=9):
 
 
 class TFLiteRunner:
-    """Runs a flatbuffer made by `to_tflite` on NumPy inputs.
+    """Runs a flatbuffer made by `to_tflite` by the names of its signature.
 
     Args:
         content: The flatbuffer, bytes.
@@ -44,32 +44,39 @@ class TFLiteRunner:
         self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
         self._interpreter.allocate_tensors()
         signature = self._interpreter.get_signature_runner()
-        self._inputs = _in_order(signature.get_input_details())
-        self._outputs = _in_order(signature.get_output_details())
+        self._inputs = signature.get_input_details()
+        self._outputs = signature.get_output_details()
 
     def set_inputs(self, arrays):
-        """Set the inputs, flattened as in the Keras model; sizes that it leaves open are theirs."""
-        values = [
-            np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
-            for detail, array in zip(self._inputs, arrays)
-        ]
-        for detail, value in zip(self._inputs, values):
-            self._interpreter.resize_tensor_input(detail["index"], value.shape)
+        """Set the inputs, ``{name: array}``.
+
+        Raises:
+            ValueError: Other names than those of the file.
+        """
+        if set(arrays) != set(self._inputs):
+            raise ValueError(
+                f"Expected the inputs {', '.join(sorted(self._inputs))}; got "
+                f"{', '.join(sorted(arrays))}."
+            )
+        values = {}
+        for name, array in arrays.items():
+            detail = self._inputs[name]
+            values[detail["index"]] = np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
+        for index, value in values.items():  # sizes that the file leaves open
+            self._interpreter.resize_tensor_input(index, value.shape)
         self._interpreter.allocate_tensors()
-        for detail, value in zip(self._inputs, values):
-            self._interpreter.set_tensor(detail["index"], value)
+        for index, value in values.items():
+            self._interpreter.set_tensor(index, value)
 
     def invoke(self):
         self._interpreter.invoke()
 
     def outputs(self):
-        """The outputs as arrays, flattened as in the Keras model."""
-        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
-
-
-def _in_order(details):
-    """Details of arguments that are called `flat_0`, `flat_1`, ..."""
-    return [details[name] for name in sorted(details, key=lambda name: int(name.split("_")[-1]))]
+        """The outputs, ``{name: array}``."""
+        return {
+            name: self._interpreter.get_tensor(detail["index"])
+            for name, detail in self._outputs.items()
+        }
 
 
 def _interpreter_class():

@@ -2,11 +2,13 @@
 
 import re
 
+import h5py
 import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_bool, check_instance, check_path
-from resrep_keras.common.files import remove, sweep, written_beside
+from resrep_keras.common.files import remove, write
+from resrep_keras.common.scratch import sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.training.counters import read_counters, restore_counters
 from resrep_keras.training.early_removal.checks import weights_only, wide_weights
@@ -98,25 +100,25 @@ class Backup(InFit, keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.model.stop_training:
             return
-        sweep(self.backup_dir, OWNER)
         place = self.backup_dir / f"epoch-{epoch + 1}"
-        with written_beside(place, OWNER) as fresh:
-            fresh.mkdir()
-            self.model.save_weights(fresh / WEIGHTS)
-            np.savez(
-                fresh / STATE,
-                **{
-                    f"seed.{number}": keras.ops.convert_to_numpy(seed)
-                    for number, seed in enumerate(seeds(self.model))
-                },
-                **read_counters(self._counting()),
-            )
+        write(place, self._make, _read, folder=True, may_replace=_is_backup, owner=OWNER)
         self._remove(path for path in self._backups().values() if path != place)
+
+    def _make(self, folder):
+        folder.mkdir()
+        self.model.save_weights(folder / WEIGHTS)
+        np.savez(
+            folder / STATE,
+            **{
+                f"seed.{number}": keras.ops.convert_to_numpy(seed)
+                for number, seed in enumerate(seeds(self.model))
+            },
+            **read_counters(self._counting()),
+        )
 
     def on_train_end(self, logs=None):
         if self.delete_checkpoint and self.backup_dir.exists():
             self._remove(self._backups().values())
-            sweep(self.backup_dir, OWNER)
             if not any(self.backup_dir.iterdir()):
                 self.backup_dir.rmdir()
 
@@ -126,6 +128,7 @@ class Backup(InFit, keras.callbacks.Callback):
 
     def _backups(self):
         """``{epoch to go on with: folder}``, the oldest first; what has such a name is whole."""
+        sweep(self.backup_dir, OWNER)
         names = {
             path: re.fullmatch(r"epoch-(\d+)", path.name) for path in self.backup_dir.glob("*")
         }
@@ -138,6 +141,25 @@ class Backup(InFit, keras.callbacks.Callback):
 
 
 wide_weights.register(Backup)(weights_only)
+
+
+def _is_backup(folder):
+    """Whether a folder holds nothing but a backup."""
+    return {entry.name for entry in folder.iterdir()} <= {WEIGHTS, STATE}
+
+
+def _read(folder):
+    """Read every array back, so that a disk that is full shows itself while the old one stands."""
+
+    def read(name, item):
+        if isinstance(item, h5py.Dataset):
+            item[()]
+
+    with h5py.File(folder / WEIGHTS) as file:
+        file.visititems(read)
+    with np.load(folder / STATE) as values:
+        for name in values.files:
+            values[name]
 
 
 def seeds(model):

@@ -5,6 +5,8 @@ import warnings
 
 import keras
 
+from resrep_keras.keras_adapter import compile_arguments
+
 # What a model may do in its own way while it is trained and evaluated.
 HOOKS = (
     "compile",
@@ -34,6 +36,18 @@ def own_hooks(kind):
         if inspect.getattr_static(kind, name, None)
         is not inspect.getattr_static(keras.Model, name, None)
     ]
+
+
+def compile_objects(model):
+    """Functions and classes of one's own that a model is compiled with: ``{name: object}``.
+
+    Keras finds them by these names where it reads the compile configuration of the model.
+    """
+    given = keras.tree.flatten(compile_arguments(model))
+    kinds = [value if inspect.isfunction(value) else type(value) for value in given]
+    libraries = ("keras", "builtins")
+    ours = [kind for kind in kinds if kind.__module__.partition(".")[0] not in libraries]
+    return {kind.__name__: kind for kind in ours}
 
 
 def settings_of(model):

@@ -2,11 +2,13 @@
 
 import re
 import warnings
+import zipfile
 
 import keras
 
 from resrep_keras.common.checks import check_choice, check_instance, check_number, check_path
-from resrep_keras.common.files import put, scratch_folder, sweep
+from resrep_keras.common.files import new_in, put
+from resrep_keras.common.scratch import scratch_folder, sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.methods.callback_checks import unpruned_choice
 from resrep_keras.methods.channels.callback import PruningCallback
@@ -68,13 +70,15 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         folder, owner = self._place.parent, re.sub("[{}]", "", self._place.stem)
         sweep(folder, owner)
         with scratch_folder(folder, owner) as scratch:
-            self.filepath = str(scratch / self._place.name)
+            fresh = new_in(scratch)
+            self.filepath = str(fresh / self._place.name)
             try:
                 super().on_epoch_end(epoch, logs)
             finally:
                 self.filepath = str(self._place)
-            for written in scratch.iterdir():
-                put(written, folder / written.name, owner)
+            for written in fresh.iterdir():
+                _read(written)
+                put(written, folder / written.name)
 
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
@@ -96,6 +100,14 @@ def _check_others(verbose=0, initial_value_threshold=None, **unknown):
     check_number("verbose", verbose, at_least=0, at_most=2, whole=True)
     if initial_value_threshold is not None:
         check_number("initial_value_threshold", initial_value_threshold)
+
+
+def _read(path):
+    """Read a `.keras` file back, all its check sums: the old one is still there."""
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise OSError(f"'{wrong}' in the file that was written for '{path.name}' cannot be read.")
 
 
 @unpruned_choice.register

@@ -1,6 +1,5 @@
 """wrap: a copy of a model with compactors, ready to be trained and pruned at once."""
 
-import inspect
 import warnings
 
 import keras
@@ -18,7 +17,7 @@ from resrep_keras.methods.method import check_method
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
 from resrep_keras.training.model import WrappedModel
-from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
+from resrep_keras.training.own_methods import compile_objects, own_hooks, settings_of, warn_of_lost
 
 
 def wrap(model, method=None):
@@ -92,13 +91,8 @@ def _kind_of_wrapped(model):
 
 def compile_alike(model, wrapped):
     """Compile a copy of a model as the model itself is compiled, with an optimizer of its own."""
-    functions = {
-        value.__name__: value
-        for value in keras.tree.flatten(model.loss)
-        if inspect.isfunction(value)
-    }
     try:
-        with keras.saving.custom_object_scope(functions):
+        with keras.saving.custom_object_scope(compile_objects(model)):
             wrapped.compile_from_config(model.get_compile_config())
         pairs = by_path(model.trainable_variables, wrapped.trainable_variables)
         copy_decay_exclusions(model.optimizer, wrapped.optimizer, pairs)

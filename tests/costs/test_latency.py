@@ -9,6 +9,7 @@ from keras import layers
 
 from resrep_keras.costs.latency import keras_latency, median_seconds, tflite_latency
 from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.signature import signature_of
 
 
 def test_functions_are_called_in_turn_so_many_times_after_a_warm_up():
@@ -36,5 +37,6 @@ def test_one_number_for_each_model(models):
 
 @pytest.mark.tensorflow_only
 def test_one_number_for_each_file(models):
-    seconds = tflite_latency([to_tflite(model) for model in models], [np.ones((1, 3))], repeats=3)
+    inputs = [signature_of(model).by_name(np.ones((1, 3))) for model in models]
+    seconds = tflite_latency([to_tflite(model) for model in models], inputs, repeats=3)
     assert len(seconds) == 2 and all(0 < value < 10 for value in seconds)

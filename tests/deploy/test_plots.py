@@ -8,8 +8,8 @@ from resrep_keras.deploy.plots import plot_widths
 
 
 def report(**widths):
-    macs = {"MACs": types.SimpleNamespace(ratio=0.4567)}
-    return types.SimpleNamespace(row=macs.get, widths=widths)
+    macs = types.SimpleNamespace(name="MACs", ratio=0.4567)
+    return types.SimpleNamespace(rows=(macs,), widths=widths)
 
 
 def test_a_pair_of_bars_for_each_layer():

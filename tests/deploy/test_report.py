@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import resrep_keras
+from resrep_keras.costs.quantities import QUANTITIES
 from tests import zoo
 
 pytestmark = pytest.mark.tensorflow_only
@@ -17,6 +18,7 @@ def models():
 
 def test_rows_and_widths(models, tmp_path):
     dense, slim = models
+    dense.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     x = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
     labels = dense.predict(x, verbose=0).argmax(-1)
     table = resrep_keras.report(dense, slim, test_data=(x, labels), repeats=3)
@@ -24,7 +26,7 @@ def test_rows_and_widths(models, tmp_path):
     assert rows["MACs"].dense == resrep_keras.count_macs(dense)
     assert rows["MACs"].ratio <= 0.5
     assert rows["parameters"].slim == resrep_keras.count_params(slim)
-    assert rows["accuracy"].dense == 100
+    assert rows["accuracy"].dense == 1
     assert all(rows[name].dense > 0 for name in ("TFLite latency", "Keras latency"))
     assert set(table.widths) == {layer.name for layer in dense.layers if hasattr(layer, "kernel")}
     text = str(table)
@@ -40,3 +42,27 @@ def test_plot_returns_a_figure_of_all_layers(models):
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert len(names) == 4
     assert "of the MACs left" in axes.get_title()
+
+
+def test_what_is_left_out_is_not_measured(models):
+    everything = {row.name for row in resrep_keras.report(*models, repeats=1).rows}
+    latencies, files = {"TFLite latency", "Keras latency"}, {".tflite file", ".keras file"}
+    assert latencies | files < everything
+    table = resrep_keras.report(*models, repeats=1, leave_out=["latency", "file_bytes", "widths"])
+    assert {row.name for row in table.rows} == everything - latencies - files
+    assert not table.widths and table.plot().axes[0].get_title().endswith("of the MACs left")
+    table = resrep_keras.report(*models, repeats=1, leave_out=[*QUANTITIES])
+    assert not table.rows and table.plot().axes[0].get_title() == "Widths before and after"
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "error", "text"),
+    [
+        ("latency", TypeError, r"a list of names such as \['latency'\]; got 'latency'"),
+        (3, TypeError, "got 3 of type int"),
+        (["speed"], ValueError, "some of macs, params, .*, quality, widths; got 'speed'"),
+    ],
+)
+def test_what_is_not_known_cannot_be_left_out(models, leave_out, error, text):
+    with pytest.raises(error, match=text):
+        resrep_keras.report(*models, leave_out=leave_out)

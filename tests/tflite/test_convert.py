@@ -7,23 +7,27 @@ from keras import layers, ops
 
 from resrep_keras.tflite.convert import check_backend, to_tflite, to_tflite_quickly
 from resrep_keras.tflite.run import TFLiteRunner
+from resrep_keras.tflite.signature import signature_of
 from tests import zoo
 
 tensorflow_only = pytest.mark.tensorflow_only
 
 
-def run(content, arrays):
-    runner = TFLiteRunner(content)
-    runner.set_inputs(arrays)
+def run(model, arrays, **settings):
+    """The outputs of a model's flatbuffer, flat, in the order of the model."""
+    signature = signature_of(model)
+    runner = TFLiteRunner(to_tflite(model, **settings))
+    runner.set_inputs(dict(zip(signature.inputs, arrays)))
     runner.invoke()
-    return runner.outputs()
+    outputs = runner.outputs()
+    return [outputs[name] for name in signature.outputs]
 
 
 @tensorflow_only
 def test_a_dense_layer_by_hand():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
     model.layers[0].set_weights([np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([10.0, 20.0])])
-    (out,) = run(to_tflite(model), [[[1.0, 1.0]]])
+    (out,) = run(model, [[[1.0, 1.0]]])
     np.testing.assert_allclose(out, [[1 + 3 + 10, 2 + 4 + 20]])
 
 
@@ -35,7 +39,7 @@ def test_all_inputs_and_outputs_come_in_the_order_of_the_model(name):
     shapes = [x.shape[1:] for x in keras.tree.flatten(model.input)]
     arrays = [generator.normal(size=(1, *shape)).astype("float32") for shape in shapes]
     expected = model(keras.tree.pack_sequence_as(model.input, arrays))
-    found = run(to_tflite(model), arrays)
+    found = run(model, arrays)
     expected = [ops.convert_to_numpy(x) for x in keras.tree.flatten(expected)]
     assert [x.shape for x in found] == [x.shape for x in expected]
     for one, other in zip(found, expected):
@@ -45,7 +49,7 @@ def test_all_inputs_and_outputs_come_in_the_order_of_the_model(name):
 @tensorflow_only
 def test_the_batch_size_is_fixed():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
-    (out,) = run(to_tflite(model, batch_size=4), [np.ones((4, 2))])
+    (out,) = run(model, [np.ones((4, 2))], batch_size=4)
     assert out.shape == (4, 3)
 
 
@@ -58,7 +62,9 @@ def test_a_sparse_file_holds_less_and_says_the_same():
     plain, sparse = to_tflite(model), to_tflite(model, sparse=True)
     assert len(sparse) < len(plain) / 2
     x = [np.random.default_rng(1).normal(size=(1, 64)).astype("float32")]
-    np.testing.assert_allclose(run(sparse, x)[0], run(plain, x)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        run(model, x, sparse=True)[0], run(model, x)[0], rtol=1e-5, atol=1e-6
+    )
 
 
 @tensorflow_only
@@ -71,8 +77,17 @@ def test_a_quick_conversion_holds_the_same_weights():
     assert values in quick and values in whole
 
 
+@tensorflow_only
+def test_what_the_converter_cannot_do_is_told_in_its_words():
+    inputs = keras.Input((1,), dtype="int64")
+    model = keras.Model(inputs, layers.IntegerLookup(vocabulary=[7, 8])(inputs), name="looking")
+    text = "cannot make a TFLite file of model 'looking'. Export it as .keras.*LookupTable"
+    with pytest.raises(ValueError, match=f"(?s){text}"):
+        to_tflite(model)
+
+
 def test_what_is_no_model_is_refused():
-    with pytest.raises(TypeError, match=r"Expected a keras\.Model; got 3"):
+    with pytest.raises(TypeError, match=r"Expected model to be a built keras\.Model; got 3"):
         to_tflite(3)
 
 

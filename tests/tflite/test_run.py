@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from resrep_keras.tflite.convert import to_tflite
-from resrep_keras.tflite.run import TFLiteRunner, _in_order, seconds_alone
+from resrep_keras.tflite.run import TFLiteRunner, seconds_alone
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -14,23 +14,33 @@ pytestmark = pytest.mark.tensorflow_only
 @pytest.fixture
 def content():
     a, b = keras.Input((2,), name="z"), keras.Input((3,), name="a")
-    return to_tflite(keras.Model([a, b], [layers.ReLU()(a), layers.ReLU()(b)]))
+    outputs = [layers.ReLU(name="y")(a), layers.ReLU(name="x")(b)]
+    return to_tflite(keras.Model([a, b], outputs))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_inputs_and_outputs_go_by_position_not_by_name(content, threads):
+def test_inputs_and_outputs_go_by_name(content, threads):
     runner = TFLiteRunner(content, threads)
     for sign in (1, -1):  # and again, on other values
-        runner.set_inputs([np.full((1, 2), 1.0 * sign), keras.ops.full((1, 3), 2.0)])
+        runner.set_inputs({"a": keras.ops.full((1, 3), 2.0), "z": np.full((1, 2), 1.0 * sign)})
         runner.invoke()
-        first, second = runner.outputs()
-        np.testing.assert_array_equal(first, [[max(sign, 0)] * 2])
-        np.testing.assert_array_equal(second, [[2.0] * 3])
+        outputs = runner.outputs()
+        np.testing.assert_array_equal(outputs["y"], [[max(sign, 0)] * 2])
+        np.testing.assert_array_equal(outputs["x"], [[2.0] * 3])
 
 
-def test_the_tenth_argument_stands_behind_the_ninth():
-    details = {f"flat_{n}": n for n in (10, 2, 0, 9, 1)}
-    assert _in_order(details) == [0, 1, 2, 9, 10]
+def test_other_names_are_refused(content):
+    with pytest.raises(ValueError, match="Expected the inputs a, z; got a, b"):
+        TFLiteRunner(content).set_inputs({"a": [[0.0] * 3], "b": [[0.0] * 2]})
+
+
+def test_sizes_that_the_file_leaves_open_are_those_of_the_arrays():
+    inputs = keras.Input((None, 2), name="a")
+    runner = TFLiteRunner(to_tflite(keras.Model(inputs, layers.ReLU(name="y")(inputs))))
+    for size in (3, 5):
+        runner.set_inputs({"a": np.ones((1, size, 2))})
+        runner.invoke()
+        assert runner.outputs()["y"].shape == (1, size, 2)
 
 
 def test_seconds_of_one_call(content):

@@ -3,7 +3,13 @@
 import keras
 import pytest
 
-from resrep_keras.training.own_methods import find_class, own_hooks, settings_of, warn_of_lost
+from resrep_keras.training.own_methods import (
+    compile_objects,
+    find_class,
+    own_hooks,
+    settings_of,
+    warn_of_lost,
+)
 
 
 class Plain(keras.Model):
@@ -68,3 +74,15 @@ def test_classes_are_found_by_their_names():
 def test_lost_methods_are_named():
     with pytest.warns(UserWarning, match="is a Own, whose own train_step the wrapped model cannot"):
         warn_of_lost(built(Own), ["train_step"])
+
+
+def test_functions_and_classes_of_ones_own_that_a_model_is_compiled_with():
+    def near(y_true, y_pred):
+        return y_pred
+
+    class Near(keras.metrics.Mean):
+        pass
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss=[near], metrics=["mae", Near(), keras.metrics.AUC()])
+    assert compile_objects(model) == {"near": near, "Near": Near}

@@ -1,0 +1,60 @@
+"""The names by which a file's inputs and outputs are called: those of the model."""
+
+import dataclasses
+import re
+
+import keras
+
+from resrep_keras.graph.unroll import as_functional, inputs_of
+from resrep_keras.keras_adapter import input_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a model reads and returns.
+
+    Args:
+        tensors: Symbolic inputs in the model's structure.
+        inputs, outputs: Their names, flattened as in the model.
+    """
+
+    tensors: object
+    inputs: tuple
+    outputs: tuple
+
+    def by_name(self, inputs):
+        """``{name: array}`` of inputs in the model's structure."""
+        return dict(zip(self.inputs, keras.tree.flatten(inputs), strict=True))
+
+
+def signature_of(model):
+    """The `Signature` of a model: keys where it takes or returns a dict, else Keras's names.
+
+    Characters that TensorFlow does not take become `_`; where two names are equal, the second gets
+    a number.
+    """
+    functional, tensors = as_functional(model), inputs_of(model)
+    return Signature(
+        tensors,
+        _names(tensors, [input_name(tensor) for tensor in keras.tree.flatten(tensors)]),
+        _names(functional.output, functional.output_names),
+    )
+
+
+def _names(structure, names):
+    paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
+    keyed = [any(isinstance(part, str) for part in path) for path in paths]
+    wanted = [
+        "_".join(map(str, path)) if has_key else name
+        for path, has_key, name in zip(paths, keyed, names, strict=True)
+    ]
+    taken = []
+    for name in wanted:
+        name = re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.\-]", "_", name)
+        name = f"x{name}" if name.startswith("_") else name
+        free, number = name, 0
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.append(free)
+    return tuple(taken)
