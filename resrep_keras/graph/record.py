@@ -13,6 +13,7 @@ from resrep_keras.graph.recording import (
     Probe,
     RecordedCall,
     Recording,
+    free_name,
     output_specs,
     replaced,
     spec_like,
@@ -181,9 +182,6 @@ def _name_apart(recording, last):
             name, around = recorded.operation.name, list(recorded.path)
             while name in owners and around:
                 name = f"{around.pop()}_{name}"
-            count, stem = 0, name
-            while name in owners:
-                count += 1
-                name = f"{stem}_{count}"
+            name = free_name(name, owners)
             owners[name], names[key] = key, name
         recorded.name = names[key]

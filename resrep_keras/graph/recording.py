@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import itertools
 
 import keras
+
+from resrep_keras.keras_adapter import input_name
 
 
 class Probe(keras.Operation):
@@ -82,12 +85,23 @@ class Recording:
                     values.pop(id(tensor), None)
         return keras.tree.map_structure(look_up, self.outputs)
 
+    def names(self):
+        """The names of its inputs, and of all operations that it calls."""
+        inputs = {input_name(tensor) for tensor in keras.tree.flatten(self.inputs)}
+        return inputs | {recorded.name for recorded in self.all_calls()}
+
     def all_calls(self):
         """The calls, those of inner recordings in front of the call that holds them."""
         for recorded in self.calls:
             if recorded.inner is not None:
                 yield from recorded.inner.all_calls()
             yield recorded
+
+
+def free_name(name, taken):
+    """The name, or one with a number behind it where the name is taken."""
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+    return next(each for each in names if each not in taken)
 
 
 def is_symbolic(value):

@@ -99,7 +99,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         return list(self._kept.value.values())
 
     def build(self, variables):
-        if self.built:
+        # A file of the older format, `.h5`, is read with no variables: fit() gives them.
+        if self.built or not variables:
             return
         # The settings may have changed since this wrapper was made.
         check_inner(self.inner_optimizer, type(self).__name__, self.allows_averages)

@@ -6,6 +6,7 @@ import keras
 
 from resrep_keras.graph.flow import activity_regularizer_of
 from resrep_keras.graph.record import inner_layer
+from resrep_keras.graph.recording import free_name
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.rebuild import rebuild
@@ -25,6 +26,7 @@ def insert_compactors(graph, sites, diagonal, make=Compactor):
         `activity_regularizer`, which sees what the activation makes.
     """
     change, behind, gates = {}, {}, {}
+    taken = graph.recording.names()
     without_effect = _without_effect(graph.recording)
     for site in sites:
         call = graph.calls_by_name[site.layer]
@@ -40,9 +42,10 @@ def insert_compactors(graph, sites, diagonal, make=Compactor):
             diagonal=site.diagonal or site.name in diagonal,
             axis=site.axis,
             dtype=call.operation.dtype_policy,
-            name=f"{site.layer}_compactor",
+            name=free_name(f"{site.layer}_compactor", taken),
             **moves,
         )
+        taken.add(behind[site.layer].name)
     around = {
         name: _gate(graph.calls_by_name[name].operation, name, inside)
         for name, inside in gates.items()

@@ -58,7 +58,7 @@ def own_objects(operation):
             if any(map(_is_own_function, parts)):
                 found.functions.append((vars(owner), key, value))
             for part in filter(has_config, parts):
-                if not of_keras(part):
+                if not of_keras(part) and not _is_own_function(part):
                     found.classes[keras.saving.get_registered_name(type(part))] = type(part)
                 if is_layer(part) or not of_keras(part):
                     todo.append(part)
@@ -66,7 +66,13 @@ def own_objects(operation):
 
 
 def _is_own_function(value):
-    return callable(value) and not (inspect.isclass(value) or has_config(value) or of_keras(value))
+    """Whether a setting is called, and has no configuration that could tell it."""
+    if not callable(value) or inspect.isclass(value) or is_layer(value) or of_keras(value):
+        return False
+    try:
+        return not (has_config(value) and value.get_config() is not None)
+    except NotImplementedError:
+        return True
 
 
 def _named(names, value):

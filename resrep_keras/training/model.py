@@ -39,8 +39,14 @@ class WrappedModel(keras.Model):
     training_class = None  # whose training methods it has, if not those of Keras
 
     # The names by which each version of Keras tells that a model may be saved with its graph.
-    def __init__(self, *args, method=None, baseline=None, **kwargs):
-        self.method = method
+    def __init__(self, *args, baseline=None, **kwargs):
+        if "method" not in kwargs:  # only Keras makes such a call, to clone a model
+            raise ValueError(
+                "A wrapped model cannot be cloned by keras.models.clone_model, which hands on no "
+                "pruning method. Wrap the dense model again, and set_weights(); or use "
+                "type(model).from_config(model.get_config())."
+            )
+        self.method = method = kwargs.pop("method")
         self.baseline = baseline
         self._pruning_state = PruningState()  # which each compile() hands on
         removes_early = method is not None and method.slim_every is not None
@@ -159,6 +165,10 @@ class WrappedModel(keras.Model):
         if policy is not None:
             model.dtype_policy = keras.saving.deserialize_keras_object(policy)
         return model
+
+
+# A file of the older format, `.h5`, names the class of a model without its package.
+keras.saving.get_custom_objects()[WrappedModel.__name__] = WrappedModel
 
 
 @method_of.register

@@ -14,9 +14,14 @@ def double(x):
     return 2 * x
 
 
-class Mean(keras.regularizers.Regularizer):
+class Silent(keras.regularizers.Regularizer):
     def __call__(self, x):
         return ops.mean(x)
+
+
+class Mean(Silent):
+    def get_config(self):
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,12 @@ def test_classes_that_are_not_registered():
     layer = layers.Dense(2, kernel_regularizer=Mean())
     assert own_objects(layer).classes == {"Mean": Mean}
     assert isinstance(copy_operation(layer, {}).kernel_regularizer, Mean)
+
+
+def test_what_has_no_configuration_is_handed_on_itself():
+    regularizer = Silent()
+    layer = layers.Dense(2, kernel_regularizer=regularizer)
+    assert copy_operation(layer, {}).kernel_regularizer is regularizer
 
 
 def test_what_is_of_keras_is_left_to_keras():
