@@ -36,9 +36,9 @@ CALLS = {
     "activations.relu": keras.activations.relu,
 }
 UNARY = (
-    "abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh "
-    "relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
-    "softmax log_sigmoid celu erf reciprocal mean sum max min"
+    "abs ceil cos exp expm1 floor log log1p log2 log10 negative round rsqrt sigmoid sign sin sqrt "
+    "square tanh relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu "
+    "hard_tanh softmax log_sigmoid celu erf reciprocal mean sum max min"
 ).split()
 BINARY = "add subtract multiply divide true_divide power maximum minimum matmul".split()
 
@@ -152,6 +152,27 @@ def test_calls_with_other_values_tell_what_they_would_assign():
     ((variable, value),) = changes
     assert variable is state and ops.convert_to_numpy(value).tolist() != before
     assert ops.convert_to_numpy(state).tolist() == before
+
+
+def test_values_are_there_while_a_step_is_traced():
+    found = []
+
+    def step(x):
+        with keras_adapter.eagerly():
+            found.append(float(ops.convert_to_numpy(ops.sum(ops.ones((3,)) * 2.0))))
+        return x
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.function(step)(tf.zeros(1))
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        jax.jit(step)(np.zeros(1, "float32"))
+    assert set(found) <= {6.0}
+    step(None)
+    assert found and set(found) == {6.0}
 
 
 def test_deep_models_can_be_made():

@@ -15,10 +15,11 @@ are in `resrep_keras.rules`, one family a file; here is what they share.
 import functools
 
 import keras
-import numpy as np
-from keras import ops
 
+from resrep_keras.graph.inheritance import change_of
+from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.graph.probe import in_words, try_function
 from resrep_keras.keras_adapter import (
     activation_setting,
     activity_setting,
@@ -30,36 +31,60 @@ from resrep_keras.keras_adapter import (
 def flow(layer, call):
     """Return the `Flow` of each output of one call of `layer`."""
     kind = type(layer).__name__
-    return call.pin_all(
+    text = (
         f"{kind} has no rule for how channels pass through it; register one with "
-        f"resrep_keras.graph.flow.flow.register({kind})",
-        PinKind.NO_RULE,
+        f"resrep_keras.graph.flow.flow.register({kind})"
+    )
+    remedy = (
         f"Register what {kind} does with channels: resrep_keras.graph.flow.flow.register({kind}). "
         f"Where it has weights, also resrep_keras.surgery.narrow.narrow.register({kind}) and "
-        f"resrep_keras.costs.macs.macs.register({kind}).",
+        f"resrep_keras.costs.macs.macs.register({kind})."
     )
+    base = _base_of(flow, layer)
+    change = None if base is None else change_of(layer, base)
+    if change is not None:
+        text = f"{kind} {change}, on which the rule of {base.__name__} relies"
+        remedy = (
+            f"Put what is changed into a layer of its own behind a plain {base.__name__}. Or, "
+            f"where channels pass through a subclass of it as through any {base.__name__}, "
+            f"r{remedy[1:]}"
+        )
+    return call.pin_all(text, PinKind.NO_RULE, remedy)
 
 
 def rule_of(question, layer):
     """The rule of an open `question` for `layer`.
 
-    A subclass inherits the rule of its base only where it computes the same thing, that is where
-    it does not override `call`.
+    A subclass inherits the rule of its base only where it computes the same thing; see
+    `resrep_keras.graph.inheritance`.
     """
-    for base in type(layer).__mro__:
-        if base in question.registry:
-            return question.registry[object if _overrides_call(type(layer), base) else base]
-    return question.registry[object]
+    base = _base_of(question, layer)
+    inherited = base is not None and change_of(layer, base) is None
+    return question.registry[base if inherited else object]
 
 
-def _overrides_call(kind, base):
-    between = kind.__mro__[: kind.__mro__.index(base)]
-    return any("call" in vars(other) for other in between)
+def _base_of(question, layer):
+    """The class whose rule is that of `layer`, if nothing is changed; `None` without one."""
+    found = (base for base in type(layer).__mro__ if base in question.registry)
+    base = next(found, object)
+    return None if base is object else base
 
 
 def has_rule(question, layer):
     """Whether an open `question` has an answer of its own for `layer`."""
     return rule_of(question, layer) is not question.registry[object]
+
+
+def calls_as_known(layer):
+    """Whether the `call` of a layer is that of a class whose rule is known, whatever it uses.
+
+    Such a layer is one call, and nobody looks what is inside.
+    """
+    base = _base_of(flow, layer)
+    if base is None:
+        return False
+    between = type(layer).__mro__[: type(layer).__mro__.index(base)]
+    return not any("call" in vars(other) for other in between)
 
 
 def register_all(question, *kinds):
@@ -103,61 +128,31 @@ def is_linear(layer):
     return linear and activity_regularizer_of(layer) is None
 
 
-# --- what a function does to zeros -----------------------------------------------------------
-
-
-def _probe_input(width, rank, seed):
-    shape = (2,) + (1,) * (rank - 2) + (width,)
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def commutes_with_selection(function, rank=2):
-    """Whether selecting channels before and after `function` gives the same."""
-    for seed, width in enumerate((8, 5)):
-        x = _probe_input(width, rank, seed)
-        chosen = [1, 2, width - 1]
-        try:
-            whole = ops.convert_to_numpy(function(ops.convert_to_tensor(x)))
-            part = ops.convert_to_numpy(function(ops.convert_to_tensor(x[..., chosen])))
-        except Exception:  # an arbitrary user function may fail in any way: it is then unknown
-            return False
-        if whole.shape != x.shape or not np.allclose(whole[..., chosen], part, atol=1e-6):
-            return False
-    return True
-
-
-def keeps_zero(function):
-    """Whether ``function(0) == 0``."""
-    value = ops.convert_to_numpy(function(ops.zeros((1, 1), "float32")))
-    return bool((value == 0).all())
-
-
-def _probe(function, rank):
-    pointwise = commutes_with_selection(function, rank)
-    return pointwise, pointwise and keeps_zero(function)
-
-
-_probe_once = functools.cache(_probe)
-
-
-def _is_of_keras(function):
-    return any(function is known for known in vars(keras.activations).values())
+# --- functions of one tensor -----------------------------------------------------------------
 
 
 def apply_function(call, flow_in, function, shape=None):
     """The flow behind an element-wise function; pins where it mixes channels."""
-    rank = max(2, len(flow_in.shape))
-    if _is_of_keras(function):
-        pointwise, zero = _probe_once(function, rank)
-    else:
-        if "probe" not in call.memo:
-            call.memo["probe"] = _probe(function, rank)
-        pointwise, zero = call.memo["probe"]
-    if not pointwise:
-        text = "an activation that mixes channels or is unknown"
-        return call.pin(flow_in, text, PinKind.MIXES)
+    axes = tuple(axis for axis, size in enumerate(flow_in.labels.shape) if size > 1) or (-1,)
+    key = "tried", axes
+    if key not in call.memo:
+        try:
+            call.memo[key] = try_function(function, flow_in.shape, axes)
+        except Exception as error:  # a function of the user's may fail in any way
+            text = f"a function that could not be tried on arrays: {in_words(error)}"
+            return call.pin(flow_in, text, PinKind.UNTRIED)
+    tried = call.memo[key]
+    if not tried.pointwise:
+        return call.pin(flow_in, "a function that mixes channels", PinKind.MIXES)
     flow_out = flow_in.replace(shape=tuple(shape or flow_in.shape))
-    return flow_out if zero else call.constant(flow_out)
+    if tried.zeros is State.ZERO:
+        return flow_out
+    if tried.zeros is None:
+        text = "a function that has no finite value at zero, where removed channels are"
+        zero = flow_out.state == State.ZERO
+        call.pin(flow_out.replace(labels=flow_out.labels[zero]), text, PinKind.NOT_FINITE)
+    flow_out = call.constant(flow_out)
+    return call.uneven(flow_out) if tried.zeros is State.FIXED else flow_out
 
 
 def activate(call, flow_out, activation):

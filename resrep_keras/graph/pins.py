@@ -35,6 +35,15 @@ class PinKind(enum.Enum):
         "nothing where it is the model's last softmax; else use an activation that works on each "
         "entry by itself."
     )
+    UNTRIED = (
+        "let the function take arrays of any number of channels, with keras.ops inside; one that "
+        "needs more is a layer of its own, for which a rule can be registered: see "
+        "resrep_keras.graph.flow."
+    )
+    NOT_FINITE = (
+        "let what the function reads be above zero where a channel is removed, as in "
+        "ops.log(x + 1e-3); all other channels are pruned as before."
+    )
     BROADCAST = (
         "nothing where a single channel scales all others; else give both tensors the same number "
         "of channels, by a convolution or dense layer."

@@ -15,9 +15,9 @@ from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.flow import (
+    calls_as_known,
     depends_on_channels,
     flow,
-    has_rule,
     is_linear,
     rule_of,
 )
@@ -35,7 +35,7 @@ def recording_of(model, input_shape=None, whole=False):
 
     What matters in training only is left out, unless the `whole` recording is wanted.
     """
-    return recorder.record(model, input_shape, lambda operation: has_rule(flow, operation), whole)
+    return recorder.record(model, input_shape, calls_as_known, whole)
 
 
 def trace(model, input_shape=None, exact=True, spare_frozen=False):

@@ -6,6 +6,7 @@ import keras
 
 from resrep_keras.common.checks import check_instance
 from resrep_keras.graph.composite import open_call
+from resrep_keras.graph.inheritance import CALLED
 from resrep_keras.graph.recording import (
     symbolic_tensors,
 )
@@ -25,8 +26,9 @@ def is_graph(layer):
     """
     for kind in (keras.Sequential, Functional):
         if isinstance(layer, kind):
-            own = (vars(c) for c in type(layer).__mro__ if "call" in vars(c))
-            return next(c for c in own if not c.get("call_follows_graph"))["call"] is kind.call
+            own = type(layer).__mro__[: type(layer).__mro__.index(kind)]
+            own = [vars(c) for c in own if not vars(c).get("call_follows_graph")]
+            return not any(name in each for each in [*own, vars(layer)] for name in CALLED)
     return False
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.common.hashed import drawn_scores
 from resrep_keras.layers.compactor import Compactor
 
 # What `ScoredCompactor.begun` holds before the first half-round, and after the last.
@@ -54,8 +55,9 @@ class ScoredCompactor(Compactor):
     def draw(self):
         """Half of the search set at random: 1 for the channels that are ablated, else 0."""
         candidates = ops.convert_to_tensor(self.candidates)
-        noise = keras.random.uniform(candidates.shape, seed=self.seed_generator)
-        noise = ops.where(candidates, noise, 2.0)
+        # The same channels on every backend, with XLA and without.
+        noise = drawn_scores(candidates.shape[0], self.seed_generator)
+        noise = ops.where(candidates, noise, float("inf"))
         number = ops.sum(ops.cast(candidates, "int32")) // 2
         return ops.cast(ops.argsort(ops.argsort(noise)) < number, "float32")
 

@@ -139,6 +139,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def _begin_run(self, epoch, first, last, steps):
         """Plan the run of the steps from `first` to `last`, `steps` an epoch (0 if unknown)."""
+        self.method.check_run(first, last)
 
     def _callbacks(self):
         """The callbacks of the run, as far as they are known."""

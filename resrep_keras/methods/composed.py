@@ -62,6 +62,10 @@ class Composed(Method):
     def callback(self):
         return self.lead.callback()
 
+    def check_run(self, first, last):
+        for method in self.methods:
+            method.check_run(first, last)
+
     def end_of_run(self, model, data):
         for method in self.methods:
             method.end_of_run(model, data)
@@ -90,6 +94,9 @@ class Composed(Method):
 
     def plan(self, first, last, steps_per_epoch):
         return self.lead.plan(first, last, steps_per_epoch)
+
+    def prepare_run(self, model, channel_state):
+        self.lead.prepare_run(model, channel_state)
 
     def check(self, channel_state, plan, last, optimizer):
         self.lead.check(channel_state, plan, last, optimizer)

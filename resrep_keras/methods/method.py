@@ -86,6 +86,9 @@ class Method:
         del model, inputs, training
         return None
 
+    def check_run(self, first, last):
+        """Raise a `ValueError` where the steps from `first` to `last` cannot do what is asked."""
+
     def end_of_run(self, model, data):
         """Called once, where a run of `fit` or of a training loop ends; does nothing.
 

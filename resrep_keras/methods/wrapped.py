@@ -1,4 +1,4 @@
-"""What a wrapped model carries: its method, and what was noted of the dense model.
+"""What a wrapped model carries: its method, and what was noted of it.
 
 Questions, so that what stands below the class of wrapped models can ask any model.
 """
@@ -18,3 +18,11 @@ def baseline_of(model):
     """The `Baseline` of a wrapped model; `None` for any other model."""
     del model
     return None
+
+
+def notes_of(model):
+    """A dict in the model itself: what a method has found out about it, not saved with it.
+
+    It lives as long as the model, however it may hold on to it.
+    """
+    return vars(model).setdefault("_notes_of_method", {})

@@ -199,9 +199,9 @@ def _matmul_flow(operation, call):
 # --- element by element ------------------------------------------------------------------------
 
 UNARY = operation_classes(
-    *"abs ceil cos exp expm1 floor log1p negative round rsqrt sigmoid sign sin sqrt square tanh "
-    "relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu hard_tanh "
-    "log_sigmoid celu erf reciprocal clip cast".split()
+    *"abs ceil cos exp expm1 floor log log1p log2 log10 negative round rsqrt sigmoid sign sin sqrt "
+    "square tanh relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu "
+    "hard_tanh log_sigmoid celu erf reciprocal clip cast".split()
 )
 BINARY = operation_classes("divide", "true_divide", "power")
 MERGING = operation_classes("add", "subtract", "maximum", "minimum")

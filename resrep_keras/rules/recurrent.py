@@ -15,9 +15,10 @@ from keras import layers, ops
 
 from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import flow, keeps_zero, register_all, rule_of
+from resrep_keras.graph.flow import flow, register_all, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.graph.probe import keeps_zero
 from resrep_keras.keras_adapter import data_format
 from resrep_keras.layers.gated import gate_factors
 from resrep_keras.rules.convolutions import pads

@@ -5,6 +5,7 @@ from keras import layers
 
 from resrep_keras.costs.macs import macs
 from resrep_keras.graph.flow import activation_of, activity_regularizer_of, flow, rule_of
+from resrep_keras.graph.inheritance import change_of
 from resrep_keras.graph.record import inner_layer
 from resrep_keras.graph.recording import Enter, Leave
 from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
@@ -22,8 +23,8 @@ def _wrapped_activation(layer: layers.Wrapper):
 
 @inner_layer.register
 def _time_distributed_inner(operation: layers.TimeDistributed):
-    same = type(operation).call is layers.TimeDistributed.call
-    return operation.layer if same else None
+    changed = change_of(operation, layers.TimeDistributed)
+    return operation.layer if changed is None else None
 
 
 @flow.register

@@ -6,6 +6,7 @@ import warnings
 
 import keras
 
+from resrep_keras.graph.inheritance import changed_on_object
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.graph.unroll import is_graph
 from resrep_keras.keras_adapter import (
@@ -183,7 +184,7 @@ def copy_operation(operation, changes):
             return keras.models.clone_model(
                 operation, clone_function=lambda layer: copy_operation(layer, {})
             )
-        return _from_config(operation, changes)
+        copy = _from_config(operation, changes)
     except (NotImplementedError, TypeError, ValueError) as error:
         if not changes and not weights_of_operation(operation):
             return operation
@@ -191,6 +192,18 @@ def copy_operation(operation, changes):
             f"Layer '{operation.name}' of type {type(operation).__name__} cannot be copied from "
             f"its configuration. {_remedy(operation)}The error was: {error}"
         ) from error
+    if is_layer(operation):
+        _check_functions(operation, copy)
+    return copy
+
+
+def _check_functions(layer, copy):
+    lost = [name for name in changed_on_object(layer) if name not in changed_on_object(copy)]
+    if lost:
+        raise ValueError(
+            f"Layer '{layer.name}' of type {type(layer).__name__} has {' and '.join(lost)} set on "
+            "the object, which a copy of it would not have. Write a subclass that overrides it."
+        )
 
 
 def _from_config(operation, changes):

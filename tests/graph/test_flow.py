@@ -4,16 +4,14 @@ import functools
 
 import keras
 import pytest
-from keras import layers, ops
+from keras import layers
 
 from resrep_keras.graph import flow as question
 from resrep_keras.graph.flow import (
     activation_of,
-    commutes_with_selection,
     depends_on_channels,
     flow,
     has_rule,
-    keeps_zero,
     register_all,
     rule_of,
 )
@@ -78,39 +76,6 @@ def test_one_rule_for_several_kinds(asked):
 def test_layers_of_keras_are_known(layer):
     assert has_rule(flow, layer)
     assert not has_rule(flow, Overridden())
-
-
-# --- what a function does to zeros -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("function", "pointwise", "zero"),
-    [
-        (ops.relu, True, True),
-        (ops.tanh, True, True),
-        (ops.sigmoid, True, False),  # 1/2
-        (ops.softplus, True, False),  # log 2
-        (lambda x: x + 1.0, True, False),
-        (lambda x: 2.0 * x, True, True),
-        (ops.softmax, False, None),
-        (lambda x: ops.flip(x, -1), False, None),
-        (lambda x: x - ops.mean(x, -1, keepdims=True), False, None),
-        (lambda x: ops.max(x, -1), False, None),  # another shape
-    ],
-)
-def test_functions_are_tried_on_arrays(function, pointwise, zero):
-    assert commutes_with_selection(function) == pointwise
-    assert not pointwise or keeps_zero(function) == zero
-
-
-def test_a_function_of_the_channels_position_is_seen_at_each_rank():
-    scales = keras.ops.arange(8, dtype="float32")
-    assert not commutes_with_selection(lambda x: x * scales[: x.shape[-1]])
-    assert not commutes_with_selection(lambda x: x * scales[: x.shape[-1]], rank=4)
-
-
-def test_a_function_that_fails_is_unknown():
-    assert not commutes_with_selection(lambda x: ops.reshape(x, (3, 3)))
 
 
 # --- other questions -------------------------------------------------------------------------

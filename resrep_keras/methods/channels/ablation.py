@@ -21,7 +21,7 @@ from keras import layers, ops
 from resrep_keras.common.quiet import call_quietly
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.trace import recording_of
-from resrep_keras.keras_adapter import has_state, has_training_argument
+from resrep_keras.keras_adapter import has_state, has_training_argument, operation_classes
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 
@@ -69,25 +69,40 @@ def searches_of(channel_state):
     where nothing can be measured: inside a layer that is applied at each entry of an axis, or by
     one that does something else in training, with dropout or a state of its own.
     """
+    return [search for search in _ask(channel_state).values() if isinstance(search, Search)]
+
+
+def unmeasured(channel_state):
+    """``{name of a group: why it cannot be searched}``."""
+    return {name: why for name, why in _ask(channel_state).items() if isinstance(why, str)}
+
+
+def _ask(channel_state):
+    """For each group its `Search`, or why there is none."""
     graph, behind = channel_state.graph, {}
     for call in graph.calls:
         for tensor in call.input_ids:
             behind.setdefault(tensor, []).append(call)
     outside = {s.name: _repeatable(s.operation) for s in graph.recording.calls if s.inner is None}
-    found = []
-    for group in channel_state.groups:
-        lead = next(
-            (
-                (layer, np.where(np.isin(ids, group.channels), ids, -1))
-                for layer, ids in channel_state.compactors
-                if isinstance(layer, ScoredCompactor) and np.isin(group.channels, ids).all()
-            ),
-            None,
-        )
-        readers = _readers(graph, behind, group.channels, None if lead is None else lead[1])
-        if lead is not None and readers and all(outside.get(r.name) for r in readers):
-            found.append(Search(group, *lead, tuple(readers)))
-    return found
+    return {
+        group.name: _search(channel_state, group, behind, outside) for group in channel_state.groups
+    }
+
+
+def _search(channel_state, group, behind, outside):
+    for layer, ids in channel_state.compactors:
+        if isinstance(layer, ScoredCompactor) and np.isin(group.channels, ids).all():
+            break
+    else:
+        return "no compactor has all of its channels"
+    ids = np.where(np.isin(ids, group.channels), ids, -1)
+    readers = _readers(channel_state.graph, behind, group.channels, ids)
+    if not readers:
+        return "no weights read its channels"
+    for reader in readers:
+        if not outside.get(reader.name):
+            return f"'{reader.name}', which reads its channels, cannot be called twice in a step"
+    return Search(group, layer, ids, tuple(readers))
 
 
 def _takes_training(recorded):
@@ -105,8 +120,7 @@ def _repeatable(operation):
 
 def _readers(graph, behind, channels, ids):
     place = np.full(graph.num_channels + 1, -1)  # the last entry stands for id -1
-    if ids is not None:
-        place[ids[ids >= 0]] = np.flatnonzero(ids >= 0)
+    place[ids[ids >= 0]] = np.flatnonzero(ids >= 0)
     readers, calls = {}, collections.Counter(call.name for call in graph.calls)
     for call in graph.calls:
         for position, axis in call.consumed.items():
@@ -140,8 +154,15 @@ def part_of_block(operation):
     return False
 
 
+# Raw operations that are activations.
+ACTIVATIONS = operation_classes(
+    *"relu relu6 leaky_relu elu selu celu gelu silu softplus softsign sigmoid log_sigmoid tanh "
+    "hard_sigmoid hard_silu hard_tanh".split()
+)
+
+
 @register_all(part_of_block, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
-@register_all(part_of_block, layers.BatchNormalization, layers.PReLU, Compactor)
+@register_all(part_of_block, layers.BatchNormalization, layers.PReLU, Compactor, *ACTIVATIONS)
 def _belongs(operation):
     del operation
     return True

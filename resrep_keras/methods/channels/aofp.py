@@ -5,7 +5,6 @@ import dataclasses
 import math
 import typing
 import warnings
-import weakref
 import zlib
 
 import keras
@@ -13,19 +12,20 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import check_number, setting
+from resrep_keras.costs.budget import UnreachableTarget
+from resrep_keras.keras_adapter import eagerly
 from resrep_keras.layers.scored import DONE, WAITING, ScoredCompactor
-from resrep_keras.methods.channels.ablation import Ablation, searches_of
+from resrep_keras.methods.channels.ablation import Ablation, searches_of, unmeasured
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.schedules import Plan
+from resrep_keras.methods.wrapped import notes_of
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
-# Each model's `Ablation`, which is made from its graph.
-_ABLATIONS = weakref.WeakKeyDictionary()
 # A half-round lasts this share of the search where nobody says how long.
 PLANNED_HALVES, FEWEST_STEPS = 40, 10
-# A layer may decide this often in a half-round, so that layers do not all decide at once.
-TICKS = 5
+# Half-rounds begin at this many different steps, so that layers do not all decide at once.
+PHASES = 5
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -40,16 +40,18 @@ class AOFP(ChannelMethod):
     t = sum (F(x) - F(x'))**2 / sum F(x)**2
     ```
 
-    After `interval` steps each channel has a mean damage `T`. Of `n` candidates the `n // 2` of the
-    smallest `T` are chosen; if the worst of them is below `max_damage` they are switched off, and a
-    new round begins with all channels that are left. Otherwise they become the search set of the
-    next half-round, until one channel alone is too many. So `max_damage` decides how wide each
-    layer ends. Training goes on all the while; ablations touch neither the loss nor any statistics.
+    After exactly `interval` steps each channel has a mean damage `T`. Of `n` candidates the
+    `n // 2` of the smallest `T` are chosen; if the worst of them is below `max_damage` they are
+    switched off, and a new round begins with all channels that are left. Otherwise they become the
+    search set of the next half-round, until one channel alone is too many. So `max_damage` decides
+    how wide each layer ends. Training goes on all the while; ablations touch neither the loss nor
+    any statistics.
 
     Args:
         max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
             larger. Defaults to `0.05`.
-        interval: Steps of a half-round. Defaults to a fortieth of the search, at least 10.
+        interval: Steps of a half-round; a search has to have twice as many. Defaults to a fortieth
+            of the search, at least 10.
         warmup: Share of the run before the search. Defaults to `0.05`.
         search_end: Share of the run at which the search ends; the rest is fine-tuning. A target
             that is not met by then is met by the mean damages found so far, and a warning says so.
@@ -115,25 +117,33 @@ class AOFP(ChannelMethod):
         return self._ablation(model)(as_inputs(model, inputs)) if training else None
 
     def _ablation(self, model):
-        if model not in _ABLATIONS:
-            channel_state = ChannelState(model, self.input_shape, self.exact)
-            _ABLATIONS[model] = Ablation(model, channel_state)
-        return _ABLATIONS[model]
+        notes = notes_of(model)
+        if "ablation" not in notes:
+            with eagerly():  # in a training loop of one's own this may be a traced step
+                self.prepare_run(model, ChannelState(model, self.input_shape, self.exact))
+        return notes["ablation"]
+
+    def prepare_run(self, model, channel_state):
+        """Make the `Ablation` that the steps of a model run: outside of them, from its graph."""
+        notes_of(model)["ablation"] = Ablation(model, channel_state)
 
     def plan(self, first, last, steps_per_epoch):
         del steps_per_epoch
         length = last - first
         end = first + int(self.search_end * length)
         begin = first + int(self.warmup * length)
-        if (end - begin < 2 * FEWEST_STEPS and self.interval is None) or end <= begin:
+        # Until each layer has measured all of its channels once.
+        least = 2 * (self.interval or FEWEST_STEPS)
+        if end - begin < least:
             raise ValueError(
-                f"Expected a run whose search has at least {2 * FEWEST_STEPS} steps; got "
-                f"{max(0, end - begin)} of {length}. Train for more epochs or steps, or set "
-                "interval."
+                f"Expected a run whose search has at least {least} steps, two half-rounds; got "
+                f"{max(0, end - begin)} of {length}. Train for more epochs or steps, or set a "
+                "smaller interval."
             )
-        tick = max(1, self._interval(begin, end) // TICKS)
-        steps = range(begin, end, tick)
-        return Plan((*steps, end), 0)
+        interval = self._interval(begin, end)
+        phases = {phase * interval // PHASES for phase in range(PHASES)}
+        steps = (range(begin + phase, end, interval) for phase in phases)
+        return Plan((*sorted(set().union(*steps)), end), 0)
 
     def _interval(self, begin, end):
         if self.interval is not None:
@@ -150,7 +160,8 @@ class AOFP(ChannelMethod):
         for rank, search in enumerate(searches):
             layer = search.compactor
             begun = int(ops.convert_to_numpy(layer.begun))
-            if begun == WAITING and step >= begin + rank * interval // len(searches):
+            phase = rank * PHASES // len(searches)
+            if begun == WAITING and step >= begin + phase * interval // PHASES:
                 layer.begin(self._alive(search, channel_state.kept()), step)
             elif begun >= 0 and step - begun >= interval:
                 self._decide(channel_state, search, limits, step)
@@ -174,7 +185,26 @@ class AOFP(ChannelMethod):
                 "convolution or dense layer that are read by another one; channels inside "
                 "recurrent and attention layers are for ResRep."
             )
-        super().check_target(channel_state)
+        left = unmeasured(channel_state)
+        why = "; ".join(f"'{name}', since {text}" for name, text in left.items())
+        try:
+            super().check_target(channel_state)
+        except UnreachableTarget as error:
+            if not left:
+                raise
+            text = f"{error.text} AOFP measures no damage of {why}."
+            raise UnreachableTarget(
+                error.quantity, error.floor, error.largest_reduction, text
+            ) from error
+        if left:
+            warnings.warn(
+                f"AOFP keeps all channels whose damage it cannot measure: those of {why}. Other "
+                "methods, such as ResRep, prune them.",
+                stacklevel=2,
+            )
+
+    def selectable(self, channel_state):
+        return [search.group for search in self.searches(channel_state)]
 
     def groups(self, graph):
         """Without the groups whose channels are scaled inside a layer."""
@@ -206,9 +236,7 @@ class AOFP(ChannelMethod):
         alive = self._alive(search, kept)
         candidates = ops.convert_to_numpy(layer.candidates).astype(bool)
         means = layer.means()
-        if (candidates == alive).all():  # with a smaller set, damages would not compare
-            known = np.where(np.isfinite(means), means, ops.convert_to_numpy(layer.scores))
-            layer.scores.assign(np.where(alive, known, np.inf))
+        self._note(layer, alive)
         kind, chosen = next_step(means, candidates, self.max_damage)
         widths = self.widths(channel_state, search.group.producers)
         if kind == "move":
@@ -274,20 +302,35 @@ class AOFP(ChannelMethod):
 
     def _complete(self, channel_state, limits):
         """Meet the target by the mean damages, where moves have not."""
-        scores = np.where(channel_state.kept(), np.inf, -1.0)
+        kept = channel_state.kept()
+        scores, unknown = np.where(kept, np.inf, -1.0), set()
         for search in self.searches(channel_state):
-            known = search.ids >= 0
-            values = ops.convert_to_numpy(search.compactor.scores)[known]
-            ids = search.ids[known]
-            scores[ids] = np.where(scores[ids] < 0, -1.0, values)
-        left = {limit.name: round(limit.left(channel_state.kept()), 3) for limit in limits}
+            alive = self._alive(search, kept)
+            values = self._note(search.compactor, alive)
+            scores[search.ids[alive]] = values[alive]
+            unknown.update(search.ids[alive & ~np.isfinite(values)].tolist())
+        left = {limit.name: round(limit.left(kept), 3) for limit in limits}
+        chosen = self.choose(channel_state, scores)
+        blind = len(unknown.intersection(np.flatnonzero(~chosen).tolist()))
         warnings.warn(
             f"AOFP's moves of max_damage={self.max_damage} left shares of {left} by the end of its "
             "search, which is not the target. The channels of the smallest mean damages go beside "
-            "them. Search longer (search_end, a smaller interval) or allow more damage.",
+            "them"
+            + (f", and {blind} that no half has ever left out" if blind else "")
+            + ". Search longer (search_end, more epochs) or allow more damage.",
             stacklevel=2,
         )
-        channel_state.switch_off(self.choose(channel_state, scores))
+        channel_state.switch_off(chosen)
+
+    def _note(self, layer, alive):
+        """Write down, and return, the mean damages of the channels that are left."""
+        scores = ops.convert_to_numpy(layer.scores)
+        candidates = ops.convert_to_numpy(layer.candidates).astype(bool)
+        if (candidates == alive).all():  # with a smaller set, damages would not compare
+            means = layer.means()
+            scores = np.where(alive, np.where(np.isfinite(means), means, scores), np.inf)
+            layer.scores.assign(scores)
+        return scores
 
 
 def next_step(means, candidates, max_damage):

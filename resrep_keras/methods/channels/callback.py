@@ -88,11 +88,13 @@ class PruningCallback(MethodCallback):
         if state.baseline is None:  # made by hand
             state.baseline = self.method.baseline(self.model, state)
         self._channel_state, self._limits = state, self.method.limits(state)
+        self.method.prepare_run(self.model, state)
 
     def _plans(self):
         return True
 
     def _begin_run(self, epoch, first, last, steps):
+        super()._begin_run(epoch, first, last, steps)
         self.plan = self.method.plan(first, last, steps or 1)
         if self.channel_state.compactors:
             self.method.check(self.channel_state, self.plan, last, self._optimizer())

@@ -97,6 +97,10 @@ class ChannelMethod(ChannelSettings, Method):
         """The `Plan` of selections for the steps from `first` to `last`."""
         raise NotImplementedError
 
+    def prepare_run(self, model, channel_state):
+        """Called with the `ChannelState` of the model before the first step; does nothing."""
+        del model, channel_state
+
     def check(self, channel_state, plan, last, optimizer):
         """Raise a `ValueError` where `plan` cannot meet the target by step `last`."""
 
@@ -184,9 +188,14 @@ class ChannelMethod(ChannelSettings, Method):
             found.append(Limit(name, cost, at_most, dense[name], relative=False))
         return found
 
+    def selectable(self, channel_state):
+        """The groups whose channels the method has scores for."""
+        return channel_state.groups
+
     def choose(self, channel_state, scores, allowance=None):
         """The keep array that meets all limits, or takes the `allowance` towards it."""
-        producers = [producer for group in channel_state.groups for producer in group.producers]
+        groups = self.selectable(channel_state)
+        producers = [producer for group in groups for producer in group.producers]
         minimum = {p.name: self.minimum(channel_state, p) for p in producers}
         widths = self.widths(channel_state, producers)
         choose = functools.partial(
@@ -194,7 +203,7 @@ class ChannelMethod(ChannelSettings, Method):
             channel_state.graph,
             scores,
             self.limits(channel_state),
-            channel_state.groups,
+            groups,
             minimum,
         )
         if self.times_widths() and widths and not self._gains(channel_state, choose, widths):

@@ -91,6 +91,22 @@ class GraNet(SparseSettings, Method):
         names = [field.name for field in dataclasses.fields(SparseSettings)]
         return SparseOptimizer(inner, **{name: vars(self)[name] for name in names})
 
+    def check_run(self, first, last):
+        length = last - first
+        if self.interval is None or not self.changes:
+            return
+        begin, end = (round(share * length) for share in (self.begin, self.end))
+        gradual = self.initial_sparsity < self.final_sparsity
+        room = (end if gradual else length) - begin
+        if self.interval > room:
+            phase = "gradual pruning" if gradual else "the run"
+            raise ValueError(
+                f"Expected an interval of at most {room} steps, so that the masks are made anew "
+                f"once before {phase} ends; got {self.interval} in a run of {length} steps with "
+                f"begin={self.begin}" + (f", end={self.end}" if gradual else "") + ". Train for "
+                "more epochs or steps, or set a smaller interval."
+            )
+
     def logs(self, model):
         kept, total = self._kept(model)
         return {"sparsity": 1 - kept / total}

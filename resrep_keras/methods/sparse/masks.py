@@ -97,35 +97,6 @@ def regenerate(mask, sizes, scores, rate):
     return ops.logical_or(stay, grown)
 
 
-def random_scores(size, step, seed):
-    """Numbers that look random: a hash of position, step and seed, equal on every backend.
-
-    Args:
-        size: How many.
-        step: Training step, an integer scalar.
-        seed: Int.
-
-    Returns:
-        Float32 `(size,)`, whole numbers from 0 to 2 ** 24 - 1.
-    """
-    key = _hash(ops.cast(step, "uint32") + _constant(seed))
-    positions = ops.convert_to_tensor(np.arange(size, dtype="uint32"))
-    return ops.cast(
-        ops.right_shift(_hash(ops.bitwise_xor(positions, key)), _constant(8)), "float32"
-    )
-
-
-def _hash(x):
-    """The finalizer `lowbias32` of Chris Wellons, which spreads each bit over all of them."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ops.bitwise_xor(x, ops.right_shift(x, _constant(shift))) * _constant(factor)
-    return ops.bitwise_xor(x, ops.right_shift(x, _constant(16)))
-
-
-def _constant(number):
-    return ops.convert_to_tensor(np.array(number % 2**32, "uint32"))
-
-
 # --- at the start ---------------------------------------------------------------------------------
 
 

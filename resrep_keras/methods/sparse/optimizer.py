@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from resrep_keras.common.hashed import random_scores
 from resrep_keras.common.untracked import Untracked
 from resrep_keras.methods.sparse import masks as rules
 from resrep_keras.methods.sparse.densities import (
@@ -113,12 +114,13 @@ class SparseOptimizer(OptimizerWrapper):
     def apply_parts(self, grads, variables):
         own, parts = self.settings, self._parts.value
         old = [ops.copy(part.mask.value) for part in parts]
-        changes = own.regrow_rate > 0 or own.initial_sparsity < own.final_sparsity
-        scores = self._gradients(parts, dict(zip(map(id, variables), grads))) if changes else None
+        scores = (
+            self._gradients(parts, dict(zip(map(id, variables), grads))) if own.changes else None
+        )
         before = self.rate_optimizer.iterations + 0  # a value, where the variable goes on
         self.inner_optimizer.apply(grads, variables)
         new = old
-        if changes:
+        if own.changes:
             clock = self._clock()
             # Gradients that are only accumulated update nothing.
             due = ops.logical_and(clock.pop("due"), self.rate_optimizer.iterations != before)
@@ -155,19 +157,18 @@ class SparseOptimizer(OptimizerWrapper):
         # The last update of accumulated gradients may come some steps before the end.
         end = ops.maximum(ops.minimum(end, steps + 1 - self.steps_per_update), begin + 1)
         length = end - begin
-        interval = own.interval or ops.maximum(steps // PLANNED_UPDATES, 1)
-        least = (length + MOST_ROUNDS - 1) // MOST_ROUNDS
-        interval = ops.maximum(ops.minimum(interval, length), least)
+        interval = own.interval or ops.clip(steps // PLANNED_UPDATES, 1, length)
         k = (step - begin) // interval
         due = (steps > 0) & (step <= steps) & (k > 0)
         # Steps that a loss scale leaves out must not skip an update: it comes with the next one.
         due = due & (first + begin + k * interval > self.updated)
-        n = length // interval
+        n = ops.maximum(length // interval, 1)
         grows = (step <= last) | (k == 1)
+        coarse = (n + MOST_ROUNDS - 1) // MOST_ROUNDS  # so that n fits
         return {
             "due": due,
-            "k": ops.minimum(k, n),
-            "n": n,
+            "k": ops.minimum(k, n) // coarse,
+            "n": n // coarse,
             "grows": grows,
             "rate": regrow_rate_at(step, ops.maximum(steps, 1), own.regrow_rate),
         }
@@ -183,7 +184,7 @@ class SparseOptimizer(OptimizerWrapper):
         if own.regrow_rate > 0:
             scores = (
                 [
-                    rules.random_scores(each.shape[0], self.steps, own.seed + 7919 * layer)
+                    random_scores(each.shape[0], self.steps, own.seed + 7919 * layer)
                     for layer, each in enumerate(sizes)
                 ]
                 if gradients is None

@@ -17,7 +17,8 @@ class SparseSettings:
             behind the first step, whose gradient is that of the dense weights. Defaults to `0.0`.
         begin, end: Shares of the run at which gradual pruning begins and ends. Default to `0.0` and
             `0.5`.
-        interval: Steps between updates of the masks. Defaults to a hundredth of the run.
+        interval: Steps between updates of the masks, of which the first comes that many steps
+            after `begin`. Defaults to a hundredth of the run.
         regrow_rate: Share of a layer's weights that each update drops and grows elsewhere at the
             beginning of the run, in [0, 1); it falls like a cosine to 0.005 at the end. `0` grows
             nothing. Defaults to `0.5`.
@@ -54,3 +55,8 @@ class SparseSettings:
         check_settings(self)
         check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity)
         check_number("end", self.end, above=self.begin)
+
+    @property
+    def changes(self):
+        """Whether masks change during a run."""
+        return self.regrow_rate > 0 or self.initial_sparsity < self.final_sparsity

@@ -160,6 +160,7 @@ def draw_alike(first, second):
             second.get_layer(layer.name).seed_generator.state.assign(generator.state)
 
 
+@pytest.mark.filterwarnings("ignore:AOFP keeps all channels whose damage it cannot measure")
 # Batch statistics of a few pictures make rounding in 32 bits large; JAX has no float64 by default.
 @tensorflow_only
 @pytest.mark.parametrize(

@@ -35,16 +35,3 @@ def test_growth_never_takes_what_is_active_though_all_gradients_are_zero():
     )
     # The two smallest are dropped; of equal gradients, those in front grow.
     np.testing.assert_array_equal(ops.convert_to_numpy(new), [1, 1, 1, 1, 0, 0, 0, 0])
-
-
-def test_random_scores_are_spread_evenly_and_differ_by_step_and_seed():
-    def draw(step, seed):
-        return ops.convert_to_numpy(rules.random_scores(20_000, step, seed))
-
-    first = draw(7, 0)
-    parts = np.histogram(first, 10, (0, 2**24))[0]
-    assert abs(parts - 2000).max() < 5 * np.sqrt(2000)
-    assert len(set(first)) > 19_900  # of 2 ** 24 numbers, 12 pairs are equal by chance
-    for other in (draw(8, 0), draw(7, 1)):
-        assert abs(np.corrcoef(first, other)[0, 1]) < 0.03
-    assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.03

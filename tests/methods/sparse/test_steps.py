@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from resrep_keras.common.hashed import random_scores
 from resrep_keras.methods.sparse import densities as sparsity
 from resrep_keras.methods.sparse import masks as rules
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
@@ -75,7 +76,7 @@ class Reference:
             score = np.abs(gradients[name]).ravel()
             if self.settings.get("growth") == "random":
                 seed = self.settings["seed"] + 7919 * layer
-                score = ops.convert_to_numpy(rules.random_scores(flat.size, now - 1, seed))
+                score = ops.convert_to_numpy(random_scores(flat.size, now - 1, seed))
             order = np.argsort(-np.where(flat, -1, score), kind="stable")
             flat[order[:q]] = True
             assert flat.sum() == mask.sum()
