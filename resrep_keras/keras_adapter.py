@@ -269,24 +269,6 @@ def automatic_names_kept():
         counts.update(before)
 
 
-@contextlib.contextmanager
-def eagerly():
-    """Compute at once what is computed in here, also while a step is traced or compiled."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        scope = tf.init_scope()
-    elif backend == "jax":
-        import jax
-
-        scope = jax.ensure_compile_time_eval()
-    else:
-        scope = contextlib.nullcontext()
-    with scope:
-        yield
-
-
 # --- models ----------------------------------------------------------------------------------
 
 

@@ -154,27 +154,6 @@ def test_calls_with_other_values_tell_what_they_would_assign():
     assert ops.convert_to_numpy(state).tolist() == before
 
 
-def test_values_are_there_while_a_step_is_traced():
-    found = []
-
-    def step(x):
-        with keras_adapter.eagerly():
-            found.append(float(ops.convert_to_numpy(ops.sum(ops.ones((3,)) * 2.0))))
-        return x
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.function(step)(tf.zeros(1))
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        jax.jit(step)(np.zeros(1, "float32"))
-    assert set(found) <= {6.0}
-    step(None)
-    assert found and set(found) == {6.0}
-
-
 def test_deep_models_can_be_made():
     limit = sys.getrecursionlimit()
     with keras_adapter.deep_models():

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from resrep_keras.common.eager import eagerly
 from resrep_keras.graph.labels import State
-from resrep_keras.keras_adapter import eagerly
 
 # Two widths, so that a function that knows the width of its input shows it.
 WIDTHS = (8, 5)

@@ -6,7 +6,7 @@ IMPORTS = {}
 # Where heavy libraries may be used, inside functions.
 HEAVY = {
     "tensorflow": {
-        "keras_adapter": "computing at once while a step is traced",
+        "common/eager": "computing at once while a step is traced",
         "tflite/convert": "the converter",
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",

@@ -12,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import check_number, setting
+from resrep_keras.common.eager import eagerly
 from resrep_keras.costs.budget import UnreachableTarget
-from resrep_keras.keras_adapter import eagerly
 from resrep_keras.layers.scored import DONE, WAITING, ScoredCompactor
 from resrep_keras.methods.channels.ablation import Ablation, searches_of, unmeasured
 from resrep_keras.methods.channels.channel_method import ChannelMethod
