@@ -174,9 +174,9 @@ def check_function(name, value, words):
     """Return a function; `words` say what it takes and returns.
 
     Raises:
-        TypeError: It cannot be called, or is a class.
+        TypeError: It cannot be called, or is a class, a layer or a model.
     """
-    if not callable(value) or inspect.isclass(value):
+    if not callable(value) or inspect.isclass(value) or isinstance(value, keras.layers.Layer):
         raise TypeError(f"Expected {name} to be {words}; {came(value)}.")
     return value
 
@@ -204,7 +204,7 @@ def check_activation(name, value):
         ValueError: A name that Keras does not know.
     """
     words = "a function, or the name of an activation such as 'relu'"
-    if value is not None and not isinstance(value, (str, dict)):
+    if not (value is None or isinstance(value, (str, dict, keras.layers.Layer))):
         check_function(name, value, words)
     try:
         return keras.activations.get(value)

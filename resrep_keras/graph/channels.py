@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from resrep_keras.common.checks import as_array, check_instance
+from resrep_keras.common.checks import as_array, check_instance, shown
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.keras_adapter import weights_of_operation
@@ -240,13 +240,17 @@ class ChannelGraph:
 
     def group(self, name):
         """The group to which the producer called `name` belongs."""
-        check_instance("name", name, str, "the name of a layer that makes channels")
+        return self._group(name, "name")
+
+    def _group(self, name, argument):
+        check_instance(argument, name, str, "the name of a layer that makes channels")
         for group in self.groups:
             if any(producer.name == name for producer in group.producers):
                 return group
         known = ", ".join(group.name for group in self.groups)
         raise ValueError(
-            f"Expected name to be that of a layer that makes channels ({known}); got '{name}'."
+            f"Expected {argument} to be that of a layer that makes channels ({known}); got "
+            f"{shown(name)}."
         )
 
     def keep_array(self, keep):
@@ -260,8 +264,7 @@ class ChannelGraph:
         kept = np.ones(self.num_channels, bool)
         wanted = np.ones(self.num_channels, bool)
         for name, mask in keep.items():
-            check_instance("each name in keep", name, str, "that of a layer that makes channels")
-            group = self.group(name)
+            group = self._group(name, "each name in keep")
             channels = next(p.channels for p in group.producers if p.name == name)
             mask = as_array(f"the keep mask of layer '{name}'", mask)
             if mask.dtype != bool or mask.shape != channels.shape:

@@ -42,13 +42,14 @@ def check_model(model, name="model"):
     check_instance(name, model, keras.Model, "a built keras.Model")
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError(
-            f"Sequential model '{model.name}' has no graph yet because its input shape is unknown. "
-            "Start it with keras.Input(shape) or call model.build(input_shape) first."
+            f"Expected {name} to be built; Sequential model '{model.name}' has no graph yet "
+            "because its input shape is unknown. Start it with keras.Input(shape) or call "
+            "model.build(input_shape) first."
         )
     if not is_graph(model) and not model.built:
         raise ValueError(
-            f"Model '{model.name}' of the subclass {type(model).__name__} has no weights yet. Call "
-            "it once on a batch of data first."
+            f"Expected {name} to be built; model '{model.name}' of the subclass "
+            f"{type(model).__name__} has no weights yet. Call it once on a batch of data first."
         )
 
 

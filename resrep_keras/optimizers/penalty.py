@@ -1,9 +1,10 @@
 """PenaltyOptimizer: momentum SGD with group lasso for compactors beside the user's own."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from resrep_keras.common.checks import check_number
+from resrep_keras.common.checks import as_array, check_instance, check_number, shown
 from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.layers.compactor import is_compactor_kernel
 from resrep_keras.optimizers.wrapper import Companion, OptimizerWrapper, in_norms_dtype, inverse
@@ -159,11 +160,28 @@ class PenaltyOptimizer(OptimizerWrapper):
             kernel: The `kernel` variable of a `Compactor` that this optimizer was built with.
             shrink: `(channels,)`, 0 for columns that follow their gradient.
         """
-        self.compactor_optimizer.slots(kernel)[1].assign(shrink)
+        values = as_array("shrink", shrink)
+        target = self._shrink_of(kernel)
+        if values.shape != tuple(target.shape) or not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(
+                f"Expected shrink to be numbers of 0 or more of shape {tuple(target.shape)}, one "
+                f"for each column; got shape {values.shape}: {shown(values)}."
+            )
+        target.assign(values)
 
     def forgetting(self, kernel):
         """The amounts that `forget` has set, NumPy `(channels,)`."""
-        return ops.convert_to_numpy(self.compactor_optimizer.slots(kernel)[1])
+        return ops.convert_to_numpy(self._shrink_of(kernel))
+
+    def _shrink_of(self, kernel):
+        words = "the kernel of a Compactor that this optimizer is built with"
+        check_instance("kernel", kernel, keras.Variable, words)
+        if not any(kernel is known for known in self._trained_compactors()):
+            raise ValueError(f"Expected kernel to be {words}; got {shown(kernel)}.")
+        return self.compactor_optimizer.slots(kernel)[1]
+
+    def _trained_compactors(self):
+        return split_compactors(self._managed.value)[0] if self.built else ()
 
     @property
     def variables(self):

@@ -147,7 +147,7 @@ def test_an_object_is_wanted_where_its_class_comes():
 
 def test_functions():
     assert check_function("fit", len, "a function") is len
-    for value in (None, "len", int, Broken()):
+    for value in (None, "len", int, Broken(), keras.layers.ReLU()):
         with pytest.raises(TypeError, match="Expected fit to be a function; got"):
             check_function("fit", value, "a function")
 
@@ -164,6 +164,8 @@ def test_optimizers():
 def test_activations():
     assert check_activation("activation", "relu") is keras.activations.relu
     assert check_activation("activation", None) is keras.activations.linear
+    layer = keras.layers.LeakyReLU()
+    assert check_activation("activation", layer) is layer
     for value, kind in (("nope", ValueError), ({"a": 1}, ValueError), (3, TypeError)):
         with pytest.raises(kind, match="Expected activation to be a function, or the name"):
             check_activation("activation", value)

@@ -140,7 +140,8 @@ BOOL = Kind(
     (_same("yes"), _same(0), _same("false")),
 )
 FUNCTION = Kind(
-    (lambda: lambda model: 0.5,), lambda value: callable(value) and not isinstance(value, type)
+    (lambda: lambda model: 0.5,),
+    lambda value: callable(value) and not isinstance(value, (type, keras.layers.Layer)),
 )
 PATH = Kind(
     (_same("model.keras"),),

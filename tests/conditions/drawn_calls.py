@@ -136,7 +136,7 @@ def _judge_refusal(target, wrong, error):
         return Outcome(target, wrong, "foreign", _last_line(error))
     text = str(error)
     names = "|".join(re.escape(name) for name in [*target.arguments, *target.says])
-    if len(text) < 30 or not re.search(r"xpected|cannot|[Nn]ot|has|is", text):
+    if len(text) < 30 or not re.search(r"xpected|cannot|[Nn]ot|has|is|keep", text):
         return Outcome(target, wrong, "no words", _last_line(error))
     if not re.search(names, text, re.IGNORECASE):
         return Outcome(target, wrong, "no words", f"names no argument: {_last_line(error)}")
@@ -155,7 +155,7 @@ def draw(target, generator):
     wrong = {}
     for name in chosen:
         kind = target.arguments[name]
-        values = [*ODD, *kind.odd]
+        values = [*ODD, *kind.odd, *kind.good]
         wrong[name] = values[generator.integers(len(values))]()
     return {**given, **wrong}, wrong
 

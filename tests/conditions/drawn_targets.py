@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 import resrep_keras as rk
+from resrep_keras.costs.comparison import Conditions
+from resrep_keras.deploy.report import Report, Row
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.gradients.pruner import GradientPruner
 from resrep_keras.methods.method import Method
@@ -308,6 +310,34 @@ def optimizer_targets():
     )
 
 
+def forget_targets():
+    def is_kernel(value):
+        return value is compactor_and_optimizer()[0]
+
+    def is_shrink(value):
+        array = np.asarray(value)
+        return array.shape == (6,) and bool((array >= 0).all())
+
+    kernel = required(Kind((lambda: compactor_and_optimizer()[0],), is_kernel))
+    shrink = required(
+        Kind((lambda: np.zeros(6),), is_shrink, (lambda: -np.ones(6), lambda: np.full(6, np.nan)))
+    )
+    yield Target(
+        "PenaltyOptimizer.forget",
+        lambda kernel, shrink: compactor_and_optimizer()[1].forget(kernel, shrink),
+        {"kernel": kernel, "shrink": shrink},
+        kind="optimizer",
+        share=0.5,
+    )
+    yield Target(
+        "PenaltyOptimizer.forgetting",
+        lambda kernel: compactor_and_optimizer()[1].forgetting(kernel),
+        {"kernel": kernel},
+        kind="optimizer",
+        share=0.3,
+    )
+
+
 def _is_callbacks(value):
     callback = keras.callbacks.Callback
     return isinstance(value, (list, tuple)) and all(isinstance(one, callback) for one in value)
@@ -454,7 +484,7 @@ def file_targets():
         rk.export,
         {"model": DENSE, "path": path, "sparse": BOOL},
         kind="file",
-        share=0.1,
+        share=0.05,
     )
     count = required(number(1, low=1, high=10_000, whole=True))
     yield Target(
@@ -469,10 +499,14 @@ def file_targets():
             "repeats": count,
         },
         kind="file",
-        share=0.1,
+        share=0.03,
     )
     to = {"path": or_none(PATH)}
+    measured = Report((Row("MACs", "", 2, 1),), {}, Conditions())
+    row = required(Kind((lambda: "MACs",), lambda value: isinstance(value, str)))
+    yield Target("Report.row", measured.row, {"name": row}, kind="file", share=0.3)
     texts = {
+        "Report.to_json": lambda path=None: measured.to_json(path),
         "Explanation.to_json": lambda path=None: explanation().to_json(path),
         "Explanation.to_svg": lambda path=None: explanation().to_svg(path),
     }
@@ -525,6 +559,7 @@ def targets():
         schedule_targets,
         layer_targets,
         optimizer_targets,
+        forget_targets,
         callback_targets,
         function_targets,
         file_targets,

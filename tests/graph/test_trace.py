@@ -178,7 +178,7 @@ def test_keep_masks_are_checked():
     stream = next(g for g in graph.groups if g.coupled)
     some = np.array([True] * 5 + [False])
     cases = [
-        ({"nothing": some}, "name of a layer that makes channels"),
+        ({"nothing": some}, "that of a layer that makes channels"),
         ({inner.name: some[:4]}, r"bool array of shape \(6,\)"),
         ({inner.name: some.astype(float)}, "got dtype float64"),
         ({inner.name: np.zeros(6, bool)}, "removes all 6 channels"),

@@ -101,8 +101,8 @@ class PlannedSchedule(Schedule):
         length = last - first
         if length < 2:
             raise ValueError(
-                f"Expected a run of at least 2 steps to select and forget channels in; got "
-                f"{length}. Train for more epochs or steps."
+                f"Expected a run of at least 2 steps to select and forget channels in, from first "
+                f"to last; got {length}. Train for more epochs or steps."
             )
         forget_steps = max(1, round(self.forgetting * length))
         end = min(max(1, round(self.selection_end * length)), length - forget_steps)
