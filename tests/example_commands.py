@@ -38,7 +38,7 @@ SMALL = {
 }
 # Data that is not there without a network, and the size of what is trained on it.
 ELSEWHERE = {"--dataset=cifar10": "--dataset=digits", "--model=resnet56": "--model=resnet20"}
-LONGEST = 300  # seconds of one command
+LONGEST = 600  # seconds of one command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ def examples():
 
 def commands_in(place, text):
     """The commands of a text: lines that are indented or in backticks, and start an example."""
-    text = re.sub(r"\\+\n\s*", " ", text)
+    text = re.sub(r"\s*\\+\n\s*", " ", text)
     for line in re.findall(r"^ {4}(.*)$|`(python [^`]*)`", text, re.MULTILINE):
         for part in re.split(r"&&|\|", "".join(line)):
             part = part.split("#")[0].strip()

@@ -1,16 +1,20 @@
-"""The data that the examples read, and the nets that they train."""
+"""The data that the examples read, the nets that they train, their flags and their commands."""
 
 import gzip
+import json
 import struct
+import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 import resrep_keras
-from tests import paths
+from tests import example_commands, paths
 
 datasets = paths.examples("datasets")
 nets = paths.examples("nets")
+run_flags = paths.examples("run_flags")
 
 
 def write_idx(path, array):
@@ -65,3 +69,116 @@ def test_half_of_every_net_can_be_removed(name):
 
 def test_the_benchmarked_net_has_five_million_macs():
     assert resrep_keras.count_macs(nets.small_resnet((28, 28, 1), 10)) == 5_535_520
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (None, "Expected --data_dir to hold idx files.*has none. Give --dataset, too"),
+        ("digits", "--dataset=digits is embedded, and takes no --data_dir"),
+    ],
+)
+def test_flags_of_data_that_contradict_each_other(tmp_path, name, text):
+    with pytest.raises(SystemExit, match=text):
+        datasets.load(name, tmp_path)
+    with pytest.raises(SystemExit, match="Expected --data_dir to be a folder; there is none"):
+        datasets.load(name, tmp_path / "nowhere")
+
+
+def test_a_folder_of_idx_files_needs_no_name(tmp_path):
+    example_commands.write_idx_folder(tmp_path)
+    (x, y), (test_x, _) = datasets.load(None, tmp_path)
+    assert x.shape == (256, 28, 28, 1) and set(y) == set(range(10)) and len(test_x) == 64
+
+
+# --- flags ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_flags():
+    """Flags such as an example has, by the name of this module."""
+    run_flags.share("test_reduction", 0.5, "A share.")
+    run_flags.count("test_epochs", None, "A number.")
+    run_flags.whole("test_seed", 0, "A number.")
+    run_flags.rate("test_rate", 0.1, "A number.")
+    run_flags.numbers("test_points", ["1"], "Some.", int, lambda value: value >= 1, "ints")
+    flags.DEFINE_string("test_output_dir", "output", "A folder.")
+    values = flags.FLAGS
+    if not values.is_parsed():
+        values.mark_as_parsed()
+    yield values
+    for name in [name for name in values if name.startswith("test_")]:
+        delattr(values, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("test_reduction", (0.0, 1.0, -0.5, float("nan")), 0.7),
+        ("test_epochs", (0, -3), 1),
+        ("test_seed", (-1,), 0),
+        ("test_rate", (0.0, -1.0, float("nan"), float("inf")), 1e-3),
+        ("test_points", ([], ["0"], ["a"], ["1.5"]), ["2", "3"]),
+    ],
+)
+def test_a_flag_out_of_range_is_refused_before_anything_is_done(own_flags, name, bad, good):
+    for value in bad:
+        with pytest.raises(flags.IllegalFlagValueError, match=name):
+            setattr(own_flags, name, value)
+    setattr(own_flags, name, good)
+    assert own_flags[name].value == good
+
+
+def test_flags_are_kept_beside_the_output_and_a_contradiction_is_refused(
+    own_flags, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", [__name__])
+    own_flags.test_reduction = 0.5
+    folder = tmp_path / "new" / "run"
+    for _ in range(2):  # the same again goes on
+        run_flags.keep(folder, but=("test_output_dir",))
+    kept = json.loads((folder / "flags.json").read_text())
+    assert kept["test_reduction"] == 0.5 and "test_output_dir" not in kept
+    own_flags.test_output_dir = "elsewhere"
+    run_flags.keep(folder, but=("test_output_dir",))
+    own_flags.test_reduction = 0.7
+    text = "holds a run with --test_reduction=0.5; got --test_reduction=0.7. Give the same flags"
+    with pytest.raises(SystemExit, match=text):
+        run_flags.keep(folder, but=("test_output_dir",))
+    assert json.loads((folder / "flags.json").read_text()) == kept
+
+
+def test_a_target_out_of_reach_is_told_before_the_training():
+    net = nets.small_resnet((8, 8, 1), 10, width=6)
+    with pytest.raises(SystemExit, match=r"cannot be reached.*The largest target_reduction is 0\."):
+        run_flags.wrapped(net, resrep_keras.ResRep(0.99, min_share=0.5))
+    assert run_flags.wrapped(net, resrep_keras.ResRep(0.3)).built
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_every_example_tells_a_command_that_is_run():
+    told = {command.program for command in example_commands.commands()}
+    assert told == {str(path.relative_to(paths.ROOT)) for path in example_commands.examples()}
+    assert {path.name for path in example_commands.examples()} == set(example_commands.SMALL)
+
+
+def test_a_command_of_several_lines_and_with_environment_is_read():
+    text = "Try\n\n    A=1 python \\\n        examples/quickstart.py --epochs=9  # long\n\nor it"
+    (command,) = example_commands.commands_in("here", text)
+    assert command.words == ("A=1", "python", "examples/quickstart.py", "--epochs=9")
+    assert command.environment == {"A": "1"} and command.program == "examples/quickstart.py"
+    small = command.small("data", "out")
+    assert small[1] == "--epochs=9" and "--epochs=5" in small and small[-1] == "--output_dir=out"
+
+
+def test_the_quickstart_of_its_own_docstring_reaches_its_target():
+    net = nets.small_resnet((8, 8, 1), 10)
+    for share in (0.4, 0.2):
+        method = resrep_keras.ResRep(0.7, min_share=share)
+        if share == 0.4:
+            with pytest.raises(ValueError, match="cannot be reached"):
+                resrep_keras.wrap(net, method)
+        else:
+            assert resrep_keras.wrap(net, method).built
