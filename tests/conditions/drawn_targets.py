@@ -493,7 +493,6 @@ def file_targets():
         {
             "dense": DENSE,
             "slim": DENSE,
-            "test_data": Kind((lambda: None,), lambda value: value is None),
             "threads": number(1, low=1, high=1024, whole=True),
             "batch_size": number(1, low=1, whole=True),
             "repeats": count,
