@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import came
 from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.graph.unroll import as_functional, is_graph
 from resrep_keras.keras_adapter import is_functional
@@ -49,11 +50,8 @@ def _check(data):
         return
     try:
         once = iter(data) is data
-    except TypeError as error:
-        raise TypeError(
-            f"Expected test_data to be (x, y) or a data set; got {data!r} of type "
-            f"{type(data).__name__}."
-        ) from error
+    except Exception as error:  # whatever an object of the user raises
+        raise TypeError(f"Expected test_data to be (x, y) or a data set; {came(data)}.") from error
     if once:
         raise TypeError(
             "Expected test_data that can be read twice, once for each model; got "
@@ -112,8 +110,14 @@ def _by_itself(model, source, hooks):
 def _evaluate(model, data):
     """``{name: number}``; of a metric with several numbers, each by its place."""
     x, y, weight = (*data, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
-    with quiet_about_tracing():
-        told = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+    try:
+        with quiet_about_tracing():
+            told = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
+    except Exception as error:  # whatever Keras says of data that fit no model
+        raise ValueError(
+            f"Expected test_data that evaluate() of model '{model.name}' takes; {came(data)}. It "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
     numbers = {}
     for name, value in told.items():
         value = np.asarray(keras.ops.convert_to_numpy(value), np.float64)

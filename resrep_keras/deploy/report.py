@@ -1,12 +1,17 @@
 """report(dense, slim): what pruning has changed, measured side by side."""
 
-import collections.abc
 import dataclasses
 import json
 import os
 import tempfile
 
-from resrep_keras.common.checks import check_number, check_path, shown
+from resrep_keras.common.checks import (
+    check_choice,
+    check_instance,
+    check_number,
+    check_path,
+    shown,
+)
 from resrep_keras.common.files import write_text
 from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.costs.comparison import Comparison, Conditions
@@ -156,6 +161,9 @@ def report(
         check_number("repeats", repeats, at_least=1, whole=True),
         check_input_shape(input_shape),
     )
+    # First what may be refused; what takes time comes after it.
+    wanted = test_data is not None and "quality" not in left
+    told = quality(dense, slim, test_data) if wanted else {}
     compared = Comparison(dense, slim, conditions)
     rows = list(_quantity_rows(compared, left))
     plain = [as_functional(model) for model in compared.models]  # compiled in no way
@@ -166,9 +174,7 @@ def report(
         with quiet_about_tracing():
             seconds = keras_latency(timed, compared.inputs, repeats)
         rows.append(Row("Keras latency", "ms", *(1000 * s for s in seconds)))
-    if test_data is not None and "quality" not in left:
-        told = quality(dense, slim, test_data)
-        rows.extend(Row(name, "", *values) for name, values in told.items())
+    rows.extend(Row(name, "", *values) for name, values in told.items())
     widths = {} if "widths" in left else _widths(*compared.graphs)
     return Report(tuple(rows), widths, conditions)
 
@@ -176,18 +182,9 @@ def report(
 def _check_leave_out(leave_out):
     """The names of what is left out, as a set."""
     known = [*QUANTITIES, "quality", "widths"]
-    if isinstance(leave_out, str) or not isinstance(leave_out, collections.abc.Iterable):
-        raise TypeError(
-            f"Expected leave_out to be a list of names such as ['latency']; got {leave_out!r} of "
-            f"type {type(leave_out).__name__}."
-        )
-    left = list(leave_out)
-    for name in left:
-        if name not in known:
-            raise ValueError(
-                f"Expected leave_out to name some of {', '.join(known)}; got {name!r}."
-            )
-    return set(left)
+    words = "a list of names such as ['latency']"
+    check_instance("leave_out", leave_out, (list, tuple, set, frozenset), words)
+    return {check_choice("each of leave_out", name, known) for name in leave_out}
 
 
 def _quantity_rows(compared, left):

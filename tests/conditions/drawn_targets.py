@@ -40,6 +40,13 @@ def dense():
 
 
 @functools.cache
+def compiled():
+    model = keras.models.clone_model(dense())
+    model.compile("sgd", "mse")
+    return model
+
+
+@functools.cache
 def convolutional():
     inputs = keras.Input((6, 6, 2))
     x = keras.layers.Conv2D(4, 3, name="conv2d", use_bias=False)(inputs)
@@ -475,6 +482,18 @@ def _is_data(value):
         return False
 
 
+def is_test_data(value):
+    pair = isinstance(value, (list, tuple)) and len(value) in (2, 3)
+    return value is None or (pair and all(isinstance(one, np.ndarray) for one in value))
+
+
+def is_left_out(value):
+    known = (*QUANTITIES, "quality", "widths")
+    return isinstance(value, (list, tuple, set)) and all(
+        isinstance(name, str) and name in known for name in value
+    )
+
+
 def file_targets():
     path = required(
         Kind((lambda: "slim.keras",), lambda v: PATH.allows(v), (lambda: "a.txt", lambda: "a/b.h5"))
@@ -491,14 +510,17 @@ def file_targets():
         "report",
         rk.report,
         {
-            "dense": DENSE,
+            "dense": _model(compiled),
             "slim": DENSE,
             "threads": number(1, low=1, high=1024, whole=True),
             "batch_size": number(1, low=1, whole=True),
             "repeats": count,
+            "test_data": Kind((lambda: (np.ones((2, 4)), np.ones((2, 2))),), is_test_data),
+            "leave_out": required(Kind((lambda: ["latency", "file_bytes"],), is_left_out)),
+            "input_shape": SHAPE,
         },
         kind="file",
-        share=0.03,
+        share=0.3,
     )
     to = {"path": or_none(PATH)}
     measured = Report((Row("MACs", "", 2, 1),), {}, Conditions())

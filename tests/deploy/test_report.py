@@ -60,7 +60,7 @@ def test_what_is_left_out_is_not_measured(models):
     [
         ("latency", TypeError, r"a list of names such as \['latency'\]; got 'latency'"),
         (3, TypeError, "got 3 of type int"),
-        (["speed"], ValueError, "some of macs, params, .*, quality, widths; got 'speed'"),
+        (["speed"], ValueError, "'macs', 'params', .*, 'quality' or 'widths'; got 'speed'"),
     ],
 )
 def test_what_is_not_known_cannot_be_left_out(models, leave_out, error, text):
