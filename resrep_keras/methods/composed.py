@@ -2,7 +2,9 @@
 
 import keras
 
+from resrep_keras.graph.flow import register_all
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.scored import ScoredCompactor
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.gradients.places import Role, role
 from resrep_keras.methods.method import Method, check_method
@@ -159,8 +161,8 @@ def _check_together(methods):
         )
 
 
-@role.register
-def _compactor(layer: Compactor):
+@register_all(role, Compactor, ScoredCompactor)
+def _compactor(layer):
     """A compactor takes over the activation of the layer before it."""
     linear = layer.activation is keras.activations.linear
     return Role.PASSAGE if linear else Role.ACTIVATION

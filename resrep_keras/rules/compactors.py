@@ -5,20 +5,24 @@ import numpy as np
 
 from resrep_keras.costs.macs import labels_along, macs, positions_of
 from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import activate, flow, rule_of
+from resrep_keras.graph.flow import activate, flow, register_all, rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
+from resrep_keras.layers.scored import ScoredCompactor
 from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
 from resrep_keras.surgery.narrow import Part, narrow, take, weight_values
 from resrep_keras.surgery.outputs import Selected
 from resrep_keras.surgery.rebuild import copy_operation
 
+# What a ScoredCompactor holds besides is of no interest to what is computed.
+COMPACTORS = (Compactor, ScoredCompactor)
+
 # --- Compactor -----------------------------------------------------------------------------------
 
 
-@flow.register
-def _compactor_flow(layer: Compactor, call):
+@register_all(flow, *COMPACTORS)
+def _compactor_flow(layer, call):
     """A removed channel is zero behind its compactor, whatever came before."""
     axis = layer.axis % len(call.input.shape)
     flow_in = call.vector(call.input, axis)
@@ -26,8 +30,8 @@ def _compactor_flow(layer: Compactor, call):
     return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)
 
 
-@narrow.register
-def _compactor_narrow(layer: Compactor, part):
+@register_all(narrow, *COMPACTORS)
+def _compactor_narrow(layer, part):
     keep = part.keep_out.mask
     kernel, mask = weight_values(layer)
     for axis in (-1,) if layer.diagonal else (-2, -1):
@@ -35,8 +39,8 @@ def _compactor_narrow(layer: Compactor, part):
     return {}, [kernel, take(mask, 0, keep).astype(bool)]
 
 
-@macs.register
-def _compactor_macs(layer: Compactor, call):
+@register_all(macs, *COMPACTORS)
+def _compactor_macs(layer, call):
     axis = layer.axis % len(call.input.shape)
     labels = labels_along(call.input, axis)
     factors = (labels,) if layer.diagonal else (labels, labels)

@@ -7,7 +7,12 @@ import keras
 import pytest
 from keras import layers
 
+from resrep_keras.costs.macs import macs
+from resrep_keras.graph.flow import flow, has_rule
 from resrep_keras.graph.inheritance import change_of, changed_on_object
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.scored import ScoredCompactor
+from resrep_keras.surgery.narrow import narrow
 
 
 class Base(layers.Layer):
@@ -103,6 +108,14 @@ def test_nothing_is_changed_in_layers_of_keras(layer):
     assert change_of(layer, type(layer)) is None
     same = type("Same", (type(layer),), {})
     assert change_of(same.from_config(layer.get_config()), type(layer)) is None
+
+
+@pytest.mark.parametrize("kind", [Compactor, ScoredCompactor])
+def test_the_layers_of_this_library_have_rules(kind):
+    layer = kind()
+    layer.build((None, 4))
+    for question in (flow, narrow, macs):
+        assert has_rule(question, layer)
 
 
 def test_no_class_lives_longer_for_having_been_looked_at():

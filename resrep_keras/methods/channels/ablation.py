@@ -162,7 +162,8 @@ ACTIVATIONS = operation_classes(
 
 
 @register_all(part_of_block, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
-@register_all(part_of_block, layers.BatchNormalization, layers.PReLU, Compactor, *ACTIVATIONS)
+@register_all(part_of_block, layers.BatchNormalization, layers.PReLU, *ACTIVATIONS)
+@register_all(part_of_block, Compactor, ScoredCompactor)
 def _belongs(operation):
     del operation
     return True
