@@ -333,6 +333,11 @@ def sync_state(model):
         model.jax_state_sync()
 
 
+def outermost_call(layer):
+    """The layer or model whose call the call of a layer, which is running, is part of."""
+    return layer._get_call_context().entry_layer
+
+
 def strategy_of(value):
     """The `tf.distribute` strategy of a model or backend tensor; `None` on other backends."""
     return getattr(value, "distribute_strategy", None)

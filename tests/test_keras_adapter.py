@@ -352,3 +352,16 @@ def test_what_a_model_is_compiled_with():
     model.compile("sgd", loss=["mse"], metrics=["mae", metric])
     given = keras_adapter.compile_arguments(model)
     assert given["loss"] == ["mse"] and given["metrics"] == ["mae", metric]
+
+
+def test_the_outermost_call_is_known_inside_of_one():
+    class Inner(layers.Layer):
+        def call(self, x):
+            seen.append(keras_adapter.outermost_call(self))
+            return x
+
+    seen, inner = [], Inner()
+    outer = keras.Sequential([inner])
+    inner(np.ones((1, 2)))
+    outer(np.ones((1, 2)))
+    assert seen[0] is inner and seen[-1] is outer

@@ -65,8 +65,14 @@ class MethodCallback(InFit, keras.callbacks.Callback):
     Enough for the methods that do their work in layers or in the optimizer; `PruningCallback` is
     for those that remove channels.
 
+    The wrapped model may stand inside of the one that trains, whose optimizer is that of the method
+    then: `outer.compile(wrapped.method.optimizer(keras.optimizers.Adam(), wrapped), loss)`.
+
     Args:
         method: The method. Defaults to that of the model.
+
+    Attributes:
+        pruned: The wrapped model: the one that trains, or one inside of it.
 
     Raises:
         ValueError: A model without a method, or a run of unknown length.
@@ -75,11 +81,13 @@ class MethodCallback(InFit, keras.callbacks.Callback):
     def __init__(self, method=None):
         super().__init__()
         self.method = method
+        self.pruned = None
 
     def set_model(self, model):
         super().set_model(check_instance("model", model, keras.Model, "a keras.Model"))
+        self.pruned = next(_wrapped_in(model), model)
         if self.method is None:
-            self.method = method_of(model)
+            self.method = method_of(self.pruned)
         if self.method is None:
             raise ValueError(
                 f"Model '{model.name}' holds no pruning method. Expected a model made by "
@@ -121,15 +129,15 @@ class MethodCallback(InFit, keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         sync_state(self.model)
         data = None if self.fit_call is None else self.fit_call.data
-        self.method.end_of_run(self.model, data)
+        self.method.end_of_run(self.pruned, data)
 
     def report(self):
         """What is logged at the end of an epoch: ``{name: number}``."""
-        return self.method.logs(self.model)
+        return self.method.logs(self.pruned)
 
     def target_met(self):
         """Whether `finalize` would meet the method's target now."""
-        return self.method.target_met(self.model)
+        return self.method.target_met(self.pruned)
 
     # ------------------------------------------------------------------------------------------
 
@@ -180,3 +188,12 @@ class MethodCallback(InFit, keras.callbacks.Callback):
             else:
                 optimizer.plan.assign([first, last])
         return first, last, steps or 0
+
+
+def _wrapped_in(model):
+    """The wrapped models that a model is, or has among its layers."""
+    if method_of(model) is not None:
+        yield model
+    elif isinstance(model, keras.Model):
+        for layer in model.layers:
+            yield from _wrapped_in(layer)

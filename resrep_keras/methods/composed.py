@@ -1,5 +1,7 @@
 """compose: methods of different kinds in one run."""
 
+import operator
+
 import keras
 
 from resrep_keras.graph.flow import register_all
@@ -22,7 +24,7 @@ class Composed(Method):
             raise ValueError(f"Expected two methods or more to compose; got {methods}.")
         _check_together(methods)
         # What takes something away comes first: it traces the model as it is.
-        self.methods = sorted(methods, key=lambda method: not _trains(method))
+        self.methods = sorted(methods, key=lambda method: not method.trains)
 
     # The settings of a run are those of the method that takes something away ----------------------
 
@@ -33,19 +35,23 @@ class Composed(Method):
 
     @property
     def total_steps(self):
-        return self.lead.total_steps
+        return _the_one("total_steps", [method.total_steps for method in self.methods])
 
     @property
     def input_shape(self):
-        return self.lead.input_shape
+        return _the_one("input_shape", [method.input_shape for method in self.methods])
 
     @property
     def exact(self):
-        return self.lead.exact
+        return all(method.exact for method in self.methods)
 
     @property
     def threshold(self):
         return self.lead.threshold
+
+    @property
+    def trains(self):
+        return any(method.trains for method in self.methods)
 
     # What a method answers ------------------------------------------------------------------------
 
@@ -137,13 +143,19 @@ def compose(*methods):
     return Composed(methods)
 
 
-def _trains(method):
-    """Whether a method trains the model with an optimizer of its own."""
-    return type(method).optimizer is not Method.optimizer
+def _the_one(name, values):
+    """The value of a setting that one method has, or several agree on; `None` where none has it."""
+    known = [value for value in values if value is not None]
+    if any(value != known[0] for value in known):
+        raise ValueError(
+            f"Expected methods of one run to agree on {name}; got {known}. Set it on one of them, "
+            "or the same on each."
+        )
+    return known[0] if known else None
 
 
 def _check_together(methods):
-    training = [method for method in methods if _trains(method)]
+    training = [method for method in methods if method.trains]
     if len(training) > 1:
         names = " and ".join(type(method).__name__ for method in training)
         raise ValueError(
@@ -151,6 +163,8 @@ def _check_together(methods):
             "in one run. Use one after the other: finalize() the first, and wrap() the slim model "
             "with the second."
         )
+    for name in ("total_steps", "input_shape"):
+        _the_one(name, [operator.attrgetter(name)(method) for method in methods])
     kinds = [type(method) for method in methods]
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"Expected each method once; got {[kind.__name__ for kind in kinds]}.")

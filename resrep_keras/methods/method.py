@@ -50,6 +50,11 @@ class Method:
     def __post_init__(self):
         check_settings(self)
 
+    @property
+    def trains(self):
+        """Whether the method trains the model with an optimizer of its own."""
+        return type(self).optimizer is not Method.optimizer
+
     # The questions ----------------------------------------------------------------------------
 
     def insert(self, model):

@@ -70,3 +70,11 @@ def test_by_itself_a_method_changes_nothing():
 def test_total_steps_are_checked(steps, error, text):
     with pytest.raises(error, match=re.escape(text)):
         Own(total_steps=steps)
+
+
+def test_a_method_with_an_optimizer_of_its_own_trains():
+    class Trains(Own):
+        def optimizer(self, inner, model=None):
+            return inner
+
+    assert Trains().trains and not Own().trains

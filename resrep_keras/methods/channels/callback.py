@@ -57,7 +57,7 @@ class PruningCallback(MethodCallback):
     @property
     def channel_state(self):
         """The `ChannelState` of the model, read again where channels have left it."""
-        baseline = baseline_of(self.model)
+        baseline = baseline_of(self.pruned)
         if baseline is not None and baseline is not self._channel_state.baseline:
             self._read_model()
         return self._channel_state
@@ -84,9 +84,9 @@ class PruningCallback(MethodCallback):
     # ------------------------------------------------------------------------------------------
 
     def _read_model(self):
-        state = ChannelState(self.model, self.method.input_shape, self.method.exact)
+        state = ChannelState(self.pruned, self.method.input_shape, self.method.exact)
         if state.baseline is None:  # made by hand
-            state.baseline = self.method.baseline(self.model, state)
+            state.baseline = self.method.baseline(self.pruned, state)
         self._channel_state, self._limits = state, self.method.limits(state)
         self.method.prepare_run(self.model, state)
 
