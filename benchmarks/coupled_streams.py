@@ -5,8 +5,11 @@
 Each seed trains one dense ResNet-20 on a part of Fashion-MNIST and prunes it twice by the same
 recipe: with `coupled=True`, where residual streams compete with the channels inside of blocks, and
 with `coupled=False`, where they are left alone. Finished runs are kept in the work folder. Writes
-`benchmarks/results/coupled_streams.json` and `.md`.
+`benchmarks/results/coupled_streams.json` and `.md`, which name the flags of their run: a small one
+shows where channels go, and too little training to compare accuracies.
 """
+
+import sys
 
 import keras
 import trials
@@ -71,6 +74,11 @@ def run(choice, data, seed):
     return trials.record(f"{choice.replace(' ', '_')}_{seed}", train)
 
 
+def _flags():
+    """Those that the result depends on."""
+    return [flag for flag in sys.argv[1:] if not flag.startswith(("--work_dir", "--data_dir"))]
+
+
 def as_markdown(result):
     dense = [run["dense"] for run in next(iter(result["runs"].values()))]
     lines = [
@@ -102,6 +110,7 @@ def main(_):
     data = trials.begin()
     result = {
         **trials.origin(),
+        "command": " ".join(["python benchmarks/coupled_streams.py", *_flags()]),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "target_reduction": FLAGS.target_reduction,
         "runs": trials.records(CHOICES, lambda choice, seed: run(choice, data, seed)),
