@@ -90,7 +90,7 @@ def test_training_that_does_not_hold_the_masks_is_refused():
     ("settings", "text"),
     [
         ({"sparsity": 0}, "sparsity to be a number above 0 and below 1; got 0"),
-        ({"scope": "all"}, "scope to be one of global, layer; got 'all'"),
+        ({"scope": "all"}, "scope to be 'global' or 'layer'; got 'all'"),
         ({"regrow_rate": 1}, "regrow_rate to be a number of 0 or more and below 1; got 1"),
     ],
 )

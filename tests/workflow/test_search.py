@@ -86,8 +86,12 @@ def test_each_round_starts_from_the_trained_slim_model():
 
 
 BAD = [
-    (lambda m: search(m, None, len), TypeError, "fit to be a function of a model; got None"),
-    (lambda m: search(m, len, 3), TypeError, "evaluate to be a function of a model; got 3"),
+    (
+        lambda m: search(m, None, len),
+        TypeError,
+        "fit to be a function that trains a model; got None",
+    ),
+    (lambda m: search(m, len, 3), TypeError, "evaluate to be a function that maps .*; got 3"),
     (lambda m: search(m, len, len, -1), ValueError, "target_accuracy_drop .* got -1"),
     (
         lambda m: search(m, len, len, rounds=0),
@@ -100,7 +104,7 @@ BAD = [
         "a number such as an accuracy.*'high'",
     ),
     (lambda m: search(m, len, lambda n: np.nan), ValueError, "a finite number; got nan"),
-    (lambda m: search("m", len, len), TypeError, "Expected a keras.Model"),
+    (lambda m: search("m", len, len), TypeError, "Expected dense to be a built keras"),
 ]
 
 

@@ -53,8 +53,8 @@ class SparseSettings:
 
     def __post_init__(self):
         check_settings(self)
-        check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity)
-        check_number("end", self.end, above=self.begin)
+        check_number("final_sparsity", self.final_sparsity, at_least=self.initial_sparsity, below=1)
+        check_number("end", self.end, above=self.begin, at_most=1)
 
     @property
     def changes(self):

@@ -111,7 +111,7 @@ BAD = [
         ValueError,
         "min_share to be a number of 0 or more and below 1; got 1.0",
     ),
-    (lambda: ResRep(exclude="conv"), TypeError, "list of layer names; got the str 'conv'"),
+    (lambda: ResRep(exclude="conv"), TypeError, "list of layer names.*got 'conv' of type str"),
     (lambda: ResRep(compactor="none"), ValueError, "'auto', 'full' or 'diagonal'; got 'none'"),
     (lambda: ResRep(normalization="l"), ValueError, "'none', 'layer' or 'cost'; got 'l'"),
     (

@@ -212,7 +212,7 @@ def test_what_is_excluded_stays_dense(pattern):
             "final_sparsity to be a number of 0.8 or more and below 1; got 0.5",
         ),
         ({"begin": 0.6}, ValueError, "end to be a number above 0.6 and of at most 1; got 0.5"),
-        ({"end": 1.5}, ValueError, "end to be a number above 0.0 and of at most 1; got 1.5"),
+        ({"end": 1.5}, ValueError, "end to be a number above 0 and of at most 1; got 1.5"),
         (
             {"regrow_end": 1.5},
             ValueError,
@@ -230,11 +230,11 @@ def test_what_is_excluded_stays_dense(pattern):
         (
             {"growth": "momentum"},
             ValueError,
-            "growth to be one of gradient, random; got 'momentum'",
+            "growth to be 'gradient' or 'random'; got 'momentum'",
         ),
-        ({"distribution": "er"}, ValueError, "one of erk, uniform, magnitude; got 'er'"),
-        ({"scope": "all"}, ValueError, "scope to be one of global, layer; got 'all'"),
-        ({"exclude": "last"}, TypeError, "exclude to be a list of layers.*got 'last'"),
+        ({"distribution": "er"}, ValueError, "to be 'erk', 'uniform' or 'magnitude'; got 'er'"),
+        ({"scope": "all"}, ValueError, "scope to be 'global' or 'layer'; got 'all'"),
+        ({"exclude": "last"}, TypeError, "exclude to be a list of layer names.*got 'last'"),
         ({"seed": -1}, ValueError, "seed to be an int of 0 or more"),
     ],
 )
