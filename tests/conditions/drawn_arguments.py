@@ -188,4 +188,6 @@ def _plain(value):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, fractions.Fraction):
         return float(value)
+    if hasattr(value, "get_config"):
+        return _plain(keras.saving.serialize_keras_object(value))
     return str(value) if isinstance(value, pathlib.Path) else value

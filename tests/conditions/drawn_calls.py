@@ -164,7 +164,7 @@ def run(targets, calls, seed=0, report=None):
     """Yield the `Outcome`s of so many calls."""
     generator = np.random.default_rng(seed)
     shares = np.array([target.share for target in targets])
-    numbers = np.maximum(1, np.round(calls * shares / shares.sum()).astype(int))
+    numbers = np.maximum(1, np.ceil(calls * shares / shares.sum()).astype(int))
     for target, number in zip(targets, numbers):
         begin = time.perf_counter()
         for _ in range(number):

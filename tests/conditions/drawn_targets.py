@@ -284,7 +284,7 @@ def schedule_targets():
 def layer_targets():
     activation = Kind(
         (lambda: "relu", lambda: None),
-        lambda v: v is None or (callable(v) and not inspect.isclass(v)),
+        lambda v: v is None or v == "relu" or (callable(v) and not inspect.isclass(v)),
     )
     compactor = {"diagonal": BOOL, "axis": number(-1, 1, whole=True), "activation": activation}
 
