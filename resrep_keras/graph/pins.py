@@ -53,6 +53,11 @@ class PinKind(enum.Enum):
         "pruned as before; else move the channels to the axis along which it works (Permute)."
     )
     FROZEN = "set trainable=True, if its weights may change; see docs/frozen.md."
+    LORA = (
+        "merge the LoRA weights into the kernel before pruning: call save_weights() on the model, "
+        "and load_weights() on the same model made without enable_lora()."
+    )
+    QUANTISED = "prune the float model, and quantise the slim one: slim.quantize(...)."
     STATEFUL = "build the layer with stateful=False."
     OTHER = (
         "replace it with layers that treat each channel by itself, or move it to where fewer "

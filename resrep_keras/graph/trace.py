@@ -22,6 +22,7 @@ from resrep_keras.graph.flow import (
     rule_of,
 )
 from resrep_keras.graph.labels import Flow, Labels, State
+from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import input_name, is_frozen
@@ -243,7 +244,9 @@ class _Tracer:
         }
         for call in self.calls:
             call.begin(flows[tensor] for tensor in call.input_ids)
-            answer = rule_of(flow, call.operation)(call.operation, call)
+            other = other_weights(call.operation)
+            rule = rule_of(flow, call.operation)
+            answer = rule(call.operation, call) if other is None else call.pin_all(*other)
             call.outputs = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
             self._join_calls(call)
             flows.update(zip(call.output_ids, call.outputs))

@@ -40,8 +40,12 @@ def copy_state(original, copy, new_weights=None):
     _check_number(original, copy, original.weights if new is None else new)
     for before, after in pairs:
         _copy_saved_state(before, after, _values(original, new))
-    for weight, value in zip(copy.weights, original.weights if new is None else new):
-        weight.assign(value)
+    if new is None:
+        for before, after in pairs:
+            for variable, weight in _same_variables(before, after):
+                weight.assign(variable)
+    else:
+        copy.set_weights(new)
     _copy_other_variables(original, copy)
     _copy_flags(pairs, describe=new is None)
 
@@ -116,9 +120,12 @@ def _copy_flags(pairs, describe):
 
 
 def _same_variables(original, copy):
-    """Pairs of variables of two layers, by name where one has more than the other."""
+    """Pairs of variables of two layers, by name where one has more, or makes them in other order.
+
+    A layer that is built as a quantised one has its scales before its kernel, say.
+    """
     before, after = own_variables(original), own_variables(copy)
-    if len(before) == len(after):
+    if [tuple(v.shape) for v in before] == [tuple(v.shape) for v in after]:
         return zip(before, after)
     named = {variable.name: variable for variable in after}
     return [(v, named[v.name]) for v in before if v.name in named]

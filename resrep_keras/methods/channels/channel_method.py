@@ -166,7 +166,12 @@ class ChannelMethod(ChannelSettings, Method):
             and not any(producer.name in excluded for producer in group.producers)
         ]
         if not groups:
-            unknown = [str(pin) for pin in graph.pins if pin.kind is PinKind.NO_RULE]
+            kinds = (PinKind.NO_RULE, PinKind.LORA, PinKind.QUANTISED)
+            unknown = [
+                str(pin) if pin.kind is PinKind.NO_RULE else f"{pin}; {pin.remedy.rstrip('.')}"
+                for pin in graph.pins
+                if pin.kind in kinds
+            ]
             found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
             reasons = "; ".join([*unknown[:3], *found[:5]])
             raise ValueError(
