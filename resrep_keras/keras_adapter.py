@@ -128,16 +128,6 @@ def has_state(operation):
     return any(part._non_trainable_variables or part._seed_generators for part in parts)
 
 
-def has_lora(layer):
-    """Whether `enable_lora` was called on a layer that has it."""
-    return getattr(layer, "lora_enabled", False)
-
-
-def quantization_of(layer):
-    """How a layer is quantised, such as `"int8"`; `None` where it is not, or cannot be."""
-    return getattr(layer, "quantization_mode", None)
-
-
 def is_array(value):
     """Whether a value is a tensor, symbolic or not, a variable or a NumPy array."""
     return hasattr(value, "shape")

@@ -2,7 +2,7 @@
 
 from resrep_keras.graph.composite import sublayers
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import has_lora, is_layer, quantization_of
+from resrep_keras.keras_adapter import is_layer
 
 
 def other_weights(operation):
@@ -13,8 +13,10 @@ def other_weights(operation):
     if not is_layer(operation):
         return None
     for layer in (operation, *sublayers(operation)):
-        if has_lora(layer):
+        # Those that can have neither lack the attributes, as all do in some versions of Keras.
+        if getattr(layer, "lora_enabled", False):
             return "a layer with LoRA weights beside its kernel", PinKind.LORA
-        if quantization_of(layer) is not None:
-            return f"a layer quantised to {quantization_of(layer)}", PinKind.QUANTISED
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None:
+            return f"a layer quantised to {mode}", PinKind.QUANTISED
     return None
