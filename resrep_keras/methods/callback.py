@@ -34,10 +34,12 @@ class FitCall:
     Args:
         callbacks: All callbacks of the run, in their order.
         data: The `TrainingData`.
+        validates: Whether it is given data, or a share of them, to validate on.
     """
 
     callbacks: tuple
     data: TrainingData
+    validates: bool = True
 
 
 class InFit:
@@ -47,11 +49,11 @@ class InFit:
 
 
 @contextlib.contextmanager
-def told_of_fit(callbacks, data):
+def told_of_fit(callbacks, data, validates=True):
     """Tell the callbacks that want to know of the `fit` that runs inside of this context."""
     told = [callback for callback in callbacks if isinstance(callback, InFit)]
     for callback in told:
-        callback.fit_call = FitCall(tuple(callbacks), data)
+        callback.fit_call = FitCall(tuple(callbacks), data, validates)
     try:
         yield
     finally:

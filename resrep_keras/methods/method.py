@@ -6,6 +6,7 @@ its optimizer.
 
 import dataclasses
 import inspect
+import json
 
 import keras
 
@@ -17,6 +18,22 @@ from resrep_keras.common.checks import (
     setting,
 )
 from resrep_keras.methods.callback import MethodCallback
+
+
+def check_savable(method):
+    """Raise where the settings of a method cannot be saved with the model that it prunes.
+
+    Raises:
+        TypeError: Names the method.
+    """
+    try:
+        json.dumps(keras.saving.serialize_keras_object(method))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise TypeError(
+            f"The settings of {type(method).__name__} cannot be saved with the model ({error}). "
+            "Expected numbers, texts, lists and dicts of them, functions with a name, and objects "
+            "of Keras that have a get_config()."
+        ) from error
 
 
 @dataclasses.dataclass(eq=False, repr=False)

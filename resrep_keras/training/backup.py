@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_bool, check_instance, check_path
-from resrep_keras.common.files import remove, write
+from resrep_keras.common.files import check_writable, remove, write
 from resrep_keras.common.scratch import sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.training.counters import read_counters, restore_counters
@@ -72,6 +72,7 @@ class Backup(InFit, keras.callbacks.Callback):
         return max(self._backups(), default=0)
 
     def on_train_begin(self, logs=None):
+        check_writable(self.backup_dir)
         self._resumed = self.epoch
         if self._resumed:
             # A compiled optimizer has no state to load into before it is built.

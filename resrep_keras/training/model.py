@@ -125,7 +125,8 @@ class WrappedModel(keras.Model):
         resumed = max((backup.epoch for backup in backups), default=0)
         bound["initial_epoch"] = resumed or bound.get("initial_epoch", 0)
         data = TrainingData(bound.get("x"), bound.get("y"), bound.get("sample_weight"))
-        with told_of_fit(callbacks, data):
+        validates = bound.get("validation_data") is not None or bound.get("validation_split")
+        with told_of_fit(callbacks, data, bool(validates)):
             return super().fit(**bound)
 
     def _with_own(self, callbacks):

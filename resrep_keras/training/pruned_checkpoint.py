@@ -1,5 +1,6 @@
 """PrunedCheckpoint: the best model among those that are pruned."""
 
+import pathlib
 import re
 import warnings
 import zipfile
@@ -7,12 +8,13 @@ import zipfile
 import keras
 
 from resrep_keras.common.checks import check_choice, check_instance, check_number, check_path
-from resrep_keras.common.files import new_in, put
+from resrep_keras.common.files import check_place, check_writable, new_in, put
 from resrep_keras.common.scratch import scratch_folder, sweep
 from resrep_keras.methods.callback import InFit
 from resrep_keras.methods.callback_checks import unpruned_choice
 from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.wrapped import method_of
+from resrep_keras.training.log_names import fields_of, missing_names
 
 
 class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
@@ -33,7 +35,9 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         **kwargs: `verbose` and `initial_value_threshold` of `keras.callbacks.ModelCheckpoint`.
 
     Raises:
-        ValueError: Another ending; a model that was not made by `wrap`.
+        ValueError: Another ending, or a placeholder that cannot be filled. Before the first step:
+            a model that was not made by `wrap`, or cannot be saved; names that no log will have; a
+            folder in which nothing can be written.
     """
 
     def __init__(self, filepath, monitor="val_loss", mode="auto", **kwargs):
@@ -44,7 +48,7 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         check_choice("mode", mode, ("min", "max", "auto"))
         _check_others(**kwargs)
         super().__init__(path, monitor=monitor, mode=mode, save_best_only=True, **kwargs)
-        self._place = path
+        self._place, self._fields = path, fields_of(path)
         self._pruning = None
         self._waited = False  # whether an epoch has passed without a file
 
@@ -60,18 +64,52 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
         self._pruning.on_train_begin()
         self._pruning.fit_call = None
         self._waited = False
+        own = self._pruning.method.logs(self.model)
+        self._check_names(
+            missing_names({*self._fields, self.monitor}, self.model, self.fit_call, own)
+        )
+        self._try()
+
+    def _check_names(self, missing):
+        if missing:
+            raise ValueError(
+                f"PrunedCheckpoint asks for {', '.join(missing)}, which no log of this run has: "
+                f"monitor='{self.monitor}', filepath='{self._place}'. Expected names of the loss "
+                "and of metrics that the model is compiled with, with 'val_' before them where fit "
+                "is given validation data."
+            )
+
+    def _try(self):
+        """Write the model once, and delete it: what fails does so before the first step."""
+        if not self._fields:
+            check_place(self._place)
+        check_writable(self._place.parent)
+        with scratch_folder(self._place.parent, _owner(self._place)) as scratch:
+            fresh = new_in(scratch) / "trial.keras"
+            try:
+                self.model.save(fresh)
+                _read(fresh)
+            except (NotImplementedError, OSError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Model '{self.model.name}' cannot be saved, which PrunedCheckpoint would do "
+                    f"for '{self._place}' at the end of an epoch. The error was: {error}"
+                ) from error
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self._pruning.target_met():
+        missing = {*self._fields, self.monitor} - {"epoch", *(logs or {})}
+        if not (self.fit_call and self.fit_call.validates and _validated(missing)):
+            self._check_names(sorted(missing))
+        if missing or not self._pruning.target_met():  # or an epoch without validation
             self._waited = self.best is None
             return
         self._waited = False
-        # Keras fills in placeholders, also in the folder's name.
-        folder, owner = self._place.parent, re.sub("[{}]", "", self._place.stem)
+        folder, owner = self._place.parent, _owner(self._place)
         sweep(folder, owner)
         with scratch_folder(folder, owner) as scratch:
             fresh = new_in(scratch)
-            self.filepath = str(fresh / self._place.name)
+            # Keras fills in placeholders, also in the folder's name.
+            escaped = re.sub(r"([{}])", r"\1\1", str(fresh))
+            self.filepath = str(pathlib.Path(escaped) / self._place.name)
             try:
                 super().on_epoch_end(epoch, logs)
             finally:
@@ -88,6 +126,16 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
                 "Train to the end of the planned run.",
                 stacklevel=2,
             )
+
+
+def _validated(names):
+    """Whether names are those of validation, which may come in some epochs only."""
+    return all(name.startswith("val_") for name in names)
+
+
+def _owner(path):
+    """What scratch folders of a path with placeholders are called by."""
+    return re.sub("[{}]", "", path.stem)
 
 
 def _check_others(verbose=0, initial_value_threshold=None, **unknown):

@@ -13,7 +13,7 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.methods.agreement import check_copy
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import check_method
+from resrep_keras.methods.method import check_method, check_savable
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
 from resrep_keras.training.model import WrappedModel
@@ -54,6 +54,7 @@ def wrap(model, method=None):
     method = ResRep() if method is None else method
     check_method("method", method)
     check_model(model)
+    check_savable(method)
     if method_of(model) is not None:
         raise ValueError(
             f"Model '{model.name}' is wrapped already. Train it, or finalize it before wrapping it "

@@ -47,7 +47,11 @@ def test_tflite_is_smaller_by_the_channels_removed(tmp_path):
 @pytest.mark.parametrize(
     ("act", "error", "text"),
     [
-        (lambda p: resrep_keras.export(1, p), TypeError, "Expected a keras.Model; got 1"),
+        (
+            lambda p: resrep_keras.export(1, p),
+            TypeError,
+            "a built keras.Model; got 1",
+        ),
         (
             lambda p: resrep_keras.export(zoo.build("chain"), p / "m.onnx"),
             ValueError,
