@@ -13,6 +13,7 @@ import sys
 import keras
 from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
+from keras.src.saving import serialization_lib
 
 # --- classes ---------------------------------------------------------------------------------
 
@@ -267,6 +268,21 @@ def automatic_names_kept():
     finally:
         counts.clear()
         counts.update(before)
+
+
+@contextlib.contextmanager
+def shared_copies(copies):
+    """While it lasts, what is made from the configuration of a layer is the copy that it has.
+
+    Args:
+        copies: ``{id of a layer: its copy}``. Configurations name them as Keras's own files name
+            what several layers share.
+    """
+    with serialization_lib.ObjectSharingScope():
+        global_state.get_global_attribute("shared_objects/id_to_obj_map").update(copies)
+        seen = global_state.get_global_attribute("shared_objects/id_to_config_map")
+        seen.update({key: {} for key in copies})
+        yield
 
 
 # --- models ----------------------------------------------------------------------------------

@@ -365,3 +365,24 @@ def test_the_outermost_call_is_known_inside_of_one():
     inner(np.ones((1, 2)))
     outer(np.ones((1, 2)))
     assert seen[0] is inner and seen[-1] is outer
+
+
+def test_what_a_configuration_holds_is_made_as_its_copy():
+    layer, copy = layers.Dense(2, name="a"), layers.Dense(2, name="a")
+    with keras_adapter.shared_copies({id(layer): copy}):
+        config = keras.saving.serialize_keras_object(layer)
+        assert keras.saving.deserialize_keras_object(config) is copy
+        other = keras.saving.serialize_keras_object(layers.Dense(3))
+        assert keras.saving.deserialize_keras_object(other).units == 3
+    config = keras.saving.serialize_keras_object(layer)
+    assert keras.saving.deserialize_keras_object(config) not in (layer, copy)
+
+
+def test_variables_and_the_generator_of_keras_are_known():
+    assert keras_adapter.is_variable(keras.Variable(1.0))
+    assert not keras_adapter.is_variable(ops.ones(())) and not keras_adapter.is_variable(1.0)
+    keras.random.normal((1,))
+    (state,) = keras_adapter.global_random_state()
+    before = ops.convert_to_numpy(state).copy()
+    keras.random.normal((1,))
+    assert (ops.convert_to_numpy(state) != before).any()

@@ -20,6 +20,9 @@ class PinKind(enum.Enum):
     SHARED = (
         "use a layer of its own for each call, or call it on tensors that share their channels."
     )
+    READ = (
+        "nothing where weights are meant to be tied; else give what reads them weights of its own."
+    )
     INEXACT = (
         "exact=False allows it; removing channels then changes outputs, and training makes up for "
         "it."

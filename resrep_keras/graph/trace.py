@@ -24,6 +24,7 @@ from resrep_keras.graph.flow import (
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
+from resrep_keras.graph.sharing import sharing
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import input_name, is_frozen
 
@@ -101,6 +102,7 @@ class _Tracer:
         self.holds = holds
         self.frozen = frozen
         self.calls = calls_of(recording, self)
+        self._sharing = sharing(self.calls)
         self._inputs = keras.tree.flatten(recording.inputs)
         self._outputs = keras.tree.flatten(recording.outputs)
         self._calls_of = {}
@@ -249,6 +251,7 @@ class _Tracer:
             answer = rule(call.operation, call) if other is None else call.pin_all(*other)
             call.outputs = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
             self._join_calls(call)
+            self._pin_shared(call)
             flows.update(zip(call.output_ids, call.outputs))
         for tensor in self._outputs:
             labels = flows[id(tensor)].labels
@@ -272,6 +275,15 @@ class _Tracer:
             text = f"a shared layer that is also called on: {why}"
             for labels in (here.labels, there.labels):
                 self.pin(labels, Pin(call.name, text, PinKind.SHARED))
+
+    def _pin_shared(self, call):
+        """Keep all channels of a layer whose weights another operation reads."""
+        other = self._sharing.get(id(call.operation))
+        if other is not None:
+            inner = {name for name, (layer, _) in self._inner_of.items() if layer == call.name}
+            made = [self.producers[n] for n in self.producers if n in {call.name, *inner}]
+            for labels in (*made, *(flow.labels for flow in (*call.inputs, *call.outputs))):
+                self.pin(labels, Pin(call.name, f"weights shared with '{other}'", PinKind.READ))
 
     def _solve(self):
         """Place diagonal compactors, then pin what none mends; returns whether anything was new."""

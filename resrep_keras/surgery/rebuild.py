@@ -23,6 +23,7 @@ from resrep_keras.surgery.layer_state import (
     copy_state,
 )
 from resrep_keras.surgery.own_objects import own_objects
+from resrep_keras.surgery.twins import Twins
 
 
 @deep_models()
@@ -72,8 +73,10 @@ class _Rebuilder:
         self._pending = {}  # what is to be done once the copy is built
         self._config = {}
         self._made = []
+        self._twins = None
 
     def __call__(self, recording):
+        self._twins = Twins(recording)
         inputs = keras.tree.map_structure(input_like, recording.inputs)
         outputs = recording.run(inputs, self._call)
         if not recording.trainable:  # whatever its layers say
@@ -91,6 +94,7 @@ class _Rebuilder:
             args, kwargs = with_arguments(
                 recorded, self._config.get(recorded.name, {}), args, kwargs
             )
+            args, kwargs = self._twins.arguments(recorded, args, kwargs)
             outputs = copy(*args, **kwargs)
             inside = () if recorded.inner is None else recorded.inner.all_calls()
             for name in {recorded.name, *(inner.name for inner in inside)} & self._pending.keys():
@@ -111,17 +115,23 @@ class _Rebuilder:
         change = self._change.get(recorded.name)
         self._config[recorded.name], new_weights = ({}, None) if change is None else change()
         changes = {**self._config[recorded.name], **_renamed(operation, recorded.name)}
-        copy = copy_operation(operation, changes)
+        copy = self._twins.copy_of(operation)
+        if copy is None:
+            with self._twins.scope(operation):
+                copy = copy_operation(operation, changes)
         if is_layer(copy) and copy is not operation:
             self._made.append(copy)
-        if self._fresh:
-            self._pending[recorded.name] = lambda: copy_adapted_state(operation, copy)
-        else:
-            initializers = PostponedInitializers(copy)
-            self._pending[recorded.name] = lambda: (
-                initializers.put_back(),
-                copy_state(operation, copy, new_weights),
-            )
+        initializers = None if self._fresh else PostponedInitializers(copy)
+
+        def once_built():
+            self._twins.note(operation, copy)
+            if self._fresh:
+                copy_adapted_state(operation, copy)
+            else:
+                initializers.put_back()
+                copy_state(operation, copy, new_weights)
+
+        self._pending[recorded.name] = once_built
         return self._around.get(recorded.name, lambda layer: layer)(copy)
 
     def _repeated(self, recorded, tensors):
