@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 from keras import ops
 
 from resrep_keras.graph.sharing import sharing
@@ -79,6 +80,7 @@ class Twins:
                     "called behind it. Call the layer first, or read the variable in a layer of "
                     "your own."
                 )
-            return ops.convert_to_tensor(value)  # of no layer: no optimizer is told of it
+            # Of no layer, so that no optimizer is told of it.
+            return ops.convert_to_tensor(np.array(ops.convert_to_numpy(value)))
 
         return keras.tree.map_structure(twin, (args, kwargs))

@@ -140,7 +140,7 @@ def noisy():
 def two_readers_of_one_layer():
     """No layer of the graph calls it by itself."""
     inputs = keras.Input((6,))
-    encoder = layers.Dense(6)
+    encoder = layers.Dense(6, use_bias=False)
     encoder.build((None, 6))
     x = layers.Dense(6, activation="relu")(Tied(encoder, name="first")(inputs))
     x = layers.Dense(6)(layers.Dense(9, activation="relu")(x))
