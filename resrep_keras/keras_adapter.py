@@ -221,14 +221,9 @@ def is_optional(tensor):
 
 
 def input_like(tensor, shape=None):
-    """A fresh input with the flags, the dtype and both names of a symbolic tensor.
+    """A fresh input with the flags, the dtype and both names of a symbolic tensor; or another shape.
 
-    An input layer without a name calls itself and its tensor differently: the layer `input_layer`
-    has the tensor `keras_tensor`.
-
-    Args:
-        tensor: The symbolic tensor, an input or not.
-        shape: Another shape, with the batch axis.
+    An input layer without a name calls itself and its tensor differently.
     """
     fresh = keras.KerasTensor(
         tensor.shape if shape is None else shape,
@@ -239,12 +234,8 @@ def input_like(tensor, shape=None):
         row_splits_dtype=tensor.row_splits_dtype,
         name=tensor.name,
     )
-    return keras.Input(
-        tensor=fresh,
-        name=input_name(tensor),
-        ragged=tensor.ragged,
-        optional=is_optional(tensor),
-    )
+    flags = {"ragged": tensor.ragged, "optional": is_optional(tensor)}
+    return keras.Input(tensor=fresh, name=input_name(tensor), **flags)
 
 
 def _input_layer(tensor):
@@ -272,12 +263,7 @@ def automatic_names_kept():
 
 @contextlib.contextmanager
 def shared_copies(copies):
-    """While it lasts, what is made from the configuration of a layer is the copy that it has.
-
-    Args:
-        copies: ``{id of a layer: its copy}``. Configurations name them as Keras's own files name
-            what several layers share.
-    """
+    """While it lasts, the configuration of a layer makes its copy, of ``{id of a layer: copy}``."""
     with serialization_lib.ObjectSharingScope():
         global_state.get_global_attribute("shared_objects/id_to_obj_map").update(copies)
         seen = global_state.get_global_attribute("shared_objects/id_to_config_map")
