@@ -221,7 +221,7 @@ def is_optional(tensor):
 
 
 def input_like(tensor, shape=None):
-    """A fresh input with the flags, the dtype and both names of a symbolic tensor; or another shape.
+    """A fresh input with the flags, the dtype and both names of a symbolic tensor.
 
     An input layer without a name calls itself and its tensor differently.
     """
