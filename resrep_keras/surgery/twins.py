@@ -27,17 +27,17 @@ class Twins:
         calls = [recorded for recorded in recording.all_calls() if recorded.inner is None]
         self._names = sharing(calls)
         self._held = {id(v) for recorded in calls for v in weights_of_operation(recorded.operation)}
-        self._layers, self._variables = {}, {}
+        self._by_layer, self._by_variable = {}, {}
 
     def copy_of(self, operation):
         """The copy that a layer has by being part of another one; `None` without."""
-        return self._layers.get(id(operation))
+        return self._by_layer.get(id(operation))
 
     def scope(self, operation):
         """While it lasts, the configuration of an operation has copies for the layers in it."""
         if id(operation) not in self._names:
             return contextlib.nullcontext()
-        return shared_copies(self._layers)
+        return shared_copies(self._by_layer)
 
     def note(self, operation, copy):
         """Note the built copy of a layer, and check that it shares what the layer shares.
@@ -50,7 +50,7 @@ class Twins:
             return
         pairs = list(zip(operation.weights, copy.weights, strict=True))
         for before, after in pairs:
-            if self._variables.setdefault(id(before), after) is not after or after is before:
+            if self._by_variable.setdefault(id(before), after) is not after or after is before:
                 raise ValueError(
                     f"Layer '{operation.name}' of type {type(operation).__name__} shares weights "
                     f"with '{name}', and its copy does not. Let its get_config() hold the layer "
@@ -58,7 +58,7 @@ class Twins:
                     "from_config() make it of that by keras.saving.deserialize_keras_object."
                 )
         for before, after in zip(layer_tree(operation), layer_tree(copy)):
-            self._layers.setdefault(id(before), after)
+            self._by_layer.setdefault(id(before), after)
 
     def arguments(self, recorded, args, kwargs):
         """Arguments of a call in which the variables of the model are those of the copy.
@@ -72,8 +72,8 @@ class Twins:
         def twin(value):
             if not is_variable(value):
                 return value
-            if id(value) in self._variables:
-                return self._variables[id(value)]
+            if id(value) in self._by_variable:
+                return self._by_variable[id(value)]
             if id(value) in self._held:
                 raise ValueError(
                     f"'{recorded.name}' reads the variable '{value.path}' of a layer that is "
