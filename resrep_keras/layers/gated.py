@@ -7,7 +7,7 @@ from keras import ops
 
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.keras_adapter import call_with_losses
+from resrep_keras.keras_adapter import call_with_losses, is_layer
 from resrep_keras.layers.compactor import Compactor
 
 
@@ -104,5 +104,6 @@ class Gated(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
+        if not is_layer(config["layer"]):  # a layer itself, where a copy is made in memory
+            config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**config)

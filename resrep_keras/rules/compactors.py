@@ -1,6 +1,5 @@
 """Compactors and gated layers: how channels pass through them, and what is left of them."""
 
-import keras
 import numpy as np
 
 from resrep_keras.costs.macs import labels_along, macs, positions_of
@@ -67,7 +66,7 @@ def _gated_narrow(gated: Gated, part):
     for name, gate in gated.gates.items():
         weights = [*weights, *_compactor_narrow(gate, Part((), Selected(keeps[name])))[1]]
     config = {
-        "layer": keras.saving.serialize_keras_object(layer),
+        "layer": layer,
         "gates": {name: int(keep.sum()) for name, keep in keeps.items()},
     }
     return config, weights

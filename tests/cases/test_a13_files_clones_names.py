@@ -8,7 +8,9 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.remove import remove
 from tests import helpers
 
 
@@ -151,6 +153,24 @@ def test_functions_in_settings_of_keras_layers(name):
     assert slim.get_layer("a").activation is function
     wrapped.method = None
     assert helpers.difference(dense, resrep_keras.finalize(wrapped)) < 1e-5
+
+
+def test_functions_in_a_gated_layer_that_gets_narrower():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 6))
+    x = layers.LSTM(8, activation=lambda x: ops.tanh(x), name="lstm")(inputs)
+    dense = keras.Model(inputs, layers.Dense(2)(x))
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.2))
+    graph = trace(wrapped)
+    kept = np.ones(graph.num_channels, bool)
+    (producer,) = (p for group in graph.groups for p in group.producers if p.layer == "lstm")
+    kept[producer.channels[:3]] = False
+    narrower = remove(graph, kept)
+    gate = wrapped.get_layer("lstm").gates["units"]
+    gate.kernel.assign(gate.kernel * (np.arange(8) >= 3))
+    assert narrower.get_layer("lstm").layer.units == 5
+    assert narrower.get_layer("lstm").layer.activation is dense.get_layer("lstm").activation
+    assert helpers.difference(wrapped, narrower) < 1e-5
 
 
 def test_a_function_that_is_called_like_one_of_kerass():
