@@ -10,7 +10,12 @@ from resrep_keras.common.checks import came
 from resrep_keras.graph.draw import draw
 from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import inputs_of
-from resrep_keras.keras_adapter import call_with_values, has_training_argument, is_layer
+from resrep_keras.keras_adapter import (
+    call_with_values,
+    has_training_argument,
+    is_layer,
+    is_optional,
+)
 
 
 def explain_difference(difference):
@@ -56,7 +61,7 @@ def check_data(model, data):
 
 
 def _as_input(tensor, value, words):
-    if tensor.sparse or tensor.dtype == "string" or value is None:
+    if tensor.sparse or tensor.dtype == "string" or (value is None and is_optional(tensor)):
         return value
     try:
         array = ops.convert_to_tensor(value, dtype=tensor.dtype)

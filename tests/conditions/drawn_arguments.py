@@ -76,12 +76,14 @@ class Kind:
         allows: Whether a value may be accepted.
         odd: Functions that make more values to try.
         required: Whether it must be given.
+        called: Whether it is a function of the user's, whose own errors go through.
     """
 
     good: tuple
     allows: Callable
     odd: tuple = ()
     required: bool = False
+    called: bool = False
 
 
 def required(kind):

@@ -108,21 +108,31 @@ def outcome_of(target, given, wrong):
             result = target.call(**given)
     except Endless:
         return Outcome(target, wrong, "endless", f"not done after {LONGEST} s")
-    except (TypeError, ValueError) as error:
-        return _judge_refusal(target, wrong, error)
     except Exception as error:
-        return Outcome(target, wrong, "foreign", _last_line(error))
+        if _raised_by_the_user(target, wrong):
+            return Outcome(target, wrong, "refused", f"by what was given: {error}")
+        if not isinstance(error, (TypeError, ValueError)):
+            return Outcome(target, wrong, "foreign", _last_line(error))
+        return _judge_refusal(target, wrong, error)
     for name, value in wrong.items():
         if not target.arguments[name].allows(value):
             return Outcome(target, wrong, "ignored", f"{name} was accepted")
     try:
-        kept = target.kept(result)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of a lambda that is saved
+            kept = target.kept(result)
     except Exception as error:
         return Outcome(target, wrong, "foreign", f"cannot be kept: {_last_line(error)}")
     for name, value in wrong.items():
         if name in kept and not keep_what_was_given(value, kept[name]):
             return Outcome(target, wrong, "ignored", f"{name} is kept as {kept[name]!r}")
     return Outcome(target, wrong, "accepted")
+
+
+def _raised_by_the_user(target, wrong):
+    """Whether a function was given that may be, and was called."""
+    kinds = ((target.arguments[name], value) for name, value in wrong.items())
+    return any(kind.called and kind.allows(value) for kind, value in kinds)
 
 
 def _last_line(error):

@@ -426,8 +426,8 @@ def function_targets():
         rk.search,
         {
             "dense": DENSE,
-            "fit": required(Kind((lambda: _train,), FUNCTION.allows)),
-            "evaluate": required(Kind((lambda: _score,), FUNCTION.allows)),
+            "fit": required(Kind((lambda: _train,), FUNCTION.allows, called=True)),
+            "evaluate": required(Kind((lambda: _score,), FUNCTION.allows, called=True)),
             "target_accuracy_drop": FROM_0,
             "method": or_none(instance(Method, lambda: rk.ResRep(0.3))),
             "rounds": required(number(1, low=1, whole=True)),
@@ -440,8 +440,8 @@ def function_targets():
         rk.pruning_plasticity,
         {
             "model": DENSE,
-            "train": required(Kind((lambda: _train,), FUNCTION.allows)),
-            "evaluate": required(Kind((lambda: _score,), FUNCTION.allows)),
+            "train": required(Kind((lambda: _train,), FUNCTION.allows, called=True)),
+            "evaluate": required(Kind((lambda: _score,), FUNCTION.allows, called=True)),
             "sparsity": share(0.5),
             "regrow_rate": SHARE_FROM_0,
             "interval": or_none(COUNT),

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.surgery.forward import (
+    check_data,
     evaluate,
     example_inputs,
     explain_difference,
@@ -75,3 +76,34 @@ def test_random_inputs_have_the_sizes_that_are_known():
 def test_outputs_that_are_not_finite_are_explained():
     assert explain_difference(0.5) == ""
     assert "diverged" in explain_difference(float("nan"))
+
+
+def two_inputs():
+    one, other = keras.Input((3,), name="one"), keras.Input((None, 2), name="other")
+    pooled = layers.GlobalAveragePooling1D()(other)
+    return keras.Model({"one": one, "other": other}, layers.Concatenate()([one, pooled]))
+
+
+def test_data_are_tensors_in_the_structure_of_the_inputs():
+    given = {"one": [[1, 2, 3]], "other": np.ones((1, 5, 2), "float64")}
+    kept = check_data(two_inputs(), given)
+    assert {name: tuple(value.shape) for name, value in kept.items()} == {
+        "one": (1, 3),
+        "other": (1, 5, 2),
+    }
+    assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "text"),
+    [
+        (np.ones((1, 3)), ValueError, "Expected data to be arrays of the shapes .*got array"),
+        ({"one": np.ones((1, 4)), "other": np.ones((1, 5, 2))}, ValueError, r"shape \(1, 4\)"),
+        ({"one": np.ones(3), "other": np.ones((1, 5, 2))}, ValueError, r"shape \(3,\)"),
+        ({"one": "text", "other": len}, TypeError, "Expected data to be arrays of the shapes"),
+        ({"one": None, "other": np.ones((1, 5, 2))}, TypeError, "Expected data to be arrays"),
+    ],
+)
+def test_data_that_fit_no_input(data, error, text):
+    with pytest.raises(error, match=text):
+        check_data(two_inputs(), data)
