@@ -1,13 +1,16 @@
 """The certificate of a slim model: how far it is from the wrapped one; what `finalize` tells."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
 
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.forward import explain_difference, play, random_inputs
+from resrep_keras.methods.divergence import diverged, not_finite
+from resrep_keras.surgery.forward import explain_difference, random_inputs
+from resrep_keras.surgery.heads import differences
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
@@ -18,13 +21,16 @@ class Certificate:
     """How far the slim model's outputs are from the wrapped model's, on the same inputs.
 
     Args:
-        max_absolute: Largest absolute difference of any output value, on random inputs.
-        max_relative: The same as a share of the largest absolute output value.
+        max_absolute: Largest absolute difference of any value on random inputs: of the outputs, and
+            of what stands in front of their heads, such as the logits before a softmax. What is
+            not-a-number in both is no difference; where an output is nothing else, this is
+            not-a-number: such models are to be compared on data.
+        max_relative: The same as a share of the largest absolute value of that tensor.
         macs_dense: MACs before.
         macs_slim: MACs after.
         macs_left: Their ratio.
         data_max_absolute, data_max_relative: The differences on the data given to `finalize`, or
-            `None`.
+            `None`. They decide where they are there.
         limits: Triples `(quantity, value of the slim model, largest value allowed)`. The bytes of
             the file are those of the converted model, a latency is predicted.
         inexact: Pairs `(layer name, reason)` of the groups that lost channels though that changes
@@ -57,7 +63,7 @@ class Finalized:
     problems: tuple = ()
 
 
-def certify(before, after, macs, data=None, input_shape=None):
+def certify(before, after, macs, data=None, input_shape=None, around=None):
     """The `Certificate` of two models that should compute the same.
 
     Args:
@@ -65,44 +71,71 @@ def certify(before, after, macs, data=None, input_shape=None):
         macs: Their MACs.
         data: Inputs to compare them on, beside random ones.
         input_shape: Shape of one random input.
+        around: What stands for the calls of the first one, see `surgery.forward.play`.
     """
     inputs = random_inputs(before.inputs, input_shape=input_shape)
-    absolute, relative = _differences(before, after, inputs)
-    on_data = (None, None) if data is None else _differences(before, after, data)
+    on_random = differences(before, after, inputs, around)
+    on_data = None if data is None else differences(before, after, data, around)
     dense, left = macs
     return Certificate(
-        max_absolute=absolute,
-        max_relative=relative,
+        max_absolute=on_random.absolute,
+        max_relative=on_random.relative,
         macs_dense=dense,
         macs_slim=left,
         macs_left=left / max(1, dense),
-        data_max_absolute=on_data[0],
-        data_max_relative=on_data[1],
+        data_max_absolute=None if on_data is None else on_data.absolute,
+        data_max_relative=None if on_data is None else on_data.relative,
     )
 
 
-def _differences(before, after, inputs):
-    """Largest absolute difference, and largest as a share of the output it belongs to."""
-    pairs = list(zip(*(keras.tree.flatten(play(r, inputs)) for r in (before, after))))
-    absolute = [float(np.abs(a - b).max()) for a, b in pairs]
-    scale = [max(float(np.abs(a).max()), 1e-12) for a, _ in pairs]
-    return max(absolute), max(d / s for d, s in zip(absolute, scale))
-
-
-def tolerance_of(model):
-    """Largest relative difference of its outputs that passes as rounding."""
+def tolerance_of(model, certificate=None):
+    """Largest relative difference of its outputs that passes as rounding; any where it is known."""
+    if certificate is not None and certificate.inexact:
+        return float("inf")
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model.layers)
     return HALF_TOLERANCE if half else TOLERANCE
 
 
-def differing(certificate, tolerance):
-    """Yields, in words, each difference that is above the tolerance."""
-    for difference in (certificate.max_relative, certificate.data_max_relative or 0.0):
-        if not difference <= tolerance:  # NaN fails, too
-            yield (
-                f"Slim and wrapped model differ by {difference:.2g} of the largest output."
-                f"{explain_difference(difference)}"
+def differing(certificate, tolerance, models="Slim and wrapped model"):
+    """Yields, in words, what is above the tolerance; on data, where there are any."""
+    given = certificate.data_max_relative is not None
+    difference = certificate.data_max_relative if given else certificate.max_relative
+    inputs = "the data given" if given else "random inputs"
+    if np.isnan(difference):
+        yield (
+            f"{models} are not comparable on {inputs}: an output of both is not a number there. "
+            + (
+                "Training has diverged, or the data are out of the range that the model takes."
+                if given
+                else "Give data that the model is made for; where it is not a number on these "
+                "either, training has diverged."
             )
+        )
+    elif not difference <= tolerance:
+        yield (
+            f"{models} differ by {difference:.2g} of the largest value of an output, or of what "
+            f"stands in front of it, on {inputs}.{explain_difference(difference)}"
+        )
+
+
+def handed_over(done, strict, stacklevel=3):
+    """The slim model of a `Finalized`, its certificate attached, its problems told.
+
+    Raises:
+        ValueError: With `strict`, the first problem.
+    """
+    for problem in (*_diverged(done.slim), *done.problems):
+        if strict:
+            raise ValueError(problem)
+        warnings.warn(problem, stacklevel=stacklevel)
+    done.slim.certificate = done.certificate
+    return done.slim
+
+
+def _diverged(slim):
+    names = not_finite(slim.trainable_variables, slim.non_trainable_variables)
+    if names:
+        yield diverged(names)
 
 
 def compare(model, graph, slim, data=None, problems=()):

@@ -75,7 +75,7 @@ def _as_input(tensor, value, words):
     return array
 
 
-def play(recording, inputs, batch_statistics=False):
+def play(recording, inputs, batch_statistics=False, around=None):
     """What `run` returns, call by call: each value is let go of after its last use.
 
     Keras keeps all of them to the end, gigabytes for a large model.
@@ -85,9 +85,11 @@ def play(recording, inputs, batch_statistics=False):
         inputs: Its inputs.
         batch_statistics: Whether batch normalisation goes by this batch, as in training, and not by
             its moving averages.
+        around: ``around(recorded, run, *args, **kwargs)`` stands for each call; it makes the call
+            itself by ``run(recorded, *args, **kwargs)``.
     """
 
-    def call(recorded, *args, **kwargs):
+    def run(recorded, *args, **kwargs):
         operation = recorded.operation
         if not is_layer(operation):
             return operation.call(*args, **kwargs)
@@ -95,6 +97,11 @@ def play(recording, inputs, batch_statistics=False):
             trains = batch_statistics and isinstance(operation, keras.layers.BatchNormalization)
             kwargs = {**kwargs, "training": trains}
         return operation(*args, **kwargs)
+
+    def call(recorded, *args, **kwargs):
+        if around is None:
+            return run(recorded, *args, **kwargs)
+        return around(recorded, run, *args, **kwargs)
 
     # Moving averages stay as they are.
     outputs, _ = call_with_values(recording.run, (), inputs, call)

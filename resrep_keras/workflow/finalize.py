@@ -1,11 +1,9 @@
 """finalize: the slim model, and how far it is from the wrapped one."""
 
-import warnings
-
 from resrep_keras.common.checks import check_bool
 from resrep_keras.graph.unroll import check_model
+from resrep_keras.methods.certificate import handed_over
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
-from resrep_keras.methods.divergence import diverged, not_finite
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.forward import check_data
 
@@ -20,7 +18,7 @@ def finalize(model, strict=False, data=None):
         model: A model made by `wrap`; it is left as it is.
         strict: Whether to raise where this function warns. Defaults to `False`.
         data: Inputs to compare both models on beside random ones: arrays in the structure that the
-            model is called with, the batch first. Defaults to none.
+            model is called with, the batch first. Where given, they decide. Defaults to none.
 
     Returns:
         A plain Functional `keras.Model` with the layer names of the dense model, which can be
@@ -42,16 +40,4 @@ def finalize(model, strict=False, data=None):
     check_model(model)
     strict = check_bool("strict", strict)
     data = None if data is None else check_data(model, data)
-    done = (method_of(model) or CompactorsByHand()).finalize(model, data)
-    for problem in (*_diverged(done.slim), *done.problems):
-        if strict:
-            raise ValueError(problem)
-        warnings.warn(problem, stacklevel=2)
-    done.slim.certificate = done.certificate
-    return done.slim
-
-
-def _diverged(slim):
-    names = not_finite(slim.trainable_variables, slim.non_trainable_variables)
-    if names:
-        yield diverged(names)
+    return handed_over((method_of(model) or CompactorsByHand()).finalize(model, data), strict)

@@ -46,17 +46,25 @@ def certificate(relative, on_data=None):
 
 @pytest.mark.parametrize(
     ("relative", "on_data", "number"),
-    [(1e-6, None, 0), (0.02, None, 1), (1e-6, 0.02, 1), (0.02, 0.03, 2), (float("nan"), None, 1)],
+    [(1e-6, None, 0), (0.02, None, 1), (1e-6, 0.02, 1), (0.02, 1e-6, 0), (float("inf"), None, 1)],
 )
-def test_each_difference_above_the_tolerance_is_told(relative, on_data, number):
+def test_a_difference_above_the_tolerance_is_told_that_on_data_where_there_are_any(
+    relative, on_data, number
+):
     told = list(differing(certificate(relative, on_data), TOLERANCE))
     assert len(told) == number
     assert all("Slim and wrapped model differ by" in text for text in told)
 
 
 def test_what_is_not_finite_is_called_that():
-    (text,) = differing(certificate(float("nan")), TOLERANCE)
+    (text,) = differing(certificate(float("inf")), TOLERANCE)
     assert "The outputs are not finite" in text
+    nan = float("nan")
+    (text,) = differing(certificate(nan), TOLERANCE)
+    assert "not comparable on random inputs" in text and "Give data" in text
+    assert not list(differing(certificate(nan, 1e-6), TOLERANCE))
+    (text,) = differing(certificate(1e-6, nan), TOLERANCE)
+    assert "not comparable on the data given" in text and "diverged" in text
 
 
 @pytest.mark.parametrize(

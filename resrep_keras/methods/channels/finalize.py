@@ -29,27 +29,35 @@ def remove_dead(model, method, data=None):
     limits = method.limits(channel_state)
     values = [_value(limit, slim, ~dead) for limit in limits]
     certificate = dataclasses.replace(
-        _certify_removal(slim, channel_state, dead, data),
+        certify_removal(slim, channel_state, ~dead, data),
         limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
     )
-    tolerance = float("inf") if certificate.inexact else tolerance_of(model)
     problems = (
         *_above_threshold(channel_state, dead),
         *_missed(limits, values),
-        *differing(certificate, tolerance),
+        *differing(certificate, tolerance_of(model, certificate)),
     )
     return Finalized(slim, certificate, problems)
 
 
-def _certify_removal(slim, channel_state, dead, data):
-    recordings = channel_state.own.recording, recording_of(slim)
-    macs = channel_state.baseline.dense["macs"], channel_state.cost()(~dead)
+def certify_removal(slim, channels, kept, data=None, around=None):
+    """The `Certificate` of a model that has lost channels.
+
+    Args:
+        slim: The model.
+        channels: The `PrunableChannels` of the model before.
+        kept: Bool, one for each channel id.
+        data: Inputs to compare both on beside random ones.
+        around: What stands for the calls of the model before, see `surgery.forward.play`.
+    """
+    recordings = channels.own.recording, recording_of(slim)
+    macs = channels.baseline.dense["macs"], channels.cost()(kept)
     return dataclasses.replace(
-        certify(*recordings, macs, data, channel_state.input_shape),
+        certify(*recordings, macs, data, channels.input_shape, around),
         inexact=tuple(
             (group.name, str(group.inexact))
-            for group in channel_state.groups
-            if group.inexact and dead[group.channels].any()
+            for group in channels.groups
+            if group.inexact and not kept[group.channels].all()
         ),
     )
 

@@ -6,10 +6,13 @@ import numpy as np
 
 from resrep_keras.common.checks import check_number, setting
 from resrep_keras.graph.trace import trace
+from resrep_keras.methods.certificate import Finalized, differing, handed_over, tolerance_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import PrunableChannels
+from resrep_keras.methods.channels.finalize import certify_removal
 from resrep_keras.methods.channels.schedules import Plan
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
+from resrep_keras.surgery.masked import Masked
 from resrep_keras.surgery.remove import remove
 
 
@@ -67,12 +70,23 @@ class OneShot(ChannelMethod):
         scores = np.where(kept, self.scores(channel_state, optimizer), -1.0)
         channel_state.switch_off(self.choose(channel_state, scores))
 
-    def prune(self, model):
-        """Return the slim model at once, without training; `model` is left as it is.
+    def prune(self, model, strict=False, data=None):
+        """Return the slim model at once, without training.
+
+        Args:
+            model: A built Keras model; it is left as it is.
+            strict: Whether to raise where this function warns. Defaults to `False`.
+            data: Inputs to compare both models on beside random ones; they decide. Defaults to
+                none.
+
+        Returns:
+            A Functional model. Its attribute `certificate` is a `Certificate`: how far its outputs
+            are from those of `model` with the channels that go at zero.
 
         Raises:
             UnreachableTarget: The target is out of reach.
-            ValueError: Nothing can be pruned, or the scores are measured in training.
+            ValueError: Nothing can be pruned, or the scores are measured in training; with
+                `strict`, outputs that differ.
         """
         graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
         groups, noted = self.groups(graph), self.noted(graph)
@@ -80,4 +94,8 @@ class OneShot(ChannelMethod):
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
         kept = self.choose(channels, self.scores(channels))
-        return remove(channels.own, channels.own_keep(kept))
+        own, own_kept = channels.own, channels.own_keep(kept)
+        slim = remove(own, own_kept)
+        certificate = certify_removal(slim, channels, kept, data, Masked(own, own_kept))
+        told = differing(certificate, tolerance_of(model, certificate), "Slim and masked model")
+        return handed_over(Finalized(slim, certificate, tuple(told)), strict)
