@@ -76,8 +76,10 @@ def _operation(name):
     function = _exported(inside, name)
     if function is None:
         return None
-    # `expand_dims` is the function of `ExpandDims`, `abs` another name of `absolute`.
-    short = {"abs": "absolute"}.get(name, name).rpartition(".")[2].replace("_", "")
+    # `expand_dims` is the function of `ExpandDims`, `batch_normalization` that of `BatchNorm`, and
+    # `abs` another name of `absolute`.
+    short = name.rpartition(".")[2].replace("_", "")
+    short = {"abs": "absolute"}.get(short, short.replace("normalization", "norm"))
     for key, value in vars(_module_of(function)).items():
         if key.lower() == short and inspect.isclass(value) and issubclass(value, keras.Operation):
             return value
@@ -269,6 +271,16 @@ def shared_copies(copies):
         seen = global_state.get_global_attribute("shared_objects/id_to_config_map")
         seen.update({key: {} for key in copies})
         yield
+
+
+@contextlib.contextmanager
+def losses_ignored(layer):
+    """Let the call of a layer run on symbolic tensors, of which Keras takes no loss."""
+    vars(layer)["add_loss"] = lambda loss: None
+    try:
+        yield
+    finally:
+        del vars(layer)["add_loss"]
 
 
 # --- models ----------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def _overwritten(call, index, last, place):
 
 
 def _size(flow, call):
-    number = _number(flow.shape, call.name) * (call.repeats or 1)
+    shape = flow.shape if call.repeats == 1 else (None, call.repeats, *flow.shape[1:])
+    number = _number(shape, call.name)
     if not flow.wide_axes:
         return Term(4 * number, ())
     labels = flow.labels_along()

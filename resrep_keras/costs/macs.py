@@ -1,23 +1,79 @@
 """Multiply-accumulates (MACs) of a model: one fused multiply-add is one MAC.
 
-Counted are the products of convolutions, dense, recurrent and attention layers. Normalisation,
-activations, pooling and biases count nothing, as in the published figures of the field. `macs` is
-an open function; a rule answers with `Term`s, so that the cost is known for any number of channels.
+Counted are products that are summed: those of convolutions, dense, recurrent and attention layers,
+and of the operations that they are made of. Normalisation, activations, pooling, biases and
+products entry by entry count nothing, as in the published figures of the field. `macs` is an open
+function; a rule answers with `Term`s, so that the cost is known for any number of channels. A layer
+without a rule is counted in what its `call` does with symbolic tensors; where that does not tell,
+its cost is `Unknown`.
 """
 
 import functools
 import math
+import types
+import warnings
 
-from resrep_keras.costs.terms import Term, TermSum, UnknownSize
-from resrep_keras.graph.flow import rule_of
+import keras
+import numpy as np
+
+from resrep_keras.costs.params import weight_shapes
+from resrep_keras.costs.rows import rows, rows_of, rows_read
+from resrep_keras.costs.terms import Term, TermSum, Unknown, UnknownSize
+from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.inside import graph_inside
+from resrep_keras.graph.labels import WHOLE
 from resrep_keras.graph.trace import trace
+from resrep_keras.keras_adapter import is_layer
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.narrow import narrow
 
 
 @functools.singledispatch
 def macs(layer, call):
-    """Return the `Term`s of one call of `layer`: one, a list, or `None` without weights."""
-    return None
+    """Return what one call of `layer` multiplies: a `Term`, an `Unknown`, or a list of them.
+
+    An empty list, or `None`, says that it multiplies nothing.
+    """
+    kind = type(layer).__name__
+    if is_layer(layer):
+        return parts_inside(layer, *_inside(call))
+    return Unknown(
+        f"operation {kind} has no rule for what it multiplies; register one with "
+        f"resrep_keras.costs.macs.macs.register({kind})"
+    )
+
+
+def multiplies_nothing(layer, call):
+    """The rule of what does not multiply and sum."""
+    return []
+
+
+def parts_inside(layer, graph, error, shrinking=types.MappingProxyType({})):
+    """What the call of a layer without a rule multiplies: a list of `Term`s and `Unknown`s.
+
+    Args:
+        layer: The layer.
+        graph, error: What `graph_inside` answers.
+        shrinking: ``{id of a weight: label arrays}`` along which the weight becomes shorter; what
+            the call multiplies with it falls alike. All else counts as if nothing went.
+    """
+    kind = type(layer).__name__
+    if graph is None:
+        text = next(iter(str(error).splitlines()), "")
+        why = (
+            f"the call of {kind} does not run on symbolic tensors ({type(error).__name__}: {text}) "
+            f"and has no rule; register one with resrep_keras.costs.macs.macs.register({kind}), or "
+            "use keras.ops in the call"
+        )
+        return [Unknown(why)]
+    cost = MacCost(graph)
+    parts = [Unknown(f"in its call, '{name}': {why}") for name, why in cost.unknown.items()]
+    calls = graph.calls_by_name
+    for name, value in cost.by_layer().items():
+        reads = map(id, keras.tree.flatten(calls[name].args))
+        factors = next((shrinking[each] for each in reads if each in shrinking), ())
+        parts.append(Term(value / math.prod(len(labels) for labels in factors), factors))
+    return parts
 
 
 def positions_of(shape, *without):
@@ -36,6 +92,11 @@ def times(number, *others):
     return None if number is None else number * math.prod(others)
 
 
+def whole_axis(size):
+    """The factor of a `Term` that stands for so many channels of which none can go."""
+    return np.full(size, WHOLE)
+
+
 class MacCost(TermSum):
     """Exact MACs of a graph for any keep array.
 
@@ -50,23 +111,65 @@ class MacCost(TermSum):
     unit = "MACs"
 
     def __init__(self, graph, compactors=True):
-        named_terms = []
+        named_terms, unknown = [], {}
+        of_tensor = rows_of(graph, _rows_made)
         for call in graph.calls:
             if isinstance(call.operation, Compactor) and not compactors:
                 continue
-            terms = rule_of(macs, call.operation)(call.operation, call)
-            terms = terms if isinstance(terms, list) else [terms] * (terms is not None)
-            if any(None in (term.coefficient, call.repeats) for term in terms):
-                raise UnknownSize(
-                    f"The cost of layer '{call.name}' depends on its input shape "
-                    f"{call.input.shape} and output shape {call.output_shape}, which are not all "
-                    "known. Give input_shape=(height, width, channels), or build the model for a "
-                    "fixed input size."
-                )
-            named_terms += [
-                (call.name, Term(term.coefficient * call.repeats, term.factors)) for term in terms
-            ]
-        super().__init__(graph, named_terms)
+            parts = _parts(graph, call)
+            times = rows_read(call, of_tensor)
+            if parts and times is None:
+                parts = [Unknown("its inputs have the examples along another axis than the first")]
+            for part in parts:
+                if isinstance(part, Unknown):
+                    unknown.setdefault(call.name, part.why)
+                else:
+                    named_terms.append((call.name, _repeated(part, call, times)))
+        super().__init__(graph, named_terms, unknown)
+
+
+def _inside(call):
+    """What `graph_inside` answers of a call; it is found out once."""
+    if "inside" not in call.memo:
+        call.memo["inside"] = graph_inside(call.operation, call.args, call.kwargs)
+    return call.memo["inside"]
+
+
+def _rows_made(call, given):
+    """How many entries of the first axis of a call's outputs belong to one example: a list."""
+    if is_layer(call.operation) and not has_rule(macs, call.operation):
+        graph, _ = _inside(call)
+        if graph is None:
+            return [given] * len(call.outputs)
+        inside = rows_of(graph, _rows_made)
+        made = [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
+        return [each and each * given for each in made]
+    return [rule_of(rows, call.operation)(call.operation, call, given)] * len(call.outputs)
+
+
+def _parts(graph, call):
+    """What a call multiplies, as a list of `Term`s and `Unknown`s; it is found out once."""
+    if "macs" not in call.memo:
+        layer = call.operation
+        if is_layer(layer) and not has_rule(macs, layer) and has_rule(narrow, layer):
+            weights = zip(layer.weights, weight_shapes(graph, call))
+            shrinking = {id(weight): factors for weight, (_, factors) in weights if factors}
+            answer = parts_inside(layer, *_inside(call), shrinking)
+        else:
+            answer = rule_of(macs, layer)(layer, call)
+            answer = answer if isinstance(answer, list) else [answer] * (answer is not None)
+        call.memo["macs"] = answer
+    return call.memo["macs"]
+
+
+def _repeated(term, call, rows):
+    if None in (term.coefficient, call.repeats):
+        raise UnknownSize(
+            f"The cost of layer '{call.name}' depends on its input shape {call.input.shape} and "
+            f"output shape {call.output_shape}, which are not all known. Give "
+            "input_shape=(height, width, channels), or build the model for a fixed input size."
+        )
+    return Term(term.coefficient * call.repeats * rows, term.factors)
 
 
 def count_macs(model, input_shape=None):
@@ -77,11 +180,20 @@ def count_macs(model, input_shape=None):
         input_shape: Shape without the batch axis, needed where the model's own has unknown sizes.
 
     Returns:
-        An int. "FLOPs" in the sense of twice this number are not used here.
+        An int. "FLOPs" in the sense of twice this number are not used here. What is not known is
+        left out, with a warning that names it.
 
     Example:
 
     >>> resrep_keras.count_macs(keras.applications.ResNet50(weights=None))
     3857973248
     """
-    return MacCost(trace(model, input_shape))()
+    cost = MacCost(trace(model, input_shape))
+    warn_of_unknown(cost, stacklevel=3)
+    return cost()
+
+
+def warn_of_unknown(cost, stacklevel):
+    """Name the layers of which a part of the cost is not known, in one warning."""
+    if cost.unknown:
+        warnings.warn(cost.complaint, stacklevel=stacklevel)

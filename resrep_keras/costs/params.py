@@ -81,7 +81,7 @@ def _narrowed(graph, call, keep):
     part = make_part(graph, call, keep, kept, _constants(graph, call))
     try:
         _, weights = rule_of(narrow, call.operation)(call.operation, part)
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     return [np.shape(weight) for weight in weights]
 

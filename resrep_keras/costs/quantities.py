@@ -9,6 +9,7 @@ from resrep_keras.costs.file_size import FileCost, measure_file
 from resrep_keras.costs.latency_model import LatencyCost, measure_latency
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.costs.params import ParamCost, count_params
+from resrep_keras.costs.terms import TermSum, UnknownCost
 from resrep_keras.tflite.convert import to_tflite
 
 
@@ -23,7 +24,8 @@ class Quantity:
             to know of it: JSON values, or `None`.
         predict: Maps `(folded, what was measured)` to a cost of the folded graph.
         compare: Maps a `Comparison` to the values of the dense and the slim model in `unit`, or to
-            `None` where this process cannot tell.
+            `None` where this process cannot tell. It raises `UnknownCost` where a part is not
+            known.
         cost_of: Maps the `ChannelGraph` of a dense model to a cost, where that graph tells all, so
             that `explain` can say before anything is measured how far it falls; else `None`.
         count: Maps a finished slim model to its value, where `predict` gives a bound only; else
@@ -45,16 +47,23 @@ def quantity_of_graph(label, cost_of, unit=""):
     Args:
         label, unit: See `Quantity`.
         cost_of: Maps a `ChannelGraph` to a cost: a function of a keep array that never grows when a
-            channel goes, with a `unit`. A `TermSum`, say.
+            channel goes, with a `unit`. A `TermSum`, say, which names what is not known.
     """
     return Quantity(
         label,
         unit,
         measure=lambda dense, folded, threads: (cost_of(folded.graph)(), None),
         predict=lambda folded, facts: cost_of(folded.graph),
-        compare=lambda comparison: tuple(cost_of(graph)() for graph in comparison.graphs),
+        compare=lambda comparison: tuple(_known(cost_of(graph)) for graph in comparison.graphs),
         cost_of=cost_of,
     )
+
+
+def _known(cost):
+    """The dense value of a cost that may be a `TermSum` of which a part is not known."""
+    if isinstance(cost, TermSum) and cost.unknown:
+        raise UnknownCost(cost.complaint)
+    return cost()
 
 
 def _measure_latency(dense, folded, threads):

@@ -5,7 +5,11 @@ import dataclasses
 import numpy as np
 
 
-class UnknownSize(ValueError):
+class UnknownCost(ValueError):
+    """A cost, or a part of it, is not known."""
+
+
+class UnknownSize(UnknownCost):
     """A cost depends on a size that is not known before the model is called."""
 
 
@@ -22,20 +26,34 @@ class Term:
     factors: tuple
 
 
+@dataclasses.dataclass(frozen=True)
+class Unknown:
+    """A part of the cost of one call that is not known, which is not the same as nothing.
+
+    Args:
+        why: In words that complete "The cost of <layer> is not known: ...".
+    """
+
+    why: str
+
+
 class TermSum:
     """A named sum of terms over the channels of a graph.
 
     Args:
         graph: A `ChannelGraph`.
         named_terms: Pairs `(name, Term)`; labels are those of the graph.
+        unknown: ``{name: why}`` of the calls of which a part is not known. Defaults to none.
 
     Attributes:
         names: The name of each term.
+        unknown: See above; the sum is that of the rest.
     """
 
     unit = "units"
 
-    def __init__(self, graph, named_terms):
+    def __init__(self, graph, named_terms, unknown=None):
+        self.unknown = unknown or {}
         self.names = [name for name, _ in named_terms]
         factors, lengths = [], []
         for _, term in named_terms:
@@ -48,6 +66,14 @@ class TermSum:
         self._ids = np.concatenate([*factors, np.zeros(0, np.int64)]).astype(np.int64)
         self._starts = np.cumsum([0, *map(len, factors)])[:-1]
         self._terms = np.cumsum([0, *lengths])[:-1]
+
+    @property
+    def complaint(self):
+        """Names what is not known and not counted; `None` where all is known."""
+        if not self.unknown:
+            return None
+        named = "; ".join(f"'{name}': {why}" for name, why in self.unknown.items())
+        return f"The {self.unit} of these layers are not known and not counted: {named}."
 
     def values(self, kept=None):
         """The value of each term, for a bool array with one entry per channel id."""

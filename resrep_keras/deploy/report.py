@@ -17,7 +17,7 @@ from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.costs.comparison import Comparison, Conditions
 from resrep_keras.costs.latency import keras_latency
 from resrep_keras.costs.quantities import QUANTITIES
-from resrep_keras.costs.terms import UnknownSize
+from resrep_keras.costs.terms import UnknownCost
 from resrep_keras.deploy.quality import quality
 from resrep_keras.graph.sizes import check_input_shape
 from resrep_keras.graph.unroll import as_functional, check_model, is_graph
@@ -29,13 +29,15 @@ class Row:
 
     Args:
         name, unit: What was measured.
-        dense, slim: Its values; `None` where they depend on a size that is unknown.
+        dense, slim: Its values; `None` where they are not known.
+        note: What is not known of them; `None` where all is.
     """
 
     name: str
     unit: str
     dense: float | None
     slim: float | None
+    note: str | None = None
 
     @property
     def ratio(self):
@@ -79,7 +81,8 @@ class Report:
         lines.append(f"{'channels of layer':28}{'dense':>14}{'slim':>14}{'ratio':>8}")
         for name, (before, after) in self.widths.items():
             lines.append(f"{name[:27]:28}{before:>14}{after:>14}{after / before:>8.3f}")
-        return "\n".join([*lines, "", str(self.conditions)])
+        notes = [f"{row.name} are unknown: {row.note}" for row in self.rows if row.note]
+        return "\n".join([*lines, "", *notes, str(self.conditions)])
 
     def to_json(self, path=None):
         """Return the report as a JSON text, and write it to `path` where given."""
@@ -194,8 +197,8 @@ def _quantity_rows(compared, left):
             continue
         try:
             values = quantity.compare(compared)
-        except UnknownSize:
-            values = None, None
+        except UnknownCost as error:
+            values = None, None, str(error)
         if values is not None:
             yield Row(quantity.label, quantity.unit, *values)
 

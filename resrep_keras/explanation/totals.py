@@ -6,7 +6,7 @@ import numpy as np
 
 from resrep_keras.costs.budget import removable
 from resrep_keras.costs.quantities import QUANTITIES
-from resrep_keras.costs.terms import UnknownSize
+from resrep_keras.costs.terms import TermSum, UnknownSize
 
 SETTINGS = {"coupled=False": False, "coupled=True": True}
 
@@ -17,11 +17,12 @@ class Reach:
 
     Args:
         label, unit: What tables call it.
-        dense: Its value of the model; this and what follows are `None` where sizes are unknown.
+        dense: Its value of the model; this and what follows are `None` where sizes are unknown,
+            and leave out what `unknown` names.
         reachable: The share that is spent on channels that may go.
         floor: By setting, what is left where each layer keeps one channel.
         largest_target_reduction: By setting, rounded down to 4 digits.
-        unknown: What is not known; `None` where all is.
+        unknown: What is not known, and not counted above; `None` where all is known.
     """
 
     label: str
@@ -79,7 +80,7 @@ class Totals:
 
     @property
     def macs_unknown(self):
-        """Which size is missing to count MACs; `None` where none is."""
+        """What is missing to count MACs: a size, or what a layer multiplies; `None` if nothing."""
         return self.quantities["macs"].unknown
 
     def to_dict(self):
@@ -141,6 +142,7 @@ def _reach(graph, quantity):
             name: (dense - floor) * 10_000 // (dense or 1) / 10_000
             for name, floor in floors.items()
         },
+        unknown=cost.complaint if isinstance(cost, TermSum) else None,
     )
 
 

@@ -75,7 +75,8 @@ def _mac_words(totals):
             "The MACs, and how far they can fall, are unknown: input_shape is needed. "
             f"{totals.macs_unknown}"
         )
-    return (
+    unknown = f"Unknown: {totals.macs_unknown} All others: " if totals.macs_unknown else ""
+    return unknown + (
         f"One forward pass takes {totals.macs:,} MACs, {100 * totals.macs_reachable:.1f} % of "
         "them on channels that may go. With one channel left in each layer, the largest "
         f"target_reduction is {_largest(totals.quantities['macs'])}."

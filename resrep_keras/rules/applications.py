@@ -2,6 +2,7 @@
 
 import keras
 
+from resrep_keras.costs.macs import macs, multiplies_nothing
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.keras_adapter import application_classes
 from resrep_keras.surgery.narrow import narrow, take, weight_values
@@ -27,6 +28,9 @@ def _layer_scale_narrow(layer, part):
 @register_all(flow, *STOCHASTIC_DEPTH)
 def _stochastic_depth_flow(layer, call):
     return call.input
+
+
+register_all(macs, *LAYER_SCALE, *STOCHASTIC_DEPTH, *CUSTOM_SCALE)(multiplies_nothing)
 
 
 @register_all(flow, *CUSTOM_SCALE)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.macs import labels_along, macs, positions_of
+from resrep_keras.costs.macs import labels_along, macs, positions_of, whole_axis
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.graph.labels import State
@@ -34,6 +34,28 @@ def _attention_flow(layer, call):
     scores = [call.neutral(shape) for shape in call.output_shapes[1:]]
     call.axis_out = len(call.output_shape) - 1
     return [out, *scores]
+
+
+@macs.register
+def _attention_macs(layer: layers.Attention, call):
+    """The weighted sum of values; scores are a product with queries, or a sum without one."""
+    parts = _summed_values(call)
+    return parts if layer.score_mode == "dot" else parts[1:]
+
+
+@macs.register
+def _additive_macs(layer: layers.AdditiveAttention, call):
+    """Scores are a sum over channels, each times its scale where there is one."""
+    parts = _summed_values(call)
+    return parts if layer.use_scale else parts[1:]
+
+
+def _summed_values(call):
+    """A product for each pair of positions and channel: of the scores, and of the weighted sum."""
+    query, value = call.flows_of(call.argument("inputs", 0))[:2]
+    rows, columns = (positions_of(x.shape, len(x.shape) - 1) for x in (query, value))
+    pairs = None if None in (rows, columns) else rows * columns
+    return [Term(pairs, (labels_along(x, len(x.shape) - 1),)) for x in (query, value)]
 
 
 @narrow.register
@@ -86,11 +108,12 @@ def _multi_head_narrow(layer: layers.MultiHeadAttention, part):
 
 @macs.register
 def _multi_head_macs(layer: layers.MultiHeadAttention, call):
-    if not call.inside:
-        return None
-    both = call.inside.get("width")
-    match, width = call.inside.get("key", both), call.inside.get("value", both)
-    heads = call.inside["heads"]
+    config, inside = layer.get_config(), call.inside
+    both = inside.get("width")
+    heads = inside.get("heads", whole_axis(config["num_heads"]))
+    keys, values = config["key_dim"], config["value_dim"] or config["key_dim"]
+    match = inside.get("key", whole_axis(keys) if both is None else both)
+    width = inside.get("value", whole_axis(values) if both is None else both)
     return _terms(layer, call, heads, heads, match, width)
 
 
@@ -137,9 +160,9 @@ def _grouped_query_narrow(layer: layers.GroupQueryAttention, part):
 
 @macs.register
 def _grouped_query_macs(layer: layers.GroupQueryAttention, call):
-    if not call.inside:
-        return None
-    heads, width = call.inside["heads"], call.inside["width"]
+    config = layer.get_config()
+    heads = call.inside.get("heads", whole_axis(config["num_key_value_heads"]))
+    width = call.inside.get("width", whole_axis(config["head_dim"]))
     return _terms(layer, call, np.repeat(heads, _repeats(layer)), heads, width, width)
 
 

@@ -1,8 +1,11 @@
 """Raw operations of `keras.ops`: they change shapes, take parts, multiply, work by element."""
 
+import math
+
 import keras
 import numpy as np
 
+from resrep_keras.costs.rows import rows
 from resrep_keras.graph.flow import apply_function, flow, register_all
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.elementwise import softmax_flow
@@ -15,6 +18,42 @@ from resrep_keras.surgery.narrow import narrow
 
 RESHAPE = operation_class("reshape")
 flow.register(RESHAPE)(reshape_flow)
+
+
+@rows.register(RESHAPE)
+def _reshape_rows(operation, call, given):
+    """Entries of the other axes can become rows: of windows of an image, say."""
+    before, after = (
+        [size for size in x.shape[1:] if size is not None]
+        for x in (call.tensors[0][0], *call.tensors[1])
+    )
+    unknown = (
+        sum(size is None for size in x.shape[1:]) for x in (call.tensors[0][0], *call.tensors[1])
+    )
+    if len(set(unknown)) > 1 or given * math.prod(before) % math.prod(after):
+        return None
+    return given * math.prod(before) // math.prod(after)
+
+
+@register_all(rows, *operation_classes(*"transpose swapaxes moveaxis".split()))
+def _moved_rows(operation, call, given):
+    """Where the first axis goes is seen from an array of other sizes."""
+    sizes = range(2, 2 + len(call.input.shape))
+    moved = operation.compute_output_spec(keras.KerasTensor(sizes)).shape
+    return given if moved[0] == 2 else None
+
+
+@register_all(
+    rows,
+    *operation_classes(*"concatenate stack split unstack expand_dims repeat take".split()),
+    *operation_classes(*"sum mean max min prod var std cumsum".split()),
+)
+def _rows_along_an_axis(operation, call, given):
+    """What works along the first axis of all, or along all axes at once, mixes examples."""
+    if operation.axis is None:
+        return None
+    rank = max(len(call.tensors[0][0].shape), len(call.tensors[1][0].shape))
+    return None if 0 in np.ravel(operation.axis) % rank else given
 
 
 @narrow.register(RESHAPE)

@@ -10,12 +10,21 @@ import dataclasses
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import layers, ops
 
-from resrep_keras.costs.macs import labels_along, macs, positions_of, times
+from resrep_keras.costs.macs import (
+    labels_along,
+    macs,
+    parts_inside,
+    positions_of,
+    times,
+    whole_axis,
+)
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all, rule_of
+from resrep_keras.graph.inside import graph_inside
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.probe import keeps_zero
@@ -246,19 +255,9 @@ def _bidirectional_copy(operation: layers.Bidirectional, changes):
 
 @register_all(macs, *RECURRENT)
 def _recurrent_macs(layer, call):
-    return _one_direction(layer, call, call.inside["units"])
-
-
-@macs.register
-def _bidirectional_macs(layer: layers.Bidirectional, call):
-    if "units" not in call.inside:
-        return None
-    return 2 * _one_direction(layer.forward_layer, call, call.inside["units"])
-
-
-def _one_direction(layer, call, units):
     """Each gate of a unit reads the input and the units, at each step and position of the state."""
     cell = cell_of(layer)
+    units = call.inside.get("units", whole_axis(cell.units))
     # The state is as large as an output without time.
     without = (cell.axis(call.output_shape), *((1,) if layer.return_sequences else ()))
     positions, time = positions_of(call.output_shape, *without), call.input.shape[1]
@@ -266,6 +265,31 @@ def _one_direction(layer, call, units):
     inputs = labels_along(call.input, cell.axis(call.input.shape))
     each = times(steps, cell.gates, cell.taps)
     return [Term(each, (inputs, units)), Term(each, (units, units))]
+
+
+@macs.register
+def _bidirectional_macs(layer: layers.Bidirectional, call):
+    found = []
+    for direction in (layer.forward_layer, layer.backward_layer):
+        parts = rule_of(macs, direction)(direction, call)
+        found += parts if isinstance(parts, list) else [parts]
+    return found
+
+
+@macs.register
+def _cell_macs(layer: layers.RNN, call):
+    """Any cell: what one step multiplies, at each step."""
+    batch, steps, *features = call.input.shape
+    states = keras.tree.map_structure(
+        lambda state: keras.KerasTensor((batch, *state.shape[1:]), state.dtype),
+        layer.get_initial_state(batch_size=1),
+    )
+    step = keras.KerasTensor((batch, *features), call.tensors[0][0].dtype)
+    parts = parts_inside(layer.cell, *graph_inside(layer.cell, (step, states), {}))
+    return [
+        Term(times(steps, part.coefficient), ()) if isinstance(part, Term) else part
+        for part in parts
+    ]
 
 
 # --- the weights of a unit -----------------------------------------------------------------------

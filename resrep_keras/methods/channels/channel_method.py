@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from resrep_keras.costs.budget import Limit, UnreachableTarget, choose_keep
-from resrep_keras.costs.macs import MacCost
+from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.trace import trace
@@ -86,7 +86,9 @@ class ChannelMethod(ChannelSettings, Method):
         """
         groups = self.groups(graph)
         sites = {site.name: site for group in groups for site in group.sites}
-        return list(sites.values()), self.diagonal(graph, sites, MacCost(graph).by_layer())
+        cost = MacCost(graph)
+        warn_of_unknown(cost, stacklevel=5)
+        return list(sites.values()), self.diagonal(graph, sites, cost.by_layer())
 
     def diagonal(self, graph, sites, layer_macs):
         """Names of the sites where a full matrix would be wrong or too dear."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from resrep_keras.common.checks import check_number, setting
+from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.certificate import Finalized, differing, handed_over, tolerance_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
@@ -91,6 +92,7 @@ class OneShot(ChannelMethod):
         graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
         groups, noted = self.groups(graph), self.noted(graph)
         channels = PrunableChannels(model, graph, groups, self.input_shape, self.exact, noted)
+        warn_of_unknown(MacCost(graph), stacklevel=3)
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
         kept = self.choose(channels, self.scores(channels))

@@ -1,0 +1,61 @@
+"""What is read inside a call, and what a look leaves as it was."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from resrep_keras.graph.inside import graph_inside
+from resrep_keras.graph.labels import WHOLE
+
+
+class Own(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(4)
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5))
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        self.dense.build((*shape[:-1], 5))
+        super().build(shape)
+
+    def call(self, x, training=None):
+        self.calls.assign_add(1.0)
+        self.add_loss(ops.sum(x))
+        if training:
+            raise ValueError("in training")
+        return self.dense(ops.matmul(x, self.kernel))
+
+
+def built():
+    layer = Own()
+    layer.build((None, 3, 6))
+    return layer
+
+
+def test_the_calls_inside_in_inference_with_all_channels_whole():
+    graph, error = graph_inside(built(), (keras.KerasTensor((None, 3, 6)),), {})
+    assert error is None
+    assert [type(call.operation).__name__ for call in graph.calls] == ["Matmul", "Dense"]
+    dense = graph.calls[-1]
+    assert dense.input.shape == (None, 3, 5) and dense.output_shape == (None, 3, 4)
+    assert dense.input.labels_along(2).tolist() == [WHOLE] * 5
+    assert graph.kept_labels(dense.input.labels_along(2), np.zeros(1, bool)).all()
+
+
+def test_a_look_changes_no_variable_and_adds_no_loss():
+    layer = built()
+    graph_inside(layer, (keras.KerasTensor((None, 3, 6)),), {})
+    assert float(ops.convert_to_numpy(layer.calls)) == 0.0
+    assert layer.losses == []
+    layer(np.ones((1, 3, 6), "float32"))
+    assert len(layer.losses) == 1
+
+
+def test_code_that_only_runs_on_arrays_is_told_with_its_error():
+    class Arrays(layers.Layer):
+        def call(self, x):
+            return np.fft.fft(np.asarray(x))
+
+    graph, error = graph_inside(Arrays(), (keras.KerasTensor((None, 3)),), {})
+    assert graph is None and error is not None

@@ -1,0 +1,118 @@
+"""The products of a model's TensorFlow graph, counted from shapes alone: nothing of the library.
+
+A product that is summed over some axis counts once for each entry and each summed entry. Recurrent
+layers are unrolled first, so that no loop hides any.
+"""
+
+import math
+
+import keras
+
+from resrep_keras.surgery.forward import example_inputs
+
+
+def products(model, inputs=None):
+    """Multiply-accumulates of one example in the graph that TensorFlow makes of `model`.
+
+    Args:
+        model: The model.
+        inputs: One example in the structure in which the model takes it. Defaults to random values.
+
+    Raises:
+        NotImplementedError: A loop is left, whose steps the graph does not tell.
+    """
+    import tensorflow as tf
+
+    recurrent = [x for x in every_layer(model) if isinstance(x, keras.layers.RNN)]
+    before = [layer.unroll for layer in recurrent]
+    given = example_inputs(model, 1) if inputs is None else inputs
+
+    @tf.function(autograph=False)
+    def run(*tensors):
+        return model(keras.tree.pack_sequence_as(given, tensors), training=False)
+
+    try:
+        for layer in recurrent:
+            layer.unroll = True
+        graph = run.get_concrete_function(*map(_spec, keras.tree.flatten(given))).graph
+    finally:
+        for layer, value in zip(recurrent, before):
+            layer.unroll = value
+    return _of_graph(graph)
+
+
+def _spec(value):
+    import tensorflow as tf
+
+    return tf.TensorSpec(value.shape, value.dtype)
+
+
+def every_layer(layer):
+    """A layer and those that it holds, at any depth."""
+    found, todo = [], [layer]
+    while todo:
+        found.append(todo.pop())
+        held = list(found[-1]._layers)  # those of any layer, which no public attribute names
+        todo += [x for x in held if not any(x is other for other in found)]
+    return found
+
+
+def _of_graph(graph):
+    total = 0
+    for operation in graph.get_operations():
+        if operation.type in COUNTS:
+            total += COUNTS[operation.type](operation, *(x.shape for x in operation.inputs))
+        elif operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            name = operation.get_attr("f").name
+            total += _of_graph(graph._get_function(name).graph)
+        elif operation.type in ("While", "StatelessWhile", "If", "StatelessIf"):
+            raise NotImplementedError(f"A {operation.type} in the graph: {operation.name}.")
+    return total
+
+
+def _size(shape):
+    return math.prod(shape.as_list())
+
+
+def _convolution(operation, inputs, kernel):
+    """Positions of the output, whose channels the kernel has already."""
+    return _size(operation.outputs[0].shape) // kernel[-1] * _size(kernel)
+
+
+def _depthwise(operation, inputs, kernel):
+    return _size(operation.outputs[0].shape) // (kernel[-2] * kernel[-1]) * _size(kernel)
+
+
+def _transposed(operation, sizes, kernel, inputs):
+    """Positions of the input, whose channels are the last axis of the kernel."""
+    return _size(inputs) // kernel[-1] * _size(kernel)
+
+
+def _matmul(operation, first, second):
+    flag = "transpose_a" if operation.type == "MatMul" else "adj_x"
+    summed = first[-2] if operation.get_attr(flag) else first[-1]
+    return _size(operation.outputs[0].shape) * summed
+
+
+def _einsum(operation, *shapes):
+    before, made = operation.get_attr("equation").decode().split("->")
+    sizes = {}
+    for term, shape in zip(before.split(","), shapes):
+        dots = shape.rank - len(term.replace("...", ""))
+        letters = term.replace("...", "".join(chr(200 + i) for i in range(dots)))
+        sizes.update(zip(letters, shape.as_list()))
+    summed = len(shapes) > 1 and any(x not in made and ord(x) < 200 for x in sizes)
+    return math.prod(sizes.values()) if summed else 0
+
+
+COUNTS = {
+    "Conv2D": _convolution,
+    "Conv3D": _convolution,
+    "DepthwiseConv2dNative": _depthwise,
+    "Conv2DBackpropInput": _transposed,
+    "Conv3DBackpropInputV2": _transposed,
+    "MatMul": _matmul,
+    "BatchMatMul": _matmul,
+    "BatchMatMulV2": _matmul,
+    "Einsum": _einsum,
+}
