@@ -325,7 +325,7 @@ class Call:
         self._tracer = None
 
 
-def calls_of(recording, tracer=None, repeats=1, found=None):
+def calls_of(recording, tracer, repeats=1, found=None):
     """The `Call`s of a recording; those of an inner recording stand between `Enter` and `Leave`.
 
     Args:

@@ -46,9 +46,15 @@ def graph_inside(layer, args, kwargs):
     return whole_graph(record(model, is_known=lambda operation: True, whole=True)), None
 
 
+class _Untraced:
+    """In the place of the tracer: no rule is asked, and what is frozen does not matter."""
+
+    frozen = frozenset()
+
+
 def whole_graph(recording):
     """The `ChannelGraph` of a recording of which nothing can be removed: no rule is asked."""
-    calls = calls_of(recording)
+    calls = calls_of(recording, _Untraced())
     for call in calls:
         inputs, outputs = (
             [Flow(np.full((1,) * len(x.shape), WHOLE), tuple(x.shape)) for x in tensors]
@@ -56,6 +62,7 @@ def whole_graph(recording):
         )
         call.begin(inputs)
         call.outputs = tuple(outputs)
+        call.detach()
     return ChannelGraph(
         calls=tuple(calls),
         groups=(),
