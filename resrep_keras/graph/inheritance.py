@@ -99,8 +99,9 @@ def _is_of_keras(kind):
 
 
 def _part_of_another_class(layer, base):
-    """Layers of Keras know the layers that they are made of; a wrapper takes any."""
-    if not _is_of_keras(base) or issubclass(base, keras.layers.Wrapper):
+    """Layers of Keras know the layers that they are made of; a wrapper, or an RNN, takes any."""
+    takes_any = issubclass(base, keras.layers.Wrapper) or base is keras.layers.RNN
+    if takes_any or not _is_of_keras(base):
         return None
     for name, part in vars(layer).items():
         if is_layer(part) and not name.endswith("activation"):
