@@ -273,16 +273,6 @@ def shared_copies(copies):
         yield
 
 
-@contextlib.contextmanager
-def losses_ignored(layer):
-    """Let the call of a layer run on symbolic tensors, of which Keras takes no loss."""
-    vars(layer)["add_loss"] = lambda loss: None
-    try:
-        yield
-    finally:
-        del vars(layer)["add_loss"]
-
-
 # --- models ----------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ It is read for what it multiplies, and never takes the place of the call: so it 
 what is called in inference only, and weights that no layer inside has.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -14,7 +15,7 @@ from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.labels import WHOLE, Flow
 from resrep_keras.graph.record import record
 from resrep_keras.graph.recording import replaced, symbolic_tensors
-from resrep_keras.keras_adapter import call_with_values, has_training_argument, losses_ignored
+from resrep_keras.keras_adapter import call_with_values, has_training_argument
 
 
 def graph_inside(layer, args, kwargs):
@@ -38,12 +39,22 @@ def graph_inside(layer, args, kwargs):
     if has_training_argument(layer):
         kwargs = {**kwargs, "training": False}
     try:
-        with losses_ignored(layer):
+        with _losses_ignored(layer):
             outputs, _ = call_with_values(layer.call, (), *args, **kwargs)
         model = keras.Model(list(inputs.values()), outputs, name=layer.name)
     except Exception as error:  # code that only runs on arrays fails here in any way
         return None, error
     return whole_graph(record(model, is_known=lambda operation: True, whole=True)), None
+
+
+@contextlib.contextmanager
+def _losses_ignored(layer):
+    """Let a call that adds a loss run on symbolic tensors, of which Keras takes none."""
+    vars(layer)["add_loss"] = lambda loss: None
+    try:
+        yield
+    finally:
+        del vars(layer)["add_loss"]
 
 
 class _Untraced:
