@@ -111,8 +111,9 @@ def as_functional(model, input_shape=None):
         raise ValueError(
             f"Model '{model.name}' of the subclass {type(model).__name__} cannot be written out as "
             "a graph: its call() does something else than calling layers and keras.ops on tensors, "
-            "or something else in training than in inference, or it has weights of its own. Move "
-            "that part into a layer of its own; what has no rule is then pinned instead."
+            "or something else in training than in inference, or it has weights of its own, or "
+            "reads those of a layer that it holds, or draws random numbers. Move that part into a "
+            "layer of its own; what has no rule is then pinned instead."
         )
     functional, _ = opened
     return functional
