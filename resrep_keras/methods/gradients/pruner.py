@@ -1,5 +1,7 @@
 """GradientPruner: hands activations on, and prunes the gradient that comes back."""
 
+import weakref
+
 import keras
 from keras import ops
 
@@ -120,9 +122,11 @@ class GradientPruner(keras.layers.Layer):
         # Drawn in the forward pass, which may change variables on every backend.
         seed = self.seed_generator.next() if self.rounding == "stochastic" else None
 
+        layer = weakref.ref(self)  # TensorFlow keeps each such function as long as the process
+
         def identity(x):
             def backward(*args, upstream=None):
-                return self._backward(args[0] if upstream is None else upstream, seed)
+                return layer()._backward(args[0] if upstream is None else upstream, seed)
 
             return x, backward
 
