@@ -85,7 +85,7 @@ def two_inputs():
 
 
 def test_data_are_tensors_in_the_structure_of_the_inputs():
-    given = {"one": [[1, 2, 3]], "other": np.ones((1, 5, 2), "float64")}
+    given = {"one": np.array([[1, 2, 3]]), "other": np.ones((1, 5, 2), "float64")}
     kept = check_data(two_inputs(), given)
     assert {name: tuple(value.shape) for name, value in kept.items()} == {
         "one": (1, 3),
