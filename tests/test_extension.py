@@ -72,7 +72,8 @@ def test_without_rules_the_layer_is_pinned_and_the_reason_names_the_registration
     pins = {pin.layer: pin.text for pin in resrep_keras.trace(model).pins}
     for name in OWN:
         assert pins[name] == (
-            "Stranger has no rule for how channels pass through it; register one with "
+            "Stranger has no rule for how channels pass through it (it overrides call, on which "
+            "the rule of WeightNormConv2D relies); register one with "
             "resrep_keras.graph.flow.flow.register(Stranger)"
         )
 

@@ -31,24 +31,25 @@ from resrep_keras.keras_adapter import (
 def flow(layer, call):
     """Return the `Flow` of each output of one call of `layer`."""
     kind = type(layer).__name__
-    text = (
-        f"{kind} has no rule for how channels pass through it; register one with "
-        f"resrep_keras.graph.flow.flow.register({kind})"
-    )
+    base = _base_of(flow, layer)
+    change = None if base is None else change_of(layer, base)
     remedy = (
         f"Register what {kind} does with channels: resrep_keras.graph.flow.flow.register({kind}). "
         f"Where it has weights, also resrep_keras.surgery.narrow.narrow.register({kind}) and "
         f"resrep_keras.costs.macs.macs.register({kind})."
     )
-    base = _base_of(flow, layer)
-    change = None if base is None else change_of(layer, base)
+    why = ""
     if change is not None:
-        text = f"{kind} {change}, on which the rule of {base.__name__} relies"
+        why = f" (it {change}, on which the rule of {base.__name__} relies)"
         remedy = (
             f"Put what is changed into a layer of its own behind a plain {base.__name__}. Or, "
             f"where channels pass through a subclass of it as through any {base.__name__}, "
             f"r{remedy[1:]}"
         )
+    text = (
+        f"{kind} has no rule for how channels pass through it{why}; register one with "
+        f"resrep_keras.graph.flow.flow.register({kind})"
+    )
     return call.pin_all(text, PinKind.NO_RULE, remedy)
 
 
