@@ -74,6 +74,12 @@ def half_way():
     return model, history["sparsity"]
 
 
+def masks_of(model):
+    """The masks that the first step of a model would start with."""
+    model.optimizer.build(model.trainable_variables)
+    return find_wrapper(model.optimizer).masks()
+
+
 OTHERS = {
     "the same": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
     "another": lambda: keras.optimizers.Adam(1e-3),
@@ -87,11 +93,16 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_second_compile_drops_no_mask(kind, saved, tmp_path):
     model, before = half_way()
+    masks = masks_of(model)
     if saved:
         model.save(tmp_path / "half.keras")
         model = keras.models.load_model(tmp_path / "half.keras")
     for _ in range(2 if kind == "twice" else 1):
         model.compile(OTHERS[kind](), "mse")
+    again = masks_of(model)
+    assert set(again) == set(masks) and 0 < sum(mask.sum() for mask in masks.values()) < 144
+    for path, mask in masks.items():
+        np.testing.assert_array_equal(again[path], mask)
     sparsity = fit(model, epochs=10, first=8)["sparsity"]
     assert 0.5 < before[-1] <= sparsity[0] <= sparsity[1] == 1 - 29 / 288  # all of 288
     kernels = [ops.convert_to_numpy(model.get_layer(n).kernel) for n in ("first", "top")]
