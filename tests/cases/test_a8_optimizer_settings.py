@@ -80,7 +80,7 @@ def held(dense, method=None):
     method = method or resrep_keras.ResRep(0.3, penalty_strength=0.0)
     wrapped = resrep_keras.wrap(dense, method)
     for layer in helpers.compactors(wrapped):
-        layer.keep_mask.assign(ops.zeros_like(layer.keep_mask))
+        layer.keep_mask.assign(np.zeros(layer.keep_mask.shape, bool))
     return wrapped
 
 
@@ -206,7 +206,7 @@ def test_wrap_takes_over_what_the_dense_model_excludes(scaled):
     others = [wrapped.get_layer("second").kernel]
     before = [ops.convert_to_numpy(v) for v in kept + others]
     variables = [v for v in wrapped.trainable_variables]
-    wrapper.apply([ops.zeros_like(v) for v in variables], variables)
+    wrapper.apply([ops.zeros(v.shape) for v in variables], variables)
     after = [ops.convert_to_numpy(v) for v in kept + others]
     assert [bool((a == b).all()) for a, b in zip(before, after)] == [True, True, False]
 
@@ -220,7 +220,7 @@ def test_a_narrower_model_goes_on_with_what_is_excluded():
     optimizer.exclude_from_weight_decay(var_list=[old[1]])
     optimizer.build(old)
     fresh = successor(optimizer, new, old)
-    fresh.apply([ops.zeros_like(v) for v in new], new)
+    fresh.apply([ops.zeros(v.shape) for v in new], new)
     kernel, scale = (ops.convert_to_numpy(v) for v in new)
     np.testing.assert_allclose(kernel, 1 - RATE * 0.5, rtol=1e-6)
     assert scale.tolist() == [1.0, 1.0]

@@ -79,7 +79,7 @@ def taylor_scores(model, of):
     state = ChannelState(model)
     for layer, _ in state.compactors:
         sums = optimizer.observer.sums(layer.kernel)
-        sums.assign(ops.ones_like(sums) * of(layer.name))
+        sums.assign(np.full(sums.shape, of(layer.name)))
     return state, method.scores(state, optimizer)
 
 
