@@ -6,7 +6,13 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.labels import State
-from resrep_keras.graph.probe import Tried, commutes_with_selection, keeps_zero, try_function
+from resrep_keras.graph.probe import (
+    Tried,
+    commutes_with_selection,
+    in_words,
+    keeps_zero,
+    try_function,
+)
 
 # The softmax of a channel alone is one that Keras warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax")
@@ -130,3 +136,9 @@ def test_errors_are_not_remembered():
         assert try_function(once) == Tried(True, State.ZERO) and len(calls) == number
     finally:
         del keras.activations.once
+
+
+def test_an_error_is_one_line():
+    assert in_words(ValueError("first\nsecond")) == "ValueError: first"
+    assert in_words(KeyError()) == "KeyError"
+    assert len(in_words(ValueError("x" * 1000))) == 160
