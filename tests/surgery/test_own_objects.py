@@ -25,7 +25,9 @@ class Mean(Silent):
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x: -x, double, functools.partial(ops.multiply, 3.0)], ids=str
+    "function",
+    [lambda x: -x, double, functools.partial(ops.multiply, 3.0)],
+    ids=["lambda", "function", "partial"],
 )
 def test_the_copy_has_the_function_itself(function):
     layer = layers.Dense(2, activation=function)
