@@ -66,7 +66,12 @@ def parts_inside(layer, graph, error, shrinking=types.MappingProxyType({})):
             "use keras.ops in the call"
         )
         return [Unknown(why)]
-    cost = MacCost(graph)
+    try:
+        cost = MacCost(graph)
+    except UnknownSize as error:
+        if any(None in x.shape[1:] for x in keras.tree.flatten(graph.recording.inputs)):
+            raise
+        return [Unknown(f"in its call: {error}")]
     parts = [Unknown(f"in its call, '{name}': {why}") for name, why in cost.unknown.items()]
     calls = graph.calls_by_name
     for name, value in cost.by_layer().items():

@@ -68,6 +68,15 @@ PLACES = (
     "vsplit vstack image.crop_images image.extract_patches image.extract_patches_3d "
     "image.hsv_to_rgb image.pad_images image.resize image.rgb_to_grayscale image.rgb_to_hsv"
 )
-OPERATIONS = operation_classes(*f"{ENTRY_BY_ENTRY} {OVER_AXES} {PLACES}".split())
+# Some functions of keras.activations have a class of their own.
+ACTIVATIONS = (
+    "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu "
+    "log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus "
+    "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink threshold"
+)
+OPERATIONS = operation_classes(
+    *f"{ENTRY_BY_ENTRY} {OVER_AXES} {PLACES}".split(),
+    *(f"activations.{name}" for name in ACTIVATIONS.split()),
+)
 
 register_all(macs, *LAYERS, *OPERATIONS, Enter, Leave)(multiplies_nothing)

@@ -242,6 +242,27 @@ def test_a_call_that_only_runs_on_arrays_is_unknown_with_its_error():
         assert resrep_keras.count_macs(model) == 8 * 7 * 3
 
 
+def test_sizes_that_a_call_hides_are_unknown_and_stop_nothing():
+    class Hidden(Mixing):
+        def call(self, x):
+            return ops.matmul(layers.Reshape((-1, 16))(ops.cast(x, "float32"))[:, :4], self.kernel)
+
+    class Lost(layers.Layer):
+        def call(self, x):
+            return x
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor((None, None, 16))
+
+    class Outer(Mixing):
+        def call(self, x):
+            return ops.matmul(Lost()(x), self.kernel)
+
+    assert counted(Hidden(7)) == 4 * 16 * 7
+    with pytest.warns(UserWarning, match="in its call: The cost of layer 'matmul"):
+        assert counted(Outer(7, name="outer")) == 0
+
+
 def test_activation_memory_of_unknown_time_is_unknown():
     from resrep_keras.costs.activations import ActivationCost
     from resrep_keras.costs.terms import UnknownSize

@@ -3,6 +3,7 @@
 import collections
 
 import keras
+import pytest
 from keras import layers, ops
 
 import resrep_keras
@@ -26,6 +27,14 @@ def test_what_multiplies_is_on_no_list():
 def test_each_operation_is_listed_once():
     names = f"{costless.ENTRY_BY_ENTRY} {costless.OVER_AXES} {costless.PLACES}".split()
     assert [name for name, number in collections.Counter(names).items() if number > 1] == []
+
+
+@pytest.mark.parametrize("name", "relu leaky_relu elu gelu softmax sigmoid silu tanh".split())
+def test_activations_in_a_call_of_ones_own_take_none(name):
+    """Some are operations of their own there."""
+    inputs = keras.Input((4, 6))
+    own = layers.Lambda(getattr(keras.activations, name))
+    assert resrep_keras.count_macs(keras.Model(inputs, own(inputs))) == 0
 
 
 def test_a_net_of_them_takes_none():
