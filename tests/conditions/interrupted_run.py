@@ -76,7 +76,7 @@ def in_the_middle_of_a_write(flag):
 
     def save_weights(self, filepath, *args, **kwargs):
         save(self, filepath, *args, **kwargs)
-        if "epoch-9" in os.listdir(pathlib.Path(filepath).parents[2]) and not flag.exists():
+        if "epoch-9" in os.listdir(pathlib.Path(filepath).parents[3]) and not flag.exists():
             flag.touch()
             os.truncate(filepath, os.path.getsize(filepath) // 2)
             kill()
@@ -104,7 +104,7 @@ def in_the_middle_of_a_checkpoint(flag):
 
     def half(self, filepath, *args, **kwargs):
         save(self, filepath, *args, **kwargs)
-        if not flag.exists():
+        if pathlib.Path(filepath).name != "trial.keras" and not flag.exists():
             flag.touch()
             os.truncate(filepath, os.path.getsize(filepath) // 2)
             kill()
