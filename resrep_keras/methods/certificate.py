@@ -9,6 +9,7 @@ import numpy as np
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.divergence import diverged, not_finite
+from resrep_keras.surgery.constraints import dropped_constraints
 from resrep_keras.surgery.forward import explain_difference, random_inputs
 from resrep_keras.surgery.heads import differences
 
@@ -35,6 +36,8 @@ class Certificate:
             the file are those of the converted model, a latency is predicted.
         inexact: Pairs `(layer name, reason)` of the groups that lost channels though that changes
             outputs; empty unless the method was made with `exact=False`.
+        dropped: Pairs `(layer name, setting)` of the constraints that new weights would break, such
+            as `("conv", "kernel_constraint")`; the slim model is without them.
     """
 
     max_absolute: float
@@ -46,6 +49,7 @@ class Certificate:
     data_max_relative: float | None = None
     limits: tuple = ()
     inexact: tuple = ()
+    dropped: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +89,7 @@ def certify(before, after, macs, data=None, input_shape=None, around=None):
         macs_left=left / max(1, dense),
         data_max_absolute=None if on_data is None else on_data.absolute,
         data_max_relative=None if on_data is None else on_data.relative,
+        dropped=dropped_constraints(before, after),
     )
 
 

@@ -11,6 +11,7 @@ from resrep_keras.graph.flow import rule_of
 from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, gate_factors
+from resrep_keras.surgery.constraints import without_broken
 from resrep_keras.surgery.narrow import batch_norm_weights, narrow, weight_values
 from resrep_keras.surgery.outputs import Mixed, Scaled, Selected
 from resrep_keras.surgery.parts import part_of, parts_of
@@ -122,7 +123,8 @@ def _changed(rule, call, part, up):
         config["activation"] = up.activation
     if up is not None and up.activity_regularizer is not None:
         config["activity_regularizer"] = up.activity_regularizer
-    return config, weights
+    layer = call.operation.layer if isinstance(call.operation, Gated) else call.operation
+    return without_broken(layer, config, weights, folded=up is not None), weights
 
 
 def _narrowed(call, part):

@@ -7,6 +7,7 @@ import numpy as np
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import weights_of_operation
+from resrep_keras.surgery.constraints import without_broken
 from resrep_keras.surgery.narrow import narrow
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.rebuild import rebuild
@@ -57,10 +58,15 @@ def narrow_parts(recording, parts):
     return rebuild(
         recording,
         {
-            name: functools.partial(rule_of(narrow, part.call.operation), part.call.operation, part)
+            name: functools.partial(_narrowed, part.call.operation, part)
             for name, part in parts.items()
         },
     )
+
+
+def _narrowed(operation, part):
+    config, weights = rule_of(narrow, operation)(operation, part)
+    return (without_broken(operation, config, weights) if weights else config), weights
 
 
 def check_rules(graph, groups):

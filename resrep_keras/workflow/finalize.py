@@ -13,6 +13,8 @@ def finalize(model, strict=False, data=None):
 
     A channel is dead where its compactor column is zero, or masked and below the method's
     threshold, however it came to be so. Compactors are folded into the layers before them.
+    Constraints that the folded weights would break, such as `non_neg`, are dropped, and listed in
+    the certificate.
 
     Args:
         model: A model made by `wrap`; it is left as it is.
