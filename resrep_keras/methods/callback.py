@@ -123,7 +123,9 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         if optimizer is not None and optimizer is not self.model.optimizer:
             # A loss scale has left out the steps that overflowed: they count for the plan.
             optimizer.steps.assign(self._step)
-        if optimizer is not None and not self.model.stop_training:  # as by TerminateOnNaN
+        # Keras sets the attribute in fit: a training loop of one's own has none.
+        stopped = vars(self.model).get("stop_training", False)  # as by TerminateOnNaN
+        if optimizer is not None and not stopped:
             check_finite(self.model, self._step)
         if logs is not None:
             logs.update(self.report())
