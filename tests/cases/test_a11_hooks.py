@@ -10,6 +10,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.graph.flow import flow, has_rule
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.graph.record import inner_layer
 from resrep_keras.graph.trace import trace
 from resrep_keras.graph.unroll import is_graph
 from resrep_keras.methods.channels.channel_state import ChannelState
@@ -135,13 +136,10 @@ CHANGED = {
         lambda: sequence(StartsAtOne(8, return_sequences=True, name="changed")),
         "it overrides get_initial_state",
     ),
-    "time distributed": (
-        lambda: sequence(Repeated(layers.Dense(8), name="changed")),
-        "Repeated has no rule",
-    ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:The MACs of these layers are not known")
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_changed_layer_keeps_its_channels_and_says_why(name):
     build, text = CHANGED[name]
@@ -170,6 +168,11 @@ def check_exact(model):
     slim = resrep_keras.finalize(wrapped, strict=True)
     assert slim.count_params() < model.count_params()
     np.testing.assert_allclose(slim(x), expected, atol=1e-5)
+
+
+def test_a_time_distributed_with_a_call_of_its_own_is_no_repetition():
+    assert inner_layer(layers.TimeDistributed(layers.Dense(8))) is not None
+    assert inner_layer(Repeated(layers.Dense(8))) is None
 
 
 # --- objects --------------------------------------------------------------------------------------
