@@ -11,6 +11,7 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.graph.trace import recording_of
 from tests.paths import ROOT
 
 
@@ -254,7 +255,7 @@ def backbone():
 def test_flags_of_single_variables():
     dense, _ = backbone()
     dense.get_layer("c").bias.trainable = False
-    wrapped = resrep_keras.wrap(dense)
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.1))
     assert trained(wrapped) == trained(dense)
     assert "c/kernel" in trained(wrapped) and "c/bias" not in trained(wrapped)
     slim = resrep_keras.MagnitudePruning(0.3).prune(dense)
@@ -265,7 +266,7 @@ def test_layers_unfrozen_inside_a_frozen_model():
     dense, inside = backbone()
     inside.trainable = False
     inside.get_layer("b").trainable = True
-    wrapped = resrep_keras.wrap(dense)
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.1))
     assert trained(wrapped) == trained(dense) == ["b/bias", "b/kernel", "c/bias", "c/kernel"]
 
 
@@ -273,13 +274,15 @@ def test_a_model_that_is_frozen_as_a_whole_trains_nothing_of_its_own():
     dense, _ = backbone()
     dense.trainable = False
     dense.get_layer("c").trainable = True  # which Keras does not train, either
-    assert trained(resrep_keras.wrap(dense)) == trained(dense) == []
+    copy = resrep_keras.surgery.rebuild.rebuild(recording_of(dense))
+    assert not any(variable.trainable for variable in copy.weights)
+    assert trained(copy) == trained(dense) == []
 
 
 def test_what_was_set_on_variables_by_hand():
     dense, _ = backbone()
     dense.get_layer("c").kernel.regularizer = keras.regularizers.L2(0.5)
-    wrapped = resrep_keras.wrap(dense)
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.1))
     kernel = ops.convert_to_numpy(dense.get_layer("c").kernel)
     assert float(sum(wrapped.losses)) == pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)
 
@@ -294,7 +297,7 @@ def test_random_layers_draw_the_same(name):
     dense = keras.Model(inputs, layers.Dense(2)(h))
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
     values(dense, x, training=True)  # the seeds have moved on
-    wrapped = resrep_keras.wrap(dense)
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.1))
     np.testing.assert_allclose(
         values(wrapped, x, training=True), values(dense, x, training=True), rtol=1e-5, atol=1e-6
     )
