@@ -43,7 +43,8 @@ def copy_state(original, copy, new_weights=None):
     if new is None:
         for before, after in pairs:
             for variable, weight in _same_variables(before, after):
-                weight.assign(variable)
+                # A copy of the array: on JAX, training the one model deletes it.
+                weight.assign(ops.copy(variable))
     else:
         copy.set_weights(new)
     _copy_other_variables(original, copy)
@@ -103,7 +104,7 @@ def _copy_other_variables(original, copy):
         others.append([*rest, *unlisted_variables(layer)])
     for ours, theirs in zip(*others):
         if ours.shape == theirs.shape:
-            theirs.assign(ours)
+            theirs.assign(ops.copy(ours))
 
 
 def _copy_flags(pairs, describe):
