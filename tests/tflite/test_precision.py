@@ -8,6 +8,8 @@ from keras import layers, ops
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.tflite.precision import in_float32
 
+pytestmark = pytest.mark.tensorflow_only  # as TFLite is; other backends lack some of the floats
+
 POLICIES = ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"]
 
 
