@@ -627,6 +627,8 @@ def randomise(model, seed=0):
     for weight in model.weights:
         if "seed" in weight.path or weight.dtype == "bool":
             continue
+        if weight.path.split("/")[-1] in ("mean", "variance", "count"):  # of an adapted layer
+            continue
         values = generator.normal(0.0, 0.4, weight.shape)
         if weight.path.endswith(("variance", "gamma")):
             values = generator.uniform(0.5, 1.5, weight.shape)
