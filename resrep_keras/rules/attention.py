@@ -59,6 +59,12 @@ def _summed_values(call):
 
 
 @narrow.register
+def _attention_narrow(layer: layers.Attention, part):
+    """Its weights, if any, are single numbers for all channels."""
+    return {}, weight_values(layer)
+
+
+@narrow.register
 def _additive_narrow(layer: layers.AdditiveAttention, part):
     return {}, [take(weight, 0, part.keep_in[0]) for weight in weight_values(layer)]
 

@@ -67,6 +67,17 @@ def attention_call(layer):
     return resrep_keras.trace(model).calls[-1]
 
 
+@pytest.mark.parametrize("score_mode", ["dot", "concat"])
+def test_the_scale_of_attention_is_one_number_for_all_channels(score_mode):
+    query, other = keras.Input((5, 4)), keras.Input((5, 4))
+    attention = layers.Attention(use_scale=True, score_mode=score_mode)
+    x = attention([layers.Dense(6)(query), layers.Dense(7)(other), layers.Dense(6)(other)])
+    model = zoo.randomise(keras.Model([query, other], layers.Dense(2)(x)))
+    slim = resrep_keras.MagnitudePruning(0.2, coupled=True).prune(model)
+    (scale, *_), (left, *_) = (m.get_layer(attention.name).get_weights() for m in (model, slim))
+    assert scale == left and resrep_keras.count_macs(slim) < resrep_keras.count_macs(model)
+
+
 def test_scores_keep_their_scale_with_a_narrower_key():
     """2 heads; of 4 entries of a key one is left: Keras divides by 1 in the place of 2."""
     layer = layers.MultiHeadAttention(2, 4, value_dim=3, use_bias=False)
