@@ -41,10 +41,10 @@ class Forgetful(layers.Layer):
 
     def __init__(self, power=2, **kwargs):
         super().__init__(**kwargs)
-        self.power = power
+        self.exponent = float(power)
 
     def call(self, inputs):
-        return inputs**self.power
+        return inputs**self.exponent
 
     def compute_output_shape(self, input_shape):
         return input_shape
