@@ -46,6 +46,9 @@ class Forgetful(layers.Layer):
     def call(self, inputs):
         return inputs**self.exponent
 
+    def get_config(self):
+        return super().get_config()  # where it is written by hand, Keras adds nothing
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
