@@ -172,7 +172,8 @@ def frozen_variable():
     inputs = zoo.image()
     first = layers.Conv2D(8, 3, activation="relu")
     second = layers.Conv2D(6, 3, activation="relu")
-    model = keras.Model(inputs, zoo.head(second(first(inputs))))
+    x = layers.Conv2D(9, 1, activation="relu")(second(first(inputs)))
+    model = keras.Model(inputs, zoo.head(layers.Conv2D(7, 1, activation="relu")(x)))
     first.bias.trainable = False
     second.kernel.trainable = False
     return model
@@ -241,8 +242,9 @@ def standardised_kernel_in_call():
 def standardised_kernel_by_hook():
     inputs = zoo.image()
     x = own.StandardisedHook(8, 3, activation="relu")(inputs)
-    x = layers.Conv2D(6, 3, activation="relu")(x)
-    return keras.Model(inputs, zoo.head(own.StandardisedHook(5, 3)(x)))
+    x = own.StandardisedHook(5, 3)(layers.Conv2D(6, 3, activation="relu")(x))
+    x = layers.Conv2D(9, 1, activation="relu")(x)
+    return keras.Model(inputs, zoo.head(layers.Conv2D(7, 1, activation="relu")(x)))
 
 
 @awkward()
