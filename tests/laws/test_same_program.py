@@ -1,0 +1,426 @@
+"""The copy that `wrap` makes is the same program as the dense model, for models of every kind.
+
+Each law runs over the zoo, over the awkward models, and over the smallest application of each
+family; over all applications in slow runs. `python -m tests.laws.test_same_program` prints how many
+pairs of model and law there are.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import resrep_keras
+from resrep_keras.graph.trace import recording_of
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
+from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.surgery.forward import example_inputs
+from tests import awkward, helpers, paths, zoo
+
+families = paths.benchmarks("families")
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def method_for(subject):
+    return resrep_keras.ResRep(0.05, coupled=True, input_shape=subject.input_shape)
+
+
+# --- the models -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model to compare with its copy.
+
+    Args:
+        build: Makes the model.
+        inputs: Makes inputs from a model and a seed.
+        tolerance: Largest relative difference in float64.
+        input_shape: For a method, where sizes are unknown.
+    """
+
+    build: object
+    inputs: object
+    tolerance: float = 1e-10
+    input_shape: object = None
+
+
+def _subjects():
+    for name in zoo.ZOO:
+        yield name, Subject(functools.partial(zoo.build, name), _drawn)
+    for name, entry in awkward.AWKWARD.items():
+        if entry.refused is None:
+            inputs = functools.partial(awkward.inputs_of, name)
+            build = functools.partial(awkward.build, name)
+            yield name, Subject(build, inputs, entry.tolerance, entry.input_shape)
+    for name in families.ALL:
+        yield name, Subject(functools.partial(families.build, name), _drawn)
+
+
+def _drawn(model, seed):
+    return example_inputs(model, seed=seed)
+
+
+SUBJECTS = dict(_subjects())
+
+
+class Pair:
+    """A model and its copy, and which layer of one is which of the other."""
+
+    def __init__(self, name, dtype):
+        self.subject = subject = SUBJECTS[name]
+        self.tolerance = max(subject.tolerance, 1e-10 if dtype == "float64" else 1e-5)
+        self.dense = subject.build()
+        self.wrapped = resrep_keras.wrap(self.dense, method_for(subject))
+        self.inputs = subject.inputs(self.dense, 1)
+        copies = _layers(self.wrapped)
+        self.layers = {name: (layer, copies[name]) for name, layer in _layers(self.dense).items()}
+        self._before = [[ops.copy(v.value) for v in model.variables] for model in self.models]
+
+    @property
+    def models(self):
+        return self.dense, self.wrapped
+
+    @property
+    def variables(self):
+        """Pairs of variables, each once."""
+        pairs = {}
+        for layer, copy in self.layers.values():
+            for pair in zip(layer.variables, copy.variables, strict=True):
+                pairs[id(pair[0])] = pair
+        return list(pairs.values())
+
+    def restored(self):
+        for model, values in zip(self.models, self._before):
+            for variable, value in zip(model.variables, values):
+                variable.assign(value)
+        return self
+
+
+def _layers(model):
+    """``{name: layer}`` of all that a model calls, gates taken off; what is in a wrapper for it."""
+    found = {}
+    for call in recording_of(model).all_calls():
+        layer = call.operation
+        known = isinstance(layer, keras.layers.Layer) and not isinstance(layer, Compactor)
+        if known and call.inner is None:
+            found[call.name] = layer.layer if isinstance(layer, Gated) else layer
+    return found
+
+
+@functools.lru_cache(maxsize=1)  # the laws of a model follow each other
+def _pair(name, dtype):
+    return Pair(name, dtype)
+
+
+@contextlib.contextmanager
+def _floats(dtype):
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+# --- the laws -------------------------------------------------------------------------------------
+
+
+def close(expected, actual, tolerance):
+    """Equal, but for rounding; not finite at the same places."""
+    for a, b in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
+        a, b = (np.asarray(ops.convert_to_numpy(x), np.float64) for x in (a, b))
+        np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
+        finite = np.isfinite(a)
+        scale = max(np.abs(a[finite]).max(initial=0), 1e-6)
+        assert np.abs(a - b)[finite].max(initial=0) <= tolerance * scale
+
+
+def outputs_in_inference(pair):
+    expected, actual = (model(pair.inputs, training=False) for model in pair.models)
+    keras.tree.assert_same_structure(expected, actual)
+    close(expected, actual, pair.tolerance)
+
+
+def outputs_in_training(pair):
+    """With the same seeds, which are part of the copy; what the call changes is equal, too."""
+    expected, actual = (model(pair.inputs, training=True) for model in pair.models)
+    close(expected, actual, pair.tolerance)
+    close(*zip(*pair.variables), pair.tolerance)
+
+
+def losses(pair):
+    sums = []
+    for model in pair.models:
+        model(pair.inputs, training=True)
+        sums.append(sum(ops.cast(loss, "float64") for loss in model.losses))
+    close(*sums, pair.tolerance)
+
+
+def gradients(pair):
+    import tensorflow as tf
+
+    found = []
+    trained = [p for p in pair.variables if p[0].trainable]
+    for number, model in enumerate(pair.models):
+        with tf.GradientTape() as tape:
+            outputs = keras.tree.flatten(model(pair.inputs, training=True))
+            draw = np.random.default_rng(0).normal
+            loss = sum(ops.sum(x * ops.cast(draw(size=x.shape), x.dtype)) for x in outputs)
+            loss = ops.cast(loss, "float64") + sum(ops.cast(x, "float64") for x in model.losses)
+        variables = [p[number].value for p in trained]
+        gradient = tape.gradient(loss, variables, unconnected_gradients="zero")
+        found.append([tf.convert_to_tensor(g) for g in gradient])
+    # All together: a gradient that is zero but for rounding has no scale of its own.
+    flat = [np.concatenate([np.ravel(g) for g in gradient]) for gradient in found if trained]
+    close(flat[:1], flat[1:], 10 * pair.tolerance)
+
+
+def what_is_trainable(pair):
+    trained, copied = ({id(v) for v in model.trainable_variables} for model in pair.models)
+    for variable, copy in pair.variables:
+        assert (id(variable) in trained) == (id(copy) in copied), variable.path
+
+
+def nothing_is_lost(pair):
+    """Each variable of the dense model is one of a layer that the copy has, too."""
+    known = {id(v) for v, _ in pair.variables}
+    assert not [v.path for v in pair.dense.variables if id(v) not in known]
+    copied = {id(v) for _, v in pair.variables}
+    more = [v for v in pair.wrapped.variables if id(v) not in copied]
+    assert all("compactor" in v.path for v in more), [v.path for v in more]
+
+
+def one_step(pair):
+    """A step of training moves every variable alike: compactors are still the identity in it."""
+    if not pair.dense.trainable_variables:
+        return
+    # Both are called, since a recurrent layer may have a state.
+    shapes, _ = (keras.tree.map_structure(ops.shape, m(pair.inputs)) for m in pair.models)
+    draw = np.random.default_rng(3).normal
+    outputs = keras.tree.map_shape_structure(lambda shape: draw(size=shape), shapes)
+    for model in pair.models:
+        optimizer = keras.optimizers.SGD(
+            0.01, momentum=0.9, nesterov=True, weight_decay=0.1, clipnorm=1.0
+        )
+        loss = keras.tree.map_structure(lambda x: "mse", outputs)
+        model.compile(optimizer, loss, run_eagerly=True)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        model.train_on_batch(pair.inputs, outputs)
+    close(*zip(*pair.variables), 10 * pair.tolerance)
+
+
+def names_and_flags(pair):
+    dense, wrapped = pair.models
+    assert dense.name == wrapped.name
+    inputs, copied = recording_of(dense).inputs, recording_of(wrapped).inputs
+    keras.tree.assert_same_structure(inputs, copied)
+    if hasattr(dense, "input_names"):  # a subclassed model has none
+        assert dense.input_names == wrapped.input_names
+        assert dense.output_names == wrapped.output_names
+        for ours, theirs in zip(wrapped.inputs, dense.inputs, strict=True):
+            assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+            assert ours.sparse == theirs.sparse and ours.name == theirs.name
+        optional = [
+            [x._keras_history.operation.optional for x in model.inputs] for model in pair.models
+        ]
+        assert optional[0] == optional[1]
+    for name, (layer, copy) in pair.layers.items():
+        assert copy.name == name and type(layer) is type(copy)
+        assert layer.dtype_policy == copy.dtype_policy
+
+
+def state_beyond_weights(pair):
+    """What Keras's own hooks would save, they save of the copy."""
+    for layer, copy in pair.layers.values():
+        (store, assets), (copied, copied_assets) = _saved(layer), _saved(copy)
+        assert store.keys() == copied.keys() and assets == copied_assets
+        for key, value in store.items():
+            np.testing.assert_array_equal(value, copied[key])
+
+
+def _saved(layer):
+    """What a layer puts into a store of variables, and ``{file: bytes}`` of its assets."""
+    store = {}
+    layer.save_own_variables(store)
+    with tempfile.TemporaryDirectory() as folder:
+        if hasattr(layer, "save_assets"):  # few have it
+            layer.save_assets(folder)
+        return store, {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+
+
+def slim_equals_masked(pair):
+    """Channels go at random, from compactors that are no identities where they may train."""
+    generator = np.random.default_rng(0)
+    for layer in helpers.compactors(pair.wrapped):
+        if layer.kernel.trainable:
+            noise = generator.normal(0.0, 0.1, layer.kernel.shape)
+            layer.kernel.assign(ops.convert_to_numpy(layer.kernel) + noise)
+    channel_state = ChannelState(pair.wrapped, pair.subject.input_shape)
+    kept = helpers.random_keep(channel_state.graph, channel_state.groups, 0)
+    helpers.kill(pair.wrapped, kept, channel_state)
+    shape = pair.subject.input_shape
+    with pytest.MonkeyPatch.context() as patch:  # any masks meet so small a target
+        method = resrep_keras.ResRep(1e-4, coupled=True, input_shape=shape)
+        patch.setattr(pair.wrapped, "method", method)
+        slim = resrep_keras.finalize(pair.wrapped, strict=True)
+    masked = pair.wrapped(pair.inputs, training=False)
+    actual = slim(pair.inputs, training=False)
+    keras.tree.assert_same_structure(masked, actual)
+    close(masked, actual, max(1e-4, pair.tolerance))
+    macs = resrep_keras.count_macs(slim, shape)
+    assert channel_state.cost()(kept) == macs
+
+
+def pruned_equals_masked(pair):
+    shape = pair.subject.input_shape
+    method = resrep_keras.MagnitudePruning(0.05, coupled=True, input_shape=shape)
+    slim = method.prune(pair.dense)
+    macs = [resrep_keras.count_macs(model, shape) for model in (pair.dense, slim)]
+    assert macs[1] < macs[0]
+    assert slim.certificate.max_relative <= max(1e-4, pair.tolerance)
+
+
+IN_FLOAT32 = (outputs_in_inference, state_beyond_weights, slim_equals_masked, pruned_equals_masked)
+IN_FLOAT64 = (
+    outputs_in_training,
+    losses,
+    gradients,
+    what_is_trainable,
+    nothing_is_lost,
+    names_and_flags,
+    one_step,
+)
+LAWS = [(law, "float64") for law in IN_FLOAT64] + [(law, "float32") for law in IN_FLOAT32]
+SLOW = [(law, "float32") for law in (outputs_in_training, losses, gradients, one_step)]
+
+ORDER = (
+    "A shared batch normalisation is called twice, on tensors that do not depend on each other. In "
+    "which order a Functional model does that is Keras's choice, and another one in a flat model; "
+    "moving averages depend on it."
+)
+# (name of the model, law): why it does not hold.
+EXCEPTIONS = {
+    ("nested", "outputs_in_training"): ORDER,
+    ("nested", "one_step"): ORDER,
+    ("subclassed", "one_step"): "Keras's train_step does not tell a model whose call() takes no "
+    "`training` that it trains. The copy, a Functional model, is told.",
+}
+
+
+# Of which TensorFlow has no kernel for float64 on a CPU.
+WITHOUT_FLOAT64 = ("three_dimensions", "channels_first")
+# An application is built once, and these laws say it all: a step is made of loss and gradients.
+OF_APPLICATIONS = (what_is_trainable, nothing_is_lost, names_and_flags, one_step)
+
+
+def _laws(name):
+    if name in families.ALL:
+        return [(law, "float64") for law in (*OF_APPLICATIONS, slim_equals_masked)]
+    if name in WITHOUT_FLOAT64:
+        return [(law, "float32") for law in (*IN_FLOAT64, *IN_FLOAT32)]
+    return LAWS + SLOW
+
+
+def _pairs():
+    for name in SUBJECTS:
+        slow_model = name in families.ALL and name not in families.SMALLEST
+        for law, dtype in _laws(name):
+            slow = slow_model or ((law, dtype) in SLOW and name not in WITHOUT_FLOAT64)
+            if (name, law.__name__) not in EXCEPTIONS:
+                yield pytest.param(
+                    name,
+                    law,
+                    dtype,
+                    marks=pytest.mark.slow if slow else (),
+                    id=f"{name}-{law.__name__}-{dtype}",
+                )
+
+
+@pytest.mark.parametrize("name, law, dtype", list(_pairs()))
+def test_same_program(name, law, dtype):
+    with _floats(dtype):
+        law(_pair(name, dtype).restored())
+
+
+REFUSED = [name for name, entry in awkward.AWKWARD.items() if entry.refused]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_copied_is_refused(name):
+    with pytest.raises(ValueError, match=awkward.AWKWARD[name].refused):
+        resrep_keras.wrap(awkward.build(name), resrep_keras.ResRep(0.05))
+
+
+# --- once more, in another process ----------------------------------------------------------------
+
+# Functions as settings and Lambda layers are for one process, as Keras has it.
+IN_MEMORY = ("functions_as_settings",)
+
+ELSEWHERE = """
+import sys
+import keras, numpy as np
+from tests import awkward, zoo
+import resrep_keras
+for name in sys.argv[2:]:
+    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras")
+    inputs = keras.tree.pack_sequence_as(
+        model.input, [np.load(f"{sys.argv[1]}/{name}_{i}.npy") for i in range(len(model.inputs))]
+    )
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    outputs = keras.tree.flatten(model(tensors, training=False))
+    np.savez(f"{sys.argv[1]}/{name}_out.npz", *[np.asarray(x) for x in outputs])
+"""
+
+
+def test_wrapped_models_are_the_same_in_another_process(tmp_path):
+    names = [n for n in SUBJECTS if n not in families.ALL and n not in IN_MEMORY]
+    for name in names:
+        pair = _pair(name, "float32").restored()
+        pair.wrapped.save(tmp_path / f"{name}.keras")
+        for number, value in enumerate(keras.tree.flatten(pair.inputs)):
+            np.save(tmp_path / f"{name}_{number}.npy", _array(value))
+        outputs = keras.tree.flatten(pair.dense(pair.inputs))
+        np.savez(tmp_path / f"{name}_expected.npz", *[np.asarray(x) for x in outputs])
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path), *names],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    wrong = []
+    for name in names:
+        expected, actual = (
+            list(np.load(tmp_path / f"{name}_{which}.npz").values())
+            for which in ("expected", "out")
+        )
+        try:
+            close(expected, actual, max(1e-5, SUBJECTS[name].tolerance))
+        except AssertionError:
+            wrong.append(name)
+    assert not wrong
+
+
+def _array(value):
+    array = np.asarray(value)
+    return array.astype("U") if array.dtype == object else array
+
+
+if __name__ == "__main__":
+    from collections import Counter
+
+    kinds = Counter("slow" if parameters.marks else "in every run" for parameters in _pairs())
+    print(f"{len(SUBJECTS)} models, {len(LAWS)} laws; pairs: {dict(kinds)}")
+    print(f"exceptions: {EXCEPTIONS}, refused: {REFUSED}, in memory only: {IN_MEMORY}")
