@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.composite import sublayers
+from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 
@@ -24,11 +25,12 @@ def without_broken(layer, config, weights, folded=False):
         folded: Whether something was folded into them. What was only selected loses no constraint
             that the layer itself has not met so far.
     """
-    constrained = [variable for variable in layer.weights if variable.constraint is not None]
+    own = weights_of_operation(layer)  # none in a raw operation
+    constrained = [variable for variable in own if variable.constraint is not None]
     if not constrained:
         return config
-    aligned = len(weights) == len(layer.weights)
-    new = {id(variable): value for variable, value in zip(layer.weights, weights) if aligned}
+    aligned = len(weights) == len(own)
+    new = {id(variable): value for variable, value in zip(own, weights) if aligned}
     broken = [
         variable.constraint
         for variable in constrained
