@@ -69,7 +69,7 @@ def net(*behind, shape=(6,), nested=False, head="linear", dtype=None):
 )
 def test_a_forgotten_argument_is_refused(layer, nested):
     with pytest.raises(ValueError, match=r"'net' does not compute.*part first at layer 'odd'"):
-        resrep_keras.wrap(net(layer(), nested=nested))
+        resrep_keras.wrap(net(layer(), nested=nested), resrep_keras.ResRep(0.1))
 
 
 def test_an_argument_of_training_is_refused_too():
@@ -132,13 +132,14 @@ def test_random_layers_are_no_difference(how):
     dense = net(Draw(how, name="draw"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        resrep_keras.wrap(dense)
+        resrep_keras.wrap(dense, resrep_keras.GraNet(0.5))  # which counts no MACs
 
 
 @pytest.mark.parametrize("how", ["numpy", "seed"])
 def test_a_difference_beside_random_layers_is_found(how):
     with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
-        resrep_keras.wrap(net(Draw(how, name="draw"), Scale(3.0, name="odd")))
+        dense = net(Draw(how, name="draw"), Scale(3.0, name="odd"))
+        resrep_keras.wrap(dense, resrep_keras.GraNet(0.5))
 
 
 def test_nan_at_the_same_places_is_no_difference():
@@ -171,7 +172,7 @@ def test_a_model_that_takes_no_random_inputs_is_told():
     with pytest.warns(
         UserWarning, match="'net' does not run on random inputs .RuntimeError:.*not such inputs"
     ):
-        resrep_keras.wrap(net(Careful()))
+        resrep_keras.wrap(net(Careful()), resrep_keras.GraNet(0.5))
 
 
 @pytest.mark.parametrize("vocabulary", [2, 3, 50])
