@@ -235,7 +235,11 @@ def test_a_copy_that_would_not_share_is_refused_in_words():
         resrep_keras.wrap(tied_autoencoder(TiedWithoutConfig), resrep_keras.ResRep(0.1))
 
 
-@pytest.mark.parametrize("make", [tied_autoencoder, raw_operation])
+# Keras itself saves an operation on a variable on TensorFlow only.
+RAW = pytest.param(raw_operation, marks=pytest.mark.tensorflow_only)
+
+
+@pytest.mark.parametrize("make", [tied_autoencoder, RAW])
 def test_a_wrapped_model_is_saved_and_loaded(make, tmp_path):
     wrapped = resrep_keras.wrap(make(), resrep_keras.ResRep(0.05))
     wrapped.save(tmp_path / "wrapped.keras")

@@ -9,6 +9,9 @@ import resrep_keras
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.keras_adapter import input_name, is_optional
 
+# Layers that stay closed have costs that nobody knows, of which `wrap` tells.
+pytestmark = pytest.mark.filterwarnings("ignore:The MACs of these layers are not known")
+
 
 @keras.saving.register_keras_serializable("test_a7")
 class AddIfThere(layers.Layer):
@@ -66,10 +69,14 @@ def test_flags_and_names_stay(make, tmp_path):
     assert [input_name(t) for t in keras.tree.flatten(recording.inputs)] == [row[1] for row in told]
     slim.save(tmp_path / "slim.keras")
     wrapped.save(tmp_path / "wrapped.keras")
-    for name in ("slim", "wrapped"):
-        loaded = keras.models.load_model(tmp_path / f"{name}.keras")
-        # Keras calls the tensor of a loaded input as its layer.
-        assert [row[1:] for row in what_is_told(loaded)] == [row[1:] for row in told]
+    dense.save(tmp_path / "dense.keras")
+    # Keras calls the tensor of a loaded input as its layer; 3.12 saves no `optional`.
+    loaded = {
+        name: what_is_told(keras.models.load_model(tmp_path / f"{name}.keras"))
+        for name in ("dense", "slim", "wrapped")
+    }
+    assert loaded["slim"] == loaded["wrapped"] == loaded["dense"]
+    assert [row[1:6] for row in loaded["slim"]] == [row[1:6] for row in told]
     with pytest.warns(UserWarning, match="The target is not met"):  # and no error
         resrep_keras.finalize(wrapped)
 
