@@ -86,7 +86,8 @@ class Row:
         refused: ``{member: what it is told}``, where the method finds nothing to work on.
         removes: `"channels"`, `"weights"` or `"nothing"`.
         own_compactors: Whether its compactors differ from those of other rows, so that any masks
-            are tried over the whole zoo.
+            are tried: over `members`, and in slow runs over the whole zoo. One row is over all in
+            every run; tests/laws/test_same_program.py has another.
     """
 
     name: str
@@ -249,10 +250,13 @@ def _pairs():
 
 def _own_compactors():
     rows = [row for row in ROWS if row.own_compactors]
-    for row in rows if ON_TENSORFLOW else [r for r in rows if r.name == "ResRep-coupled-full"]:
+    over_all = "ResRep-coupled-full"
+    for row in rows if ON_TENSORFLOW else [r for r in rows if r.name == over_all]:
         for name in zoo.ZOO:
             if name not in row.refused:
-                yield pytest.param(row, name, id=f"{row.name}-{name}")
+                every_run = row.name == over_all or name in row.members
+                marks = () if every_run else pytest.mark.slow
+                yield pytest.param(row, name, marks=marks, id=f"{row.name}-{name}")
 
 
 def _refusals():
