@@ -162,6 +162,8 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def _read_step(self):
         optimizer = self._optimizer()
+        if not self.model.optimizer.built:  # nothing trains: the first step says so
+            return 0
         counter = self.model.optimizer.iterations if optimizer is None else optimizer.steps
         step = int(keras.ops.convert_to_numpy(counter))
         self._epoch_start = step

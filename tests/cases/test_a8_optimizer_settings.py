@@ -12,7 +12,7 @@ from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.optimizers.transfer import successor
 from resrep_keras.optimizers.wrapper import OptimizerWrapper, find_wrapper
 from tests import helpers, zoo
-from tests.conditions.test_optimizers import KINDS
+from tests.optimizer_kinds import KINDS
 
 RATE = 0.01
 SETTINGS = {

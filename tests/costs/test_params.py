@@ -30,7 +30,7 @@ DENSE = {
 def test_count_params_is_that_of_keras():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization()])
     assert resrep_keras.count_params(model) == 3 * 4 + 4 + 4 * 4 == model.count_params()
-    with pytest.raises(TypeError, match=r"Expected a keras\.Model; got 3"):
+    with pytest.raises(TypeError, match=r"a built keras\.Model; got 3"):
         resrep_keras.count_params(3)
 
 

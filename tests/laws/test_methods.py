@@ -23,6 +23,9 @@ from tests.methods.table import (
 )
 from tests.paths import LOAD_WITHOUT_PACKAGE
 
+# Some members of the zoo have channels whose damage cannot be measured.
+pytestmark = pytest.mark.filterwarnings("ignore:AOFP keeps all channels")
+
 
 def library_objects(model):
     return [layer for layer in model.layers if "resrep_keras" in type(layer).__module__]

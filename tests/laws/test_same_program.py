@@ -418,7 +418,8 @@ def test_wrapped_models_are_the_same_in_another_process(tmp_path):
 
 
 def _array(value):
-    array = np.asarray(value)
+    dense = ops.convert_to_tensor(value, sparse=False)
+    array = ops.convert_to_numpy(dense)
     return array.astype("U") if array.dtype == object else array
 
 

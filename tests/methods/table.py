@@ -117,7 +117,8 @@ def baseline(kind, *settings, **more):
 
 
 UNMEASURED = dict.fromkeys(
-    ("recurrent", "bidirectional", "time_distributed"), r"AOFP finds no .* are for ResRep"
+    ("recurrent", "bidirectional", "time_distributed", "convolutional_lstm"),
+    r"AOFP (finds no .* are for ResRep|cannot measure)|cannot be reached",
 )
 WITHOUT_CONVOLUTION = dict.fromkeys(
     "mlp spatial grouped_constants einsum_dense recurrent encoder_decoder bidirectional embedding "

@@ -34,7 +34,7 @@ def test_config_is_json_and_gives_the_value_back():
         {"latency": 0.5},
         {"latency": {"tables": [{"outputs": (1, 2)}]}},
         ("first",),
-        Removal(1, {}, (0.0,)),
+        removal=Removal(1, {}, (0.0,)),
     )
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(baseline)))
     again = keras.saving.deserialize_keras_object(config)

@@ -88,7 +88,7 @@ class PruningCallback(MethodCallback):
         if state.baseline is None:  # made by hand
             state.baseline = self.method.baseline(self.pruned, state)
         self._channel_state, self._limits = state, self.method.limits(state)
-        self.method.prepare_run(self.model, state)
+        self.method.prepare_run(self.pruned, state)
 
     def _plans(self):
         return True

@@ -144,7 +144,7 @@ def test_the_score_is_that_of_all_halves():
 # --- the laws -------------------------------------------------------------------------------------
 
 # All their channels are inside recurrent layers, or applied at each entry of an axis.
-REFUSED = ("recurrent", "bidirectional", "time_distributed")
+REFUSED = ("recurrent", "bidirectional", "time_distributed", "convolutional_lstm")
 MEMBERS = [name for name in zoo.ZOO if name not in REFUSED]
 # TensorFlow has no 64-bit kernel for one of their layers.
 ONLY_32_BITS = ("three_dimensions", "applications_layers", "channels_first")
