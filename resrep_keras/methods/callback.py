@@ -102,6 +102,12 @@ class MethodCallback(InFit, keras.callbacks.Callback):
             refuse_early_removal(self.method)
         sync_state(self.model)
         if not self.model.optimizer.built:
+            if self._optimizer() is not None and not self.model.trainable_variables:
+                raise ValueError(
+                    f"All weights of model '{self.model.name}' are frozen (trainable=False), so "
+                    "that nothing can be trained or pruned. Set model.trainable = True and compile "
+                    "it again, or freeze layers of the dense model before wrap()."
+                )
             self.model.optimizer.build(self.model.trainable_variables)
         self._planned = False
 
@@ -162,8 +168,6 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def _read_step(self):
         optimizer = self._optimizer()
-        if not self.model.optimizer.built:  # nothing trains: the first step says so
-            return 0
         counter = self.model.optimizer.iterations if optimizer is None else optimizer.steps
         step = int(keras.ops.convert_to_numpy(counter))
         self._epoch_start = step

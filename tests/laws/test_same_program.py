@@ -371,8 +371,11 @@ def test_what_cannot_be_copied_is_refused(name):
 
 # --- once more, in another process ----------------------------------------------------------------
 
-# Functions as settings and Lambda layers are for one process, as Keras has it.
-IN_MEMORY = ("functions_as_settings",)
+# Models that Keras itself does not bring back from a file.
+IN_MEMORY = {
+    "functions_as_settings": "Functions and Lambda layers are for one process.",
+    "own_kernel_property": "Dense saves what its property `kernel` gives, not its weight.",
+}
 
 ELSEWHERE = """
 import sys
