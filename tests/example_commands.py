@@ -30,7 +30,7 @@ SMALL = {
     "prune_image_classifier.py": ("--limit=128", "--dense_epochs=1", "--epochs=5"),
     "own_layer.py": ("--dense_epochs=1", "--epochs=5"),
     "pruning_plasticity.py": (
-        *("--epochs=4", "--points=1,3", "--more=1", "--interval=5", "--limit=256"),
+        *("--epochs=4", "--points=1,3", "--more=1", "--interval=2", "--limit=256"),
     ),
     "mirrored.py": FEW,
     "jax_data_parallel.py": FEW,
