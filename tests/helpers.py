@@ -8,6 +8,7 @@ from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
+from resrep_keras.surgery.zero_channels import without_zero_channels
 from tests import zoo
 
 
@@ -67,3 +68,9 @@ def method_id(method):
     """A short name that tells settings apart."""
     parts = [type(method).__name__, getattr(method, "compactor", ""), "coupled" * method.coupled]
     return "-".join(part for part in parts if part)
+
+
+def remove_zero_channels(model):
+    """A model without the channels whose weights are all zero; itself where nothing goes."""
+    slim = without_zero_channels(resrep_keras.trace(model))
+    return model if slim is None else slim

@@ -5,13 +5,13 @@ from keras import ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
-from resrep_keras.graph.trace import recording_of, trace, trace_recording
+from resrep_keras.graph.trace import recording_of, trace_recording
 from resrep_keras.surgery.channel_weights import producing_weights
 from resrep_keras.surgery.forward import evaluate, random_inputs
 from resrep_keras.surgery.remove import remove
 
 
-def remove_zero_channels(model):
+def without_zero_channels(graph):
     """Remove each channel that all its producers make with weights that are zero.
 
     Such a channel holds what biases and batch normalisation make of zero. Where that is what a dead
@@ -20,17 +20,11 @@ def remove_zero_channels(model):
     zero-padded convolution, say, and where its layer, or one that reads it, would lose the last.
 
     Args:
-        model: A built Keras model without compactors.
+        graph: `ChannelGraph` of a model without compactors.
 
     Returns:
-        A Functional model of the same layer names, `model` itself where nothing goes.
+        A Functional model of the same layer names, `None` where nothing goes.
     """
-    slim = without_zero_channels(trace(model))
-    return model if slim is None else slim
-
-
-def without_zero_channels(graph):
-    """What `remove_zero_channels` makes of the model of a `ChannelGraph`; `None`: nothing goes."""
     slim = _remove(graph)
     recording = graph.recording if slim is None else recording_of(slim)
     left = trace_recording(recording, holds=State.CONSTANT, frozen=graph.frozen)

@@ -13,7 +13,6 @@ from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.channels.aofp import AOFP
 from resrep_keras.methods.channels.channel_state import ChannelState
-from resrep_keras.surgery.zero_channels import remove_zero_channels
 from tests import helpers, zoo
 from tests.methods.channels.searches import begun
 
@@ -187,7 +186,7 @@ def test_zero_weights_leave_a_channel():
     model = split()
     layer = model.get_layer("made")
     layer.set_weights([w * np.r_[np.zeros(4), np.ones(4)] for w in layer.get_weights()])
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert slim.get_layer("first").kernel.shape[2] == 1
     assert helpers.difference(model, slim) < 1e-5
 

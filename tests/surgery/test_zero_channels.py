@@ -6,7 +6,8 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.trace import trace
-from resrep_keras.surgery.zero_channels import remove_zero_channels, without_zero_channels
+from resrep_keras.surgery.zero_channels import without_zero_channels
+from tests import helpers
 
 
 def net(bias, activation="relu"):
@@ -29,7 +30,7 @@ def net(bias, activation="relu"):
     ],
 )
 def test_what_a_channel_holds_goes_into_the_next_bias(bias, activation, expected):
-    slim = remove_zero_channels(net(bias, activation))
+    slim = helpers.remove_zero_channels(net(bias, activation))
     np.testing.assert_array_equal(ops.convert_to_numpy(slim.get_layer("first").kernel), [[2]])
     np.testing.assert_allclose(ops.convert_to_numpy(slim.get_layer("last").bias), [expected])
 
@@ -38,4 +39,4 @@ def test_nothing_goes_where_no_weights_are_zero():
     model = net(0.0)
     model.get_layer("first").kernel.assign([[1.0, 2.0]])
     assert without_zero_channels(trace(model)) is None
-    assert remove_zero_channels(model) is model
+    assert helpers.remove_zero_channels(model) is model

@@ -10,7 +10,6 @@ from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.surgery.channel_weights import producing_weights
-from resrep_keras.surgery.zero_channels import remove_zero_channels
 from tests import helpers, zoo
 
 METHODS = {
@@ -152,7 +151,7 @@ def kernel_widths(model):
 def test_removing_channels_of_zero_weights_changes_no_output(name, biases):
     model = zoo.build(name)
     kill(model, biases=biases)
-    assert helpers.difference(model, remove_zero_channels(model)) < 1e-5
+    assert helpers.difference(model, helpers.remove_zero_channels(model)) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["chain", "vgg", "mlp", "bottleneck", "residual", "concatenate"])
@@ -163,7 +162,7 @@ def test_channels_do_go(name):
         if isinstance(layer, layers.BatchNormalization):
             for offset in (layer.beta, layer.moving_mean):
                 offset.assign(ops.zeros_like(offset))
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert resrep_keras.count_params(slim) < 0.8 * resrep_keras.count_params(model)
     assert helpers.difference(model, slim) < 1e-5
 
@@ -179,7 +178,7 @@ def test_the_bias_of_a_zero_channel_goes_into_the_next_layer():
     first.kernel.assign(kernel)
     before = [ops.convert_to_numpy(w).copy() for w in second.weights]
     constants = np.maximum(ops.convert_to_numpy(first.bias)[[1, 4]], 0)
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert kernel_widths(slim) == [4, 5, 4]
     expected = before[1] + constants @ before[0][[1, 4]]
     np.testing.assert_allclose(
@@ -204,7 +203,7 @@ def test_a_constant_stays_where_a_convolution_sees_the_border(padding, bias, exp
     kernel[..., 2] = 0
     model.get_layer("first").kernel.assign(kernel)
     model.get_layer("first").bias.assign([0.1, 0.2, bias, 0.3, 0.4, 0.5])
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert kernel_widths(slim)[0] == expected
     assert helpers.difference(model, slim) < 1e-5
 
@@ -226,9 +225,9 @@ def test_a_residual_channel_goes_only_where_all_its_producers_are_zero():
     makers = [producer for producer in group.producers if not producer.follows]
     for producer in makers[:-1]:
         zero(producer, 0)
-    assert remove_zero_channels(model) is model
+    assert helpers.remove_zero_channels(model) is model
     zero(makers[-1], 0)
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert resrep_keras.count_params(slim) < resrep_keras.count_params(model)
     assert helpers.difference(model, slim) < 1e-5
 
@@ -236,7 +235,7 @@ def test_a_residual_channel_goes_only_where_all_its_producers_are_zero():
 def test_a_layer_of_zeros_keeps_a_channel():
     model = net((6, 5))
     model.layers[1].kernel.assign(np.zeros((20, 6)))
-    slim = remove_zero_channels(model)
+    slim = helpers.remove_zero_channels(model)
     assert kernel_widths(slim) == [1, 5, 4]
     assert helpers.difference(model, slim) < 1e-5
 
