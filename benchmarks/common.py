@@ -19,7 +19,12 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 def machine():
     """Where a result comes from."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Keras {keras.__version__}"
+    parts = [f"{os.cpu_count()} cores", platform.machine(), f"Keras {keras.__version__}"]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        parts.append(f"JAX {jax.__version__} on {jax.devices()[0].device_kind}")
+    return ", ".join(parts)
 
 
 def write_result(result, page):

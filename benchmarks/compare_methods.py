@@ -8,8 +8,6 @@ in the work folder, so that a comparison that was stopped goes on. Writes
 `benchmarks/results/compare_methods.json`, `.md` and `.png`.
 """
 
-import time
-
 import keras
 import numpy as np
 import trials
@@ -71,14 +69,13 @@ def run(name, data, seed):
     """The record of a run."""
 
     def train(_):
-        dense, begin = trials.dense_net(data, seed, FLAGS.dense_epochs), time.process_time()
+        dense = trials.dense_net(data, seed, FLAGS.dense_epochs)
         before = trials.accuracy(dense, data)
         model = trained(name, dense, data, seed)
         return {
             "accuracy": trials.accuracy(model, data),
             "dense_accuracy": before,
             "macs_left": round(resrep_keras.count_macs(model) / resrep_keras.count_macs(dense), 4),
-            "cpu_seconds": round(time.process_time() - begin, 1),
             "widths": resrep_keras.widths_of(model),
         }
 
@@ -100,19 +97,17 @@ def as_markdown(result):
         f"{second} epochs more by the same recipe; target_reduction={result['target_reduction']}.",
         "",
         "| method | test accuracy (%) | by seed | to the dense net of the same seed | MACs left "
-        "(%) | CPU time, dense = 1 |",
-        "|---|---|---|---|---|---|",
+        "(%) |",
+        "|---|---|---|---|---|",
     ]
     for name in ranked(runs):
         left = 100 * np.mean([run["macs_left"] for run in runs[name]])
         pairs = list(zip(runs[name], runs.get("longer", runs[name])))
         behind = [run["accuracy"] - dense["accuracy"] for run, dense in pairs]
-        times = [run["cpu_seconds"] / dense["cpu_seconds"] for run, dense in pairs]
         values = values_of(runs[name], "accuracy")
         lines.append(
             f"| {TITLES[name]} | {mean_and_spread(values)} | {trials.by_seed(values)} | "
-            f"{np.mean(behind):+.2f} ± {trials.spread(behind):.2f} | {left:.1f} | "
-            f"{np.median(times):.2f} |"
+            f"{np.mean(behind):+.2f} ± {trials.spread(behind):.2f} | {left:.1f} |"
         )
     settings = ", ".join(f"{key}={value:g}" for key, value in result["strengths"].items())
     end = (
