@@ -25,6 +25,12 @@ from resrep_keras.methods.channels.random_pruning import RandomPruning
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.channels.taylor import TaylorPruning
 from resrep_keras.methods.composed import compose
+from resrep_keras.methods.consolidation.anpyc import ANPyC
+from resrep_keras.methods.consolidation.ewc import EWC
+from resrep_keras.methods.consolidation.fine_tuning import FineTuning
+from resrep_keras.methods.consolidation.mas import MAS
+from resrep_keras.methods.consolidation.synaptic_intelligence import SynapticIntelligence
+from resrep_keras.methods.consolidation.tasks import end_task, task_model
 from resrep_keras.methods.gradients.method import ActivationGradientPruning
 from resrep_keras.methods.gradients.report import backward_macs, gradient_sparsity
 from resrep_keras.methods.sparse.granet import GraNet

@@ -82,6 +82,9 @@ class Composed(Method):
         answers = (method.forward(model, inputs, training) for method in self.methods)
         return next((answer for answer in answers if answer is not None), None)
 
+    def phase(self, model):
+        return tuple(method.phase(model) for method in self.methods)
+
     def finalize(self, model, data=None):
         """The first method's: what the others put into a model is in no graph that is read."""
         return self.lead.finalize(model, data)

@@ -108,6 +108,14 @@ class Method:
         del model, inputs, training
         return None
 
+    def phase(self, model):
+        """A value on which depends what a call of the wrapped model does.
+
+        Where it has changed, `fit`, `evaluate` and `predict` trace the model anew.
+        """
+        del model
+        return None
+
     def check_run(self, first, last):
         """Raise a `ValueError` where the steps from `first` to `last` cannot do what is asked."""
 

@@ -8,11 +8,16 @@ class PruningState:
 
     `compile` makes a new optimizer, whose own state begins anew. Masks, plans and sums of a pruning
     run must not: they are kept here, and each `OptimizerWrapper` of the model goes on with them.
+
+    Attributes:
+        notes: ``{name: value}``, what code that is traced must know of a variable, which it cannot
+            read.
     """
 
     def __init__(self):
         # Keras looks for variables in lists and dicts of a model, and not in here.
         self._variables = {}
+        self.notes = {}
 
     def variable(self, name, shape, dtype, initializer="zeros", aggregation="none"):
         """The variable of a name; a new one where there is none of this shape and dtype."""

@@ -261,6 +261,15 @@ def inverse(norm):
     return ops.where(positive, 1 / ops.where(positive, norm, 1.0), 0.0)
 
 
+def keep_where(mask, variables):
+    """Set variables, such as weights and what an optimizer holds for them, to zero off the mask."""
+    for variable in variables:
+        value = variable.value
+        # What is not finite stays: training has diverged, and zeros would hide it.
+        zero = ops.where(ops.isfinite(value), ops.zeros_like(value), value)
+        variable.assign(ops.where(mask, value, zero))
+
+
 def check_inner(inner, wrapper, allows_averages=False):
     """Raise where an optimizer cannot be wrapped by the class called `wrapper`."""
     if isinstance(inner, OptimizerWrapper):

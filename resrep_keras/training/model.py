@@ -14,7 +14,7 @@ from resrep_keras.keras_adapter import (
     wrapped_optimizer,
 )
 from resrep_keras.methods.callback import TrainingData, told_of_fit
-from resrep_keras.methods.wrapped import baseline_of, method_of
+from resrep_keras.methods.wrapped import baseline_of, method_of, notes_of
 from resrep_keras.optimizers.state import PruningState
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.backup import Backup, seeds
@@ -128,6 +128,21 @@ class WrappedModel(keras.Model):
         validates = bound.get("validation_data") is not None or bound.get("validation_split")
         with told_of_fit(callbacks, data, bool(validates)):
             return super().fit(**bound)
+
+    def make_train_function(self, force=False):
+        return super().make_train_function(force or self._has_changed("train"))
+
+    def make_test_function(self, force=False):
+        return super().make_test_function(force or self._has_changed("test"))
+
+    def make_predict_function(self, force=False):
+        return super().make_predict_function(force or self._has_changed("predict"))
+
+    def _has_changed(self, kind):
+        """Whether calls of the model do something else since such a function was made."""
+        made, now = notes_of(self).setdefault("phases", {}), self.method.phase(self)
+        before, made[kind] = made.get(kind, now), now
+        return before != now
 
     def _with_own(self, callbacks):
         """The callbacks and those of the method; a backup comes last: what is behind it is lost."""

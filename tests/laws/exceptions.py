@@ -7,6 +7,7 @@ IMPORTS = {}
 HEAVY = {
     "tensorflow": {
         "common/eager": "computing at once while a step is traced",
+        "common/gradients": "gradients outside of fit",
         "tflite/convert": "the converter",
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",
@@ -37,4 +38,15 @@ WITHOUT_TEST = {
         "a criterion of some lines: tests/methods/channels/test_baselines.py, and the laws of "
         "methods",
     ),
+    **dict.fromkeys(
+        (
+            "methods/consolidation/ewc",
+            "methods/consolidation/fine_tuning",
+            "methods/consolidation/mas",
+            "methods/consolidation/synaptic_intelligence",
+        ),
+        "a measure of some lines: tests/methods/consolidation/test_importance.py and test_tasks.py",
+    ),
+    "methods/consolidation/method": "what it answers: tests/methods/consolidation/test_tasks.py",
+    "methods/consolidation/outputs": "which is in use: tests/methods/consolidation/test_tasks.py",
 }

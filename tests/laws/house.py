@@ -24,7 +24,7 @@ FLOORS = (
     ("costs",),
     ("rules",),
     ("methods",),
-    ("methods/channels", "methods/sparse", "methods/gradients"),
+    ("methods/channels", "methods/sparse", "methods/gradients", "methods/consolidation"),
     ("methods/composed",),
     ("training/early_removal",),
     ("training",),

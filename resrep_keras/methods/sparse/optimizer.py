@@ -16,7 +16,7 @@ from resrep_keras.methods.sparse.densities import (
 )
 from resrep_keras.methods.sparse.settings import SparseSettings
 from resrep_keras.optimizers.transfer import read_slots
-from resrep_keras.optimizers.wrapper import OptimizerWrapper
+from resrep_keras.optimizers.wrapper import OptimizerWrapper, keep_where
 
 # Mask updates of a run where no interval is given.
 PLANNED_UPDATES = 100
@@ -129,7 +129,7 @@ class SparseOptimizer(OptimizerWrapper):
         for part, was, mask in zip(parts, old, new):
             part.mask.assign(mask)
             # What is grown begins at zero, also in the slots; the update has moved it already.
-            _keep(part, ops.logical_and(was, part.mask.value))
+            keep_where(ops.logical_and(was, part.mask.value), (part.kernel, *part.slots))
 
     def _gradients(self, parts, given):
         """Gradients that this update is made of, `None` where weights grow at random."""
@@ -197,7 +197,7 @@ class SparseOptimizer(OptimizerWrapper):
     def apply_masks(self):
         """Set to zero what the masks do not keep, in kernels and slots."""
         for part in self._parts.value:
-            _keep(part, part.mask.value)
+            keep_where(part.mask.value, (part.kernel, *part.slots))
 
     def masks(self):
         """``{path of a kernel: NumPy bool array}``, `True` where a weight is kept."""
@@ -205,11 +205,3 @@ class SparseOptimizer(OptimizerWrapper):
 
     def own_config(self):
         return {**dataclasses.asdict(self.settings), "exclude": list(self.settings.exclude)}
-
-
-def _keep(part, mask):
-    for variable in (part.kernel, *part.slots):
-        value = variable.value
-        # What is not finite stays: training has diverged, and zeros would hide it.
-        zero = ops.where(ops.isfinite(value), ops.zeros_like(value), value)
-        variable.assign(ops.where(mask, value, zero))

@@ -1,0 +1,1 @@
+"""Importance, against finite differences and by hand."""
