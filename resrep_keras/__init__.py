@@ -15,6 +15,7 @@ from resrep_keras.explanation.explain import explain
 from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.self_attention_pooling import SelfAttentionPooling
 from resrep_keras.methods.channels.aofp import AOFP
 from resrep_keras.methods.channels.callback import PruningCallback
 from resrep_keras.methods.channels.fpgm import FPGM

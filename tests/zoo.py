@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.keras_adapter import application_classes
+from resrep_keras.layers.self_attention_pooling import SelfAttentionPooling
 
 ZOO = {}
 
@@ -439,6 +440,20 @@ def attention():
     z = layers.AdditiveAttention()([layers.Dense(7)(x), y])
     z = layers.Dense(6, activation="relu")(z)
     return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(z)))
+
+
+@member
+def attention_pooling():
+    """Weighted sums of a sequence in several heads, behind both directions of an LSTM, masked."""
+    x = inputs = keras.Input((6, 5))
+    x = layers.Dense(7, use_bias=False)(layers.Masking()(inputs))
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    y = SelfAttentionPooling(6, heads=2, penalty=0.1)(x)
+    z = layers.Dense(8, activation="sigmoid")(inputs)
+    z, scores = SelfAttentionPooling(5, heads=3, return_attention=True)(z)
+    y = layers.Dense(9, activation="relu")(layers.Flatten()(y))
+    z = layers.Dense(6, activation="relu")(layers.Flatten()(z))
+    return keras.Model(inputs, [layers.Dense(2)(layers.Concatenate()([y, z])), scores])
 
 
 def small_cnn(filters=6):

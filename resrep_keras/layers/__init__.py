@@ -1,1 +1,1 @@
-"""Layers that pruning puts into a model for the time of training."""
+"""Layers: those that pruning puts into a model while it trains, and one for users."""

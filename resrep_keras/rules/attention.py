@@ -1,4 +1,4 @@
-"""Attention layers: their heads and widths have gates inside, which are part of the weights."""
+"""Attention layers: heads, widths and hidden units have gates inside, part of the weights."""
 
 import math
 
@@ -6,13 +6,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.macs import labels_along, macs, positions_of, whole_axis
+from resrep_keras.costs.macs import labels_along, macs, positions_of, times, whole_axis
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.gated import gate_factors
+from resrep_keras.layers.self_attention_pooling import SelfAttentionPooling
 from resrep_keras.surgery.channel_weights import producing_variable
-from resrep_keras.surgery.narrow import narrow, take, weight_values
+from resrep_keras.surgery.narrow import narrow, take, weight_values, weights_of
 
 # --- Attention and AdditiveAttention: no projections ---------------------------------------------
 
@@ -67,6 +68,49 @@ def _attention_narrow(layer: layers.Attention, part):
 @narrow.register
 def _additive_narrow(layer: layers.AdditiveAttention, part):
     return {}, [take(weight, 0, part.keep_in[0]) for weight in weight_values(layer)]
+
+
+# --- SelfAttentionPooling ------------------------------------------------------------------------
+
+
+@flow.register
+def _pooling_flow(layer: SelfAttentionPooling, call):
+    """Each head has the channels of the sequence; hidden units stay inside."""
+    for mask in call.flows_of(call.argument("mask", 1)):
+        call.pin(mask, "a mask of positions")
+    read = call.consume(call.input, 2)  # no bias takes up constants
+    call.inner_channels("units", layer.units)
+    call.axis_out = 2
+    pooled = read.replace(shape=call.output_shape)
+    return [pooled, *(call.neutral(shape) for shape in call.output_shapes[1:])]
+
+
+@gate_factors.register
+def _pooling_gates(layer: SelfAttentionPooling, gates):
+    """Hidden units before their tanh, which is zero at zero."""
+    return [gates["units"], None]
+
+
+@narrow.register
+def _pooling_narrow(layer: SelfAttentionPooling, part):
+    old = weights_of(layer)
+    units = part.inside.get("units", np.ones(layer.units, bool))
+    hidden = take(take(old["hidden_kernel"], 0, part.keep_in[0]), 1, units)
+    return {"units": int(units.sum())}, [hidden, take(old["score_kernel"], 0, units)]
+
+
+@macs.register
+def _pooling_macs(layer: SelfAttentionPooling, call):
+    """Hidden units of each position, scores of each head, weighted sums."""
+    length, channels = call.input.shape[1], labels_along(call.input, 2)
+    units = call.inside.get("units", whole_axis(layer.units))
+    scores = times(length, layer.heads)
+    return [Term(length, (channels, units)), Term(scores, (units,)), Term(scores, (channels,))]
+
+
+@producing_variable.register
+def _pooling_weights(layer: SelfAttentionPooling, inside=None):
+    return layer.hidden_kernel, 1
 
 
 # --- MultiHeadAttention --------------------------------------------------------------------------

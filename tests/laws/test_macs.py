@@ -13,6 +13,7 @@ DILATED = "TensorFlow pads the blocks into which it cuts the inputs of a dilated
 SCALES = "Keras multiplies the scales of an AdditiveAttention entry by entry, before it sums."
 OF_WEIGHTS = "Products of weights alone are the same for all examples: they count nothing."
 INTEGERS = "Products of integers are other operations of TensorFlow's."
+FOR_THE_LOSS = "The penalty of a SelfAttentionPooling compares its heads, for the loss alone."
 # Members whose graph has other products than are counted: why, and how many more.
 EXCEPTIONS = {
     # 4 x 4 positions for 3 x 3, of a kernel with 3 taps, 8 inputs and 5 filters.
@@ -20,6 +21,8 @@ EXCEPTIONS = {
     # 5 queries, 5 keys, 7 channels.
     "attention": (SCALES, -5 * 5 * 7),
     "dot_and_attention": (SCALES, -8 * 8 * 7),
+    # 2 heads, 2 heads, 6 positions.
+    "attention_pooling": (FOR_THE_LOSS, 2 * 2 * 6),
     "lora": (OF_WEIGHTS, 6 * 2 * 9),
     "quantized": (INTEGERS, -6 * 9),
 }

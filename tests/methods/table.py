@@ -125,7 +125,7 @@ UNMEASURED = {
 }
 WITHOUT_CONVOLUTION = dict.fromkeys(
     "mlp spatial grouped_constants einsum_dense recurrent encoder_decoder bidirectional embedding "
-    "convolutional_lstm attention time_distributed operations".split(),
+    "convolutional_lstm attention attention_pooling time_distributed operations".split(),
     "Nothing to prune in model .*: expected a convolution",
 )
 

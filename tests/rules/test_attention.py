@@ -12,7 +12,7 @@ from resrep_keras.surgery.channel_weights import producing_variable
 from resrep_keras.surgery.narrow import Part, narrow
 from resrep_keras.surgery.outputs import Selected
 from tests import zoo
-from tests.rules.calls import SEQUENCE, Answer, mask, part
+from tests.rules.calls import SEQUENCE, Answer, built, mask, part
 
 
 def sequence(seed=0):
@@ -123,3 +123,76 @@ def test_heads_of_keys_go_with_all_heads_of_the_query_that_read_them():
     assert config == {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 2}
     shapes = {w.path.split("/")[-2]: new.shape for w, new in zip(layer.weights, weights)}
     assert shapes["query"] == (6, 2, 2) and shapes["key"] == shapes["value"] == (6, 1, 2)
+
+
+# --- SelfAttentionPooling -------------------------------------------------------------------------
+
+
+def test_each_head_has_the_channels_of_the_sequence():
+    layer = resrep_keras.SelfAttentionPooling(4, heads=2, return_attention=True)
+    answer = Answer(layer, SEQUENCE)
+    assert answer.ids() == [0, 1, 2] and answer.call.output_shape == (None, 2, 3)
+    assert answer.graph.group(f"{layer.name}.units").size == 4
+    assert answer.graph.group(answer.graph.calls[0].name).size == 3
+    # 5 positions: 3 inputs for 4 units; 2 heads that read 4 units and add up 3 channels.
+    assert answer.call.inside["units"].size == 4
+    model = keras.Model(inputs := keras.Input((5, 3)), layer(inputs)[0])
+    assert resrep_keras.count_macs(model) == 5 * 3 * 4 + 5 * 4 * 2 + 5 * 3 * 2
+
+
+def test_a_pooling_reads_zeros_and_no_constants():
+    """Without a bias nothing takes up what a sigmoid leaves."""
+    for activation, pinned in (("sigmoid", True), ("relu", False)):
+        layer = resrep_keras.SelfAttentionPooling(4, 2)
+        answer = Answer(layer, SEQUENCE, activation=activation)
+        assert answer.pins("sigmoid") == pinned, [str(p) for p in answer.graph.pins]
+
+
+def test_a_hidden_unit_behind_a_closed_gate_decides_nothing():
+    layer = built(resrep_keras.SelfAttentionPooling(4, 2), 5, 3)
+    fewer = resrep_keras.SelfAttentionPooling(3, 2)
+    fewer.build((None, 5, 3))
+    hidden, score = layer.get_weights()
+    fewer.set_weights([np.delete(hidden, 1, axis=1), np.delete(score, 1, axis=0)])
+    gated = Gated(layer, {"units": 4})
+    gated.gates["units"].kernel.assign([1.0, 0.0, 1.0, 1.0])
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(gated(sequence())), ops.convert_to_numpy(fewer(sequence())), 1e-5
+    )
+    changes, weights = rule_of(narrow, layer)(
+        layer, part(mask(1, 0, 1), None, inside={"units": mask(1, 0, 1, 1)})
+    )
+    assert changes == {"units": 3}
+    np.testing.assert_array_equal(weights[0], hidden[[0, 2]][:, [0, 2, 3]])
+    np.testing.assert_array_equal(weights[1], score[[0, 2, 3]])
+
+
+def test_units_of_a_pooling_are_pruned_by_the_smallest_of_their_columns():
+    inputs = keras.Input((5, 3))
+    layer = resrep_keras.SelfAttentionPooling(4, 2, name="pooling")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layer(inputs))))
+    hidden = np.ones((3, 4), "float32") * [3, 0.1, 2, 1]
+    layer.set_weights([hidden, np.ones((4, 2))])
+    slim = resrep_keras.MagnitudePruning(0.1).prune(model)
+    left = slim.get_layer("pooling").get_weights()[0]
+    np.testing.assert_array_equal(left, hidden[:, [0, 2, 3]].astype("float32"))
+
+
+def test_what_makes_a_mask_keeps_its_channels_and_the_mask_holds_in_the_slim_model():
+    x = inputs = keras.Input((5, 4))
+    gate = layers.Dense(6, activation="relu")(inputs)
+    present = ops.any(gate > 0.2, axis=-1)
+    x = layers.Dense(7, activation="relu", name="free")(x)
+    pooled, attention = resrep_keras.SelfAttentionPooling(4, 2, return_attention=True)(
+        x, mask=present
+    )
+    model = keras.Model(inputs, [layers.Dense(3)(layers.Flatten()(pooled)), attention])
+    zoo.randomise(model)
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.1))
+    slim = resrep_keras.MagnitudePruning(0.3).prune(model)
+    assert slim.get_layer("free").units < 7
+    x = np.random.default_rng(0).normal(0, 0.3, (6, 5, 4)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    assert 0 < (expected[1] == 0).mean() < 1
+    np.testing.assert_array_equal(expected[1] == 0, slim.predict(x, verbose=0)[1] == 0)
+    np.testing.assert_allclose(wrapped.predict(x, verbose=0)[0], expected[0], rtol=1e-4, atol=1e-5)
