@@ -9,7 +9,7 @@ import numpy as np
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.divergence import diverged, not_finite
-from resrep_keras.surgery.constraints import dropped_constraints
+from resrep_keras.surgery.constraints import dropped_constraints, told_of_dropped
 from resrep_keras.surgery.forward import explain_difference, random_inputs
 from resrep_keras.surgery.heads import differences
 
@@ -124,7 +124,7 @@ def differing(certificate, tolerance, models="Slim and wrapped model"):
 
 
 def handed_over(done, strict, stacklevel=3):
-    """The slim model of a `Finalized`, its certificate attached, its problems told.
+    """The slim model of a `Finalized`, with its certificate; problems are told, and what is lost.
 
     Raises:
         ValueError: With `strict`, the first problem.
@@ -133,6 +133,9 @@ def handed_over(done, strict, stacklevel=3):
         if strict:
             raise ValueError(problem)
         warnings.warn(problem, stacklevel=stacklevel)
+    dropped = told_of_dropped(done.certificate.dropped)
+    if dropped is not None:  # no fault of the run, and nothing to raise for
+        warnings.warn(dropped, stacklevel=stacklevel)
     done.slim.certificate = done.certificate
     return done.slim
 

@@ -10,6 +10,7 @@ from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.layers.scored import ScoredCompactor
 from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
+from resrep_keras.surgery.constraints import without_broken
 from resrep_keras.surgery.narrow import Part, narrow, take, weight_values
 from resrep_keras.surgery.outputs import Selected
 from resrep_keras.surgery.rebuild import copy_operation
@@ -58,7 +59,7 @@ def _gated_flow(layer: Gated, call):
 def _gated_narrow(gated: Gated, part):
     """The layer inside, and the gates of its channels."""
     changes, weights = rule_of(narrow, gated.layer)(gated.layer, part)
-    layer = copy_operation(gated.layer, changes)
+    layer = copy_operation(gated.layer, without_broken(gated.layer, changes, weights))
     keeps = {
         name: part.inside.get(name, np.ones(gate.kernel.shape[0], bool))
         for name, gate in gated.gates.items()

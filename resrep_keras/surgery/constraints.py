@@ -8,9 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.graph.composite import sublayers
-from resrep_keras.keras_adapter import weights_of_operation
-from resrep_keras.layers.compactor import Compactor
-from resrep_keras.layers.gated import Gated
+from resrep_keras.keras_adapter import is_layer, weights_of_operation
 
 ROUNDING = 1e-5
 
@@ -37,15 +35,54 @@ def without_broken(layer, config, weights, folded=False):
         if not _holds(variable, new.get(id(variable)))
         and (folded or _holds(variable, ops.convert_to_numpy(variable)))
     ]
-    inner = layer.layer if isinstance(layer, layers.SpectralNormalization) else layer
     names = {
-        name.lstrip("_")
-        for part in (inner, *sublayers(inner))
-        for name, value in vars(part).items()
-        if name.endswith("_constraint") and any(_same(value, each) for each in broken)
+        name
+        for name, value in _settings(layer, "_constraint")
+        if any(_same(value, each) for each in broken)
     }
-    known = names & inner.get_config().keys() if names else ()
+    known = names & _configured(layer).get_config().keys() if names else ()
     return {**config, **dict.fromkeys(known)}
+
+
+def _configured(layer):
+    """The layer whose settings change where those of a layer around it do."""
+    if isinstance(layer, layers.Bidirectional):  # both directions are changed alike
+        return layer.forward_layer
+    return layer.layer if isinstance(layer, layers.SpectralNormalization) else layer
+
+
+def _settings(layer, ending):
+    """Pairs `(name, value)` of those settings of a layer, and of what it holds, that are set."""
+    for part in (layer, *sublayers(layer)):
+        for name, value in vars(part).items():
+            if name.endswith(ending) and value is not None:
+                yield name.lstrip("_"), value
+
+
+def hand_on_what_was_set(layer, pairs):
+    """Give variables with new values what was set on the old ones and is no setting of the layer.
+
+    A constraint goes where the new value meets it, or the old one did not.
+
+    Args:
+        layer: The layer before.
+        pairs: Pairs of its variables and those of its copy.
+    """
+    constraints, regularizers = (
+        [value for _, value in _settings(layer, ending)]
+        for ending in ("_constraint", "_regularizer")
+    )
+    for before, after in pairs:
+        if _set_by_hand(before.regularizer, regularizers):
+            after.regularizer = before.regularizer
+        if _set_by_hand(before.constraint, constraints) and (
+            _holds(before, after) or not _holds(before, before)
+        ):
+            after.constraint = before.constraint
+
+
+def _set_by_hand(value, settings):
+    return value is not None and not any(_same(setting, value) for setting in settings)
 
 
 def _same(setting, constraint):
@@ -70,21 +107,38 @@ def dropped_constraints(before, after):
     Args:
         before, after: Its `Recording`s.
     """
-    left = {found for recorded in after.all_calls() for found in _settings(recorded)}
-    had = dict.fromkeys(found for recorded in before.all_calls() for found in _settings(recorded))
+    left = {found for recorded in after.all_calls() for found in _constrained(recorded)}
+    had = dict.fromkeys(
+        found for recorded in before.all_calls() for found in _constrained(recorded)
+    )
     return tuple(found for found in had if found not in left)
 
 
-def _settings(recorded):
-    operation = recorded.operation
-    if isinstance(operation, Compactor) or not isinstance(operation, layers.Layer):
+def _constrained(recorded):
+    layer = recorded.operation
+    if not is_layer(layer) or recorded.inner is not None:  # the calls inside tell of theirs
         return
-    layer = (
-        operation.layer
-        if isinstance(operation, (Gated, layers.SpectralNormalization))
-        else operation
+    settings = list(_settings(layer, "_constraint"))
+    for name, _ in settings:
+        yield recorded.name, name
+    for variable in layer.weights:
+        if _set_by_hand(variable.constraint, [value for _, value in settings]):
+            yield recorded.name, f"constraint of {variable.name}"
+
+
+def is_constrained(operation):
+    """Whether a constraint acts on any variable that a layer trains."""
+    return any(variable.constraint is not None for variable in weights_of_operation(operation))
+
+
+def told_of_dropped(dropped):
+    """What is said, in words, of the constraints that a model has lost; `None` where of none."""
+    if not dropped:
+        return None
+    names = ", ".join(f"{setting} of layer '{layer}'" for layer, setting in dropped)
+    return (
+        f"The slim model is without constraints that the dense one has: {names}. Their weights "
+        "do not meet them any more, because compactors are folded into them or inputs are gone, so "
+        "that the first step of further training would change the outputs. Set such constraints "
+        "anew if the slim model is trained on."
     )
-    for part in (layer, *sublayers(layer)):
-        for name, value in vars(part).items():
-            if name.endswith("_constraint") and value is not None:
-                yield recorded.name, name.lstrip("_")

@@ -12,6 +12,7 @@ from keras import ops
 
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.keras_adapter import is_layer
+from resrep_keras.surgery.constraints import hand_on_what_was_set
 from resrep_keras.surgery.held import (
     has_assets,
     has_state_hooks,
@@ -47,6 +48,8 @@ def copy_state(original, copy, new_weights=None):
                 weight.assign(ops.copy(variable))
     else:
         copy.set_weights(new)
+        for before, after in pairs:
+            hand_on_what_was_set(before, _same_variables(before, after))
     _copy_other_variables(original, copy)
     _copy_flags(pairs, describe=new is None)
 

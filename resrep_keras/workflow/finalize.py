@@ -13,12 +13,13 @@ def finalize(model, strict=False, data=None):
 
     A channel is dead where its compactor column is zero, or masked and below the method's
     threshold, however it came to be so. Compactors are folded into the layers before them.
-    Constraints that the folded weights would break, such as `non_neg`, are dropped, and listed in
-    the certificate.
+    Constraints that the new weights would break, such as `unit_norm` where inputs go, are dropped
+    with a warning, and listed in the certificate.
 
     Args:
         model: A model made by `wrap`; it is left as it is.
-        strict: Whether to raise where this function warns. Defaults to `False`.
+        strict: Whether to raise where this function warns of a run that went wrong or outputs that
+            differ; constraints that are dropped are no reason. Defaults to `False`.
         data: Inputs to compare both models on beside random ones: arrays in the structure that the
             model is called with, the batch first. Where given, they decide. Defaults to none.
 

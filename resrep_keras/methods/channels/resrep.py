@@ -11,6 +11,7 @@ from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.surgery.constraints import is_constrained
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
 LARGEST_MATRIX = 2048
@@ -48,7 +49,8 @@ class ResRep(ChannelMethod):
             `"layer"`, a norm relative to its layer's mean; or `"cost"`, a norm per share of the
             limited costs that removing the channel saves. Defaults to `"none"`.
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
-            layers that it would more than double. Defaults to `"auto"`.
+            layers that it would more than double, and for those with constraints, which mixed
+            weights would break. Defaults to `"auto"`.
         threshold: Norm below which a masked column counts as zero. Defaults to `1e-5`.
         slim_every: Epochs between removals of dead channels while `fit` runs, so that training gets
             faster as it prunes; after the last selection compactors go, too. The model stays the
@@ -110,8 +112,11 @@ class ResRep(ChannelMethod):
             channels = shape[site.axis]
             positions = positions_of(shape, site.axis)
             maker = graph.producer_before(outputs[name])
+            # Mixed weights would break most constraints; scaled ones, or a batch norm's, do not.
+            held = {name, maker} & outputs.keys()
+            constrained = any(is_constrained(outputs[each].operation) for each in held)
             dear = positions is None or positions * channels**2 > layer_macs.get(maker, 0)
-            if channels > LARGEST_MATRIX or dear:
+            if channels > LARGEST_MATRIX or dear or constrained:
                 chosen.add(name)
         return chosen
 

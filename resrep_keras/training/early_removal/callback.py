@@ -47,7 +47,17 @@ class EarlyRemovalCallback(InFit, keras.callbacks.Callback):
                 stacklevel=2,
             )
             return False
-        difference, done = remove_early(self.model, state, *removal, inputs, TRAINING_TOLERANCE)
+        difference, done, dropped = remove_early(
+            self.model, state, *removal, inputs, TRAINING_TOLERANCE
+        )
+        if dropped:
+            names = ", ".join(f"{setting} of '{layer}'" for layer, setting in dropped)
+            warnings.warn(
+                f"The dead channels of model '{self.model.name}' are not removed in training: "
+                f"{names} would not hold on the weights that are left. Training goes on without, "
+                "and finalize() removes the channels at the end.",
+                stacklevel=2,
+            )
         if difference is not None and not done:
             warnings.warn(
                 f"The dead channels of model '{self.model.name}' were not removed in training: "

@@ -12,6 +12,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.constraints import without_broken
 from resrep_keras.surgery.fold import kept_columns, kernel_of
 from resrep_keras.surgery.forward import evaluate
 from resrep_keras.surgery.narrow import batch_norm_weights, narrow
@@ -66,17 +67,24 @@ def diagonalise(graph, kept, inputs=None):
         change[name] = functools.partial(_diagonal, compactor, norm)
         if _is_batch_norm(source):
             mixer = _NormMixer(source.operation, unit, norm != 0, covariances.get(source.name))
-            change[source.name], unit = mixer.weights, mixer.matrix
+            change[source.name] = functools.partial(_within_constraints, source, mixer.weights)
+            unit = mixer.matrix
             source = graph.makers[source.input_ids[0]]
         mixed = Mixed(np.ones(len(norm), bool), unit)
         part = dataclasses.replace(part_of(graph, source, everything), keep_out=mixed)
-        rule = rule_of(narrow, source.operation)
-        change[source.name] = functools.partial(rule, source.operation, part)
+        rule = functools.partial(rule_of(narrow, source.operation), source.operation, part)
+        change[source.name] = functools.partial(_within_constraints, source, rule)
     for name in found.keys() - mixing:
         if dead[name].any():
             vector = matrices[name] if matrices[name].ndim == 1 else np.diag(matrices[name])
             change[name] = functools.partial(_diagonal, found[name][0], vector)
     return rebuild(graph.recording, change) if change else None
+
+
+def _within_constraints(call, rule):
+    """Settings and weights of a layer that takes up a mixing."""
+    config, weights = rule()
+    return without_broken(call.operation, config, weights, folded=True), weights
 
 
 def _mixes(matrix):

@@ -1,6 +1,7 @@
 """A wrapped model loses its dead channels in the middle of training, and goes on."""
 
 import dataclasses
+import typing
 
 import keras
 import numpy as np
@@ -8,6 +9,9 @@ import numpy as np
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import recording_of, trace, trace_recording
 from resrep_keras.keras_adapter import become
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
+from resrep_keras.surgery.constraints import dropped_constraints
 from resrep_keras.surgery.fold import fold
 from resrep_keras.surgery.forward import play, random_inputs
 from resrep_keras.surgery.heads import differences
@@ -45,6 +49,21 @@ def worthwhile(channel_state, method, selecting):
     return (dead, last) if last or early else None
 
 
+class Outcome(typing.NamedTuple):
+    """What became of a removal.
+
+    Args:
+        difference: The largest relative difference of the outputs, `None` where it was not
+            measured, because the removal waits.
+        done: Whether channels were removed.
+        dropped: Pairs `(layer name, setting)` of the constraints that it would have broken.
+    """
+
+    difference: float | None
+    done: bool
+    dropped: tuple = ()
+
+
 def remove_early(model, channel_state, dead, last, inputs=None, tolerance=float("inf")):
     """Remove channels and, with `last`, the compactors; `model` itself goes on, narrower.
 
@@ -55,28 +74,31 @@ def remove_early(model, channel_state, dead, last, inputs=None, tolerance=float(
         channel_state: Its `ChannelState`.
         dead: The channels that go, bool `(num_channels,)`.
         last: Whether this removal is the last of the run, so that compactors go, too: they are
-            folded into the other layers.
+            folded into the other layers, where that breaks no constraint.
         inputs: Inputs of the data at hand, see `diagonalise`.
         tolerance: Largest difference of outputs on them, under batch statistics, that is allowed.
 
     Returns:
-        The largest relative difference of the outputs, `None` where training would not go on as it
-        was, and whether channels were removed.
+        An `Outcome`. The model waits where training would not go on as it was: under batch
+        statistics, or because a constraint of the user's would not hold any more.
     """
     narrow, stages, parts = _narrowed(channel_state, dead, last, inputs)
     before, after = stages[0], stages[-1]
+    dropped = dropped_constraints(before, after)
+    if dropped or not (dead.any() or _folded(stages)):
+        return Outcome(None, False, dropped)
     if inputs is not None and _training_difference(before, after, inputs) > tolerance:
-        return None, False
+        return Outcome(None, False)
     difference = _output_difference(before, after, channel_state.input_shape, inputs)
     if not difference <= _tolerance(model):
-        return difference, False
+        return Outcome(difference, False)
     early_removal = model.early_removal
     fresh = early_removal.narrower(model, narrow, _after(channel_state, dead, difference))
     old, new = model.trainable_variables, fresh.trainable_variables
     early_removal.compile(fresh, continued(model.optimizer, old, new, stages, parts))
     become(model, fresh)
     early_removal.prepare(model)
-    return difference, True
+    return Outcome(difference, True)
 
 
 def _narrowed(channel_state, dead, last, inputs):
@@ -84,8 +106,8 @@ def _narrowed(channel_state, dead, last, inputs):
 
     Returns:
         A Functional model; the `Recording`s of the model before, with diagonal compactors, without
-        the channels and, with `last`, without compactors; and what is left of the layers when the
-        channels go.
+        the channels and, with `last`, without compactors, where these can be folded into layers
+        whose constraints still hold then; and what is left of the layers when the channels go.
     """
     graph, kept = channel_state.own, channel_state.own_keep(~dead)
     stages = [graph.recording]
@@ -97,9 +119,18 @@ def _narrowed(channel_state, dead, last, inputs):
     narrow = narrow_parts(graph.recording, parts)
     stages += [graph.recording, recording_of(narrow)]
     if last:  # compactors that scale only: a batch normalisation stays one
-        narrow = fold(trace_recording(stages[-1]), vectors=True)
-        stages.append(recording_of(narrow))
+        folded = fold(trace_recording(stages[-1]), vectors=True)
+        if not dropped_constraints(stages[-1], recording_of(folded)):
+            narrow = folded
+            stages.append(recording_of(narrow))
     return narrow, stages, parts
+
+
+def _folded(stages):
+    """Whether the last stage of a removal is a model without compactors."""
+    return not any(
+        isinstance(call.operation, (Compactor, Gated)) for call in stages[-1].all_calls()
+    )
 
 
 def _after(channel_state, dead, difference):

@@ -31,7 +31,7 @@ def check_exact(name, method, last):
     helpers.scramble(model, 1)
     channel_state, dead = with_dead_channels(model, 1)
     before, macs = helpers.outputs_of(model), channel_state.cost()(~dead)
-    difference, done = remove_early(
+    difference, done, _ = remove_early(
         model, channel_state, dead, last, helpers.example_inputs(model, 8)
     )
     assert done and difference <= 1e-5
@@ -104,7 +104,7 @@ def test_removal_waits_until_the_moving_averages_are_those_of_the_batches():
     channel_state, dead = with_dead_channels(model, 1)
     x = helpers.example_inputs(model, 64)
     before = [ops.convert_to_numpy(weight) for weight in model.weights]
-    assert remove_early(model, channel_state, dead, False, x, tolerance=0.05) == (None, False)
+    assert remove_early(model, channel_state, dead, False, x, tolerance=0.05) == (None, False, ())
     for weight, value in zip(model.weights, before):
         np.testing.assert_array_equal(weight, value)
 
@@ -112,7 +112,7 @@ def test_removal_waits_until_the_moving_averages_are_those_of_the_batches():
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
     model(x, training=True)
-    difference, done = remove_early(model, channel_state, dead, False, x, tolerance=0.05)
+    difference, done, _ = remove_early(model, channel_state, dead, False, x, tolerance=0.05)
     assert done and difference <= 1e-5
 
 
