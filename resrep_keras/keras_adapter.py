@@ -337,9 +337,12 @@ def sync_state(model):
         model.jax_state_sync()
 
 
-def outermost_call(layer):
-    """The layer or model whose call the call of a layer, which is running, is part of."""
-    return layer._get_call_context().entry_layer
+def outermost_training():
+    """The layer or model whose call, in training, is running now; `None` where none is."""
+    context = global_state.get_global_attribute("current_call_ctx")
+    if context is None or vars(context).get("training") is not True:
+        return None
+    return context.entry_layer
 
 
 def strategy_of(value):

@@ -358,17 +358,22 @@ def test_what_a_model_is_compiled_with():
     assert given["loss"] == ["mse"] and given["metrics"] == ["mae", metric]
 
 
-def test_the_outermost_call_is_known_inside_of_one():
+def test_the_outermost_call_in_training_is_known_inside_of_one():
     class Inner(layers.Layer):
         def call(self, x):
-            seen.append(keras_adapter.outermost_call(self))
+            seen.append(keras_adapter.outermost_training())
             return x
 
     seen, inner = [], Inner()
-    outer = keras.Sequential([inner])
-    inner(np.ones((1, 2)))
-    outer(np.ones((1, 2)))
-    assert seen[0] is inner and seen[-1] is outer
+    outer = keras.Sequential([keras.Input((2,)), inner])
+    x = np.ones((1, 2))
+    seen.clear()
+    for model in (inner, outer):
+        model(x, training=True)
+        model(x, training=False)
+        model(x)
+    assert seen == [inner, None, None, outer, None, None]
+    assert keras_adapter.outermost_training() is None
 
 
 def test_what_a_configuration_holds_is_made_as_its_copy():

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import check_activation, check_bool, check_number
+from resrep_keras.layers.around import warn_of_model_around
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -84,6 +85,9 @@ class Compactor(keras.layers.Layer):
 
     def masked_kernel(self):
         """The kernel, through which the objective's gradient reaches no masked column."""
+        if self.trainable:
+            words = f"Compactor '{self.name}'", "resrep_keras.PruningCallback(wrapped.method)"
+            warn_of_model_around(*words)
         kernel = ops.cast(self.kernel, self.compute_dtype)
         kept = ops.cast(self.keep_mask, kernel.dtype)
         return kept * kernel + (1 - kept) * ops.stop_gradient(kernel)

@@ -13,6 +13,7 @@ from resrep_keras.keras_adapter import (
     parts_of_optimizer,
     wrapped_optimizer,
 )
+from resrep_keras.layers.around import prunes
 from resrep_keras.optimizers.state import PruningState
 
 
@@ -241,6 +242,12 @@ class Companion(keras.optimizers.Optimizer):
     @gradient_accumulation_steps.setter
     def gradient_accumulation_steps(self, steps):
         """As for `loss_scale_factor`."""
+
+
+@prunes.register
+def _wrapper_prunes(optimizer: OptimizerWrapper):
+    del optimizer
+    return True
 
 
 def find_wrapper(optimizer):

@@ -1,18 +1,17 @@
 """WrappedModel: the model that fit() runs on."""
 
 import inspect
-import warnings
 
 import keras
 
 from resrep_keras.keras_adapter import (
     deep_models,
     number_of_replicas,
-    outermost_call,
     strategy_scope,
     training_class,
     wrapped_optimizer,
 )
+from resrep_keras.layers.around import warn_of_model_around
 from resrep_keras.methods.callback import TrainingData, told_of_fit
 from resrep_keras.methods.wrapped import baseline_of, method_of, notes_of
 from resrep_keras.optimizers.state import PruningState
@@ -51,7 +50,6 @@ class WrappedModel(keras.Model):
         self.method = method = kwargs.pop("method")
         self.baseline = baseline
         self._pruning_state = PruningState()  # which each compile() hands on
-        self._told_of_outer = False
         removes_early = method is not None and method.slim_every is not None
         settings = {name: kwargs[name] for name in kwargs.keys() - {"inputs", "outputs", "name"}}
         self.early_removal = EarlyRemoval(settings) if removes_early else None
@@ -67,22 +65,10 @@ class WrappedModel(keras.Model):
 
     def _warn_inside_another(self):
         """Tell, once, of a model around this one that trains it with an optimizer of its own."""
-        outer = outermost_call(self)
-        if self._told_of_outer or outer is self or not isinstance(outer, keras.Model):
-            return
-        if not outer.compiled or find_wrapper(outer.optimizer) is not None:
-            return  # a training loop of one's own, or one that prunes
         if self.method is None or not self.method.trains:
             return  # what this method does is in its layers
-        self._told_of_outer = True
-        warnings.warn(
-            f"Model '{self.name}' is trained inside of model '{outer.name}', whose optimizer does "
-            "not prune: nothing will be removed. Compile the outer model with the optimizer of the "
-            "method, outer.compile(wrapped.method.optimizer(keras.optimizers.Adam(), wrapped), "
-            "...), and give its fit the callback, outer.fit(..., "
-            "callbacks=[wrapped.method.callback()]).",
-            stacklevel=2,
-        )
+        if self.trainable_variables:
+            warn_of_model_around(f"Model '{self.name}'", "wrapped.method.callback()")
 
     # Training ---------------------------------------------------------------------------------
 

@@ -70,6 +70,78 @@ def test_it_is_told_at_the_first_fit(outer, kind):
         fit(model)
 
 
+# --- made of its inputs and outputs, so that it is never called itself ---------------------------
+
+BUILT_IN = ["resrep", "aofp", "taylor"]  # with compactors, which tell
+
+
+def composed(wrapped):
+    return keras.Model(wrapped.input, layers.Softmax()(wrapped.output), name="composed")
+
+
+def units():
+    x = keras.Input((5, 6))
+    y = layers.LSTM(6, name="lstm")(x)
+    return zoo.randomise(keras.Model(x, layers.Dense(3, name="top")(y), name="net"))
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_a_composed_model_is_told_at_its_first_fit_alone(kind):
+    model = composed(resrep_keras.wrap(net(), METHODS[kind]()))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="is trained inside of model 'composed'") as told:
+        fit(model)
+        fit(model)
+    assert len([each for each in told if "inside of" in str(each.message)]) == 1
+
+
+def test_gates_inside_a_layer_tell():
+    model = composed(resrep_keras.wrap(units(), resrep_keras.ResRep(0.3)))
+    model.compile("adam", "mse")
+    with pytest.warns(UserWarning, match="'lstm_units_compactor' is trained inside of"):
+        model.train_on_batch(np.zeros((4, 5, 6)), np.zeros((4, 3)))
+
+
+def test_a_composed_model_is_pruned_as_the_warning_says():
+    wrapped = resrep_keras.wrap(net(), resrep_keras.ResRep(0.4))
+    model = composed(wrapped)
+    optimizer = wrapped.method.optimizer(keras.optimizers.Adam(0.01), wrapped)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(model, callbacks=[resrep_keras.PruningCallback(wrapped.method)])
+        slim = resrep_keras.finalize(wrapped, strict=True)
+    assert slim.certificate.macs_left <= 0.6
+
+
+@pytest.mark.parametrize("frozen", ["called", "composed"])
+def test_a_frozen_one_is_a_feature_extractor_of_which_nothing_is_told(frozen):
+    wrapped = resrep_keras.wrap(net(), resrep_keras.ResRep(0.4))
+    wrapped.trainable = False
+    head = layers.Dense(3, activation="softmax")
+    inputs = wrapped.input if frozen == "composed" else keras.Input((6,))
+    features = wrapped.output if frozen == "composed" else wrapped(inputs)
+    model = keras.Model(inputs, head(features))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(model)
+
+
+def test_inference_of_a_composed_model_is_not_told():
+    model = composed(resrep_keras.wrap(net(), resrep_keras.ResRep(0.4)))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.evaluate(x, y, verbose=0)
+        model.predict(x, verbose=0)
+        model(x, training=False)
+
+
+# --- what it says ---------------------------------------------------------------------------------
+
+
 @pytest.mark.filterwarnings("ignore:AOFP's moves")
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("outer", OUTER)
@@ -117,12 +189,12 @@ def test_what_prunes_in_its_layers_is_not_told():
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("around", [None, functional, composed])
 def test_a_training_loop_of_ones_own_is_not_told(around):
     import tensorflow as tf
 
     wrapped = resrep_keras.wrap(net(), resrep_keras.ResRep(0.4))
-    model = functional(wrapped) if around else wrapped
+    model = around(wrapped) if around else wrapped
     optimizer = wrapped.method.optimizer(keras.optimizers.SGD(0.01), wrapped)
     x, y = data()
     with warnings.catch_warnings():

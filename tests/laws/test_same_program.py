@@ -33,6 +33,7 @@ pytestmark = [
     pytest.mark.tensorflow_only,
     # Some of the layers that nobody has a rule for.
     pytest.mark.filterwarnings("ignore:The MACs of these layers are not known"),
+    pytest.mark.filterwarnings("ignore:The slim model is without constraints"),
 ]
 
 
