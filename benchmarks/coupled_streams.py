@@ -11,7 +11,6 @@ shows where channels go, and too little training to compare accuracies.
 
 import sys
 
-import keras
 import trials
 from absl import app, flags
 from trials import mean_and_spread
@@ -25,19 +24,6 @@ flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 
 # What competes, by the setting of ResRep.
 CHOICES = {"streams and blocks": True, "blocks alone": False}
-
-
-def dense_net(data, seed):
-    """The ResNet-20 of a seed, trained once."""
-
-    def train(path):
-        keras.utils.set_random_seed(seed)
-        model = trials.nets.NETS["resnet20"]((28, 28, 1), 10)
-        trials.fit(model, data, FLAGS.dense_epochs, seed)
-        model.save(path)
-
-    path = trials.kept(trials.work_dir() / f"dense_{seed}.keras", train)
-    return keras.models.load_model(path, compile=False)
 
 
 def shares_removed(dense, slim):
@@ -59,11 +45,9 @@ def run(choice, data, seed):
     """The record of a pruning run."""
 
     def train(_):
-        dense = dense_net(data, seed)
+        dense = trials.dense_net(data, seed, FLAGS.dense_epochs, "resnet20")
         method = resrep_keras.ResRep(FLAGS.target_reduction, coupled=CHOICES[choice])
-        model = resrep_keras.wrap(dense, method)
-        trials.fit(model, data, FLAGS.epochs, seed)
-        slim = resrep_keras.finalize(model, strict=True)
+        _, slim = trials.pruned(dense, method, data, seed)
         return {
             "dense": trials.accuracy(dense, data),
             "accuracy": trials.accuracy(slim, data),
@@ -82,11 +66,7 @@ def _flags():
 def as_markdown(result):
     dense = [run["dense"] for run in next(iter(result["runs"].values()))]
     lines = [
-        f"Made by `{result['command']}` on {result['machine']}; seeds "
-        f"{', '.join(result['seeds'])}, mean and sample standard deviation; "
-        f"{result['images']:,} images, {result['epochs'][0]} "
-        f"dense and {result['epochs'][1]} pruning epochs, "
-        f"target_reduction={result['target_reduction']}. Dense: {mean_and_spread(dense)} %.",
+        f"{trials.made_by(result)} Dense: {mean_and_spread(dense)} %.",
         "",
         "| what competes | streams removed (%) | blocks removed (%) | MACs left (%) | "
         "test accuracy (%) | by seed |",
@@ -108,13 +88,8 @@ def as_markdown(result):
 
 def main(_):
     data = trials.begin()
-    result = {
-        **trials.origin(),
-        "command": " ".join(["python benchmarks/coupled_streams.py", *_flags()]),
-        "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
-        "target_reduction": FLAGS.target_reduction,
-        "runs": trials.records(CHOICES, lambda choice, seed: run(choice, data, seed)),
-    }
+    result = trials.pruning_runs(CHOICES, lambda choice, seed: run(choice, data, seed))
+    result["command"] = " ".join(["python benchmarks/coupled_streams.py", *_flags()])
     trials.publish(result, as_markdown)
 
 

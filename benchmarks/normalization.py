@@ -24,12 +24,10 @@ def run(normalization, data, seed):
 
     def train(_):
         method = resrep_keras.ResRep(FLAGS.target_reduction, normalization=normalization)
-        model = resrep_keras.wrap(trials.dense_net(data, seed, FLAGS.dense_epochs), method)
-        trials.fit(model, data, FLAGS.epochs, seed)
-        accuracy = trials.accuracy(model, data)
-        slim = resrep_keras.finalize(model, strict=True)
+        dense = trials.dense_net(data, seed, FLAGS.dense_epochs)
+        model, slim = trials.pruned(dense, method, data, seed)
         return {
-            "accuracy": accuracy,
+            "accuracy": trials.accuracy(model, data),
             "macs_left": round(slim.certificate.macs_left, 4),
             "widths": [w.shape[-1] for w in slim.weights if w.path.endswith("kernel")],
         }
@@ -39,9 +37,7 @@ def run(normalization, data, seed):
 
 def as_markdown(result):
     lines = [
-        f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, mean "
-        f"and sample standard deviation; {result['images']:,} images, {result['epochs'][0]} dense "
-        f"and {result['epochs'][1]} pruning epochs, target_reduction={result['target_reduction']}.",
+        trials.made_by(result),
         "",
         "| `normalization` | test accuracy (%) | by seed | narrowest layer, by seed |",
         "|---|---|---|---|",
@@ -57,12 +53,8 @@ def as_markdown(result):
 
 def main(_):
     data = trials.begin()
-    result = {
-        **trials.origin(),
-        "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
-        "target_reduction": FLAGS.target_reduction,
-        "runs": trials.records(FLAGS.normalizations, lambda name, seed: run(name, data, seed)),
-    }
+    names = FLAGS.normalizations
+    result = trials.pruning_runs(names, lambda name, seed: run(name, data, seed))
     trials.publish(result, as_markdown)
 
 

@@ -1,11 +1,11 @@
-"""What pruning costs in training: per step, and over a whole run that slims while it trains.
+"""What pruning costs in training: per step, and over a run that removes channels while it trains.
 
     python benchmarks/training_time.py
 
 1. A step of the wrapped model over one of the dense model, before any selection, measured in turn.
 2. A whole run with `slim_every=1` over plain training of the dense model for the same epochs, both
    from the same trained net, the time to compile steps anew included; an epoch of each in turn.
-3. Final accuracy with and without slimming, on a subset of Fashion-MNIST, over some seeds.
+3. Final accuracy with and without early removal, on a subset of Fashion-MNIST, over some seeds.
 
 Results go to benchmarks/results/training_time.json and .md; what a call does not measure stays
 there.
@@ -160,7 +160,7 @@ def dataset(name, steps):
 
 
 def run_ratio(name):
-    """Seconds of whole runs, plain and slimming, one epoch of each in turn."""
+    """Seconds of whole runs, plain and with early removal, one epoch of each in turn."""
     steps = max(1, round(FLAGS.shorter * STEPS[name]))
     data = dataset(name, steps)
 
@@ -197,7 +197,7 @@ def run_ratio(name):
 
 
 def accuracies():
-    """Test accuracy of a small net, with and without slimming."""
+    """Test accuracy of a small net, with and without early removal."""
     (x, y), (x_test, y_test) = load_idx(FLAGS.data)
     x, y = x[: FLAGS.images], y[: FLAGS.images]
     rows = []
@@ -243,7 +243,7 @@ def as_markdown(result):
             "",
             f"Test accuracy of small_resnet on {result['images']:,} images of Fashion-MNIST, "
             f"{result['accuracy_epochs']} epochs, {len(with_)} seeds: {_spread(with_)} with "
-            f"slimming, {_spread(without)} without.",
+            f"early removal, {_spread(without)} without.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -254,8 +254,8 @@ def _run_lines(rows):
         f"A whole run with `slim_every=1` over plain dense training (limit {RUN_LIMIT}), both from "
         f"a net of {TRAINED_EPOCHS} epochs, with the time to compile anew:",
         "",
-        "| net | epochs x steps | dense (s) | slimming (s) | ratio | MACs left | cuts | largest "
-        "difference at a cut | train accuracy: dense, slimming |",
+        "| net | epochs x steps | dense (s) | early removal (s) | ratio | MACs left | cuts | "
+        "largest difference at a cut | train accuracy: dense, early removal |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 from common import machine, write_result
 
+import resrep_keras
 from resrep_keras.common.files import write
 
 FLAGS = flags.FLAGS
@@ -101,17 +102,24 @@ def accuracy(model, data):
     return round(100 * float((predicted == y).mean()), 2)
 
 
-def dense_net(data, seed, epochs):
-    """The residual net of a seed, trained once."""
+def dense_net(data, seed, epochs, net="small_resnet"):
+    """The net of a seed, trained once."""
 
     def train(path):
         keras.utils.set_random_seed(seed)
-        model = nets.small_resnet((28, 28, 1), 10)
+        model = nets.NETS[net]((28, 28, 1), 10)
         fit(model, data, epochs, seed)
         model.save(path)
 
     path = kept(work_dir() / f"dense_{seed}.keras", train)
     return keras.models.load_model(path, compile=False)
+
+
+def pruned(dense, method, data, seed):
+    """The wrapped model of a pruning run of `epochs`, and what is left of it."""
+    model = resrep_keras.wrap(dense, method)
+    fit(model, data, FLAGS.epochs, seed)
+    return model, resrep_keras.finalize(model, strict=True)
 
 
 # --- result files --------------------------------------------------------------------------------
@@ -138,6 +146,27 @@ def origin():
         "seeds": FLAGS.seeds,
         "images": FLAGS.images,
     }
+
+
+def pruning_runs(names, run):
+    """A result of `records` that prune dense nets, by the flags of the benchmark."""
+    return {
+        **origin(),
+        "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
+        "target_reduction": FLAGS.target_reduction,
+        "runs": records(names, run),
+    }
+
+
+def made_by(result):
+    """The first sentence of a page of `pruning_runs`."""
+    number = len(result["seeds"])
+    return (
+        f"Made by `{result['command']}` on {result['machine']}; {number} seed{'s' * (number > 1)}, "
+        f"mean and sample standard deviation; {result['images']:,} images, {result['epochs'][0]} "
+        f"dense and {result['epochs'][1]} pruning epochs, "
+        f"target_reduction={result['target_reduction']}."
+    )
 
 
 def publish(result, as_markdown):

@@ -345,14 +345,14 @@ def outermost_training():
     return context.entry_layer
 
 
-def strategy_of(value):
+def _strategy_of(value):
     """The `tf.distribute` strategy of a model or backend tensor; `None` on other backends."""
     return getattr(value, "distribute_strategy", None)
 
 
 def number_of_replicas(value):
     """On how many replicas of a `tf.distribute` strategy a model or backend tensor lives."""
-    strategy = strategy_of(value)
+    strategy = _strategy_of(value)
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
@@ -373,7 +373,7 @@ def place_of_variable(optimizer, variable):
 
 def strategy_scope(model):
     """The scope of the strategy that a model was made in; one that does nothing without."""
-    strategy = strategy_of(model)
+    strategy = _strategy_of(model)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 

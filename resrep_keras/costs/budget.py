@@ -55,10 +55,10 @@ class UnreachableTarget(ValueError):
         return self.text
 
 
-def removable(groups, scores, minimum=None, widths=None, parts=()):
+def removable(groups, scores, minimum=None, widths=None, read=()):
     """The blocks of channels in the order in which they go: by score, then group, then channel.
 
-    Each layer keeps at least its `minimum`, the channels of the highest scores, and each part one;
+    Each layer keeps at least its `minimum`, the channels of the highest scores, each reader one;
     pinned channels never go. A block is one channel, or as many as lie between two `widths` of a
     layer; its score is the mean of its channels'.
 
@@ -67,7 +67,7 @@ def removable(groups, scores, minimum=None, widths=None, parts=()):
         scores: Importance, float, one for each channel id.
         minimum: ``{producer name: channels}``; 1 for those left out.
         widths: ``{producer name: allowed numbers of channels}``, ascending; all for those left out.
-        parts: The `Part`s of which a channel must stay, see `ChannelGraph.parts`.
+        read: The `ReadChannels` of which one must stay, see `ChannelGraph.read_channels`.
 
     Returns:
         Channel ids in their order, and where each block ends among them: the first 0, for no block.
@@ -86,7 +86,7 @@ def removable(groups, scores, minimum=None, widths=None, parts=()):
             )
         order = np.argsort(own, kind="stable")
         order = group.channels[order[~group.pinned[order]]]
-        own = [part.channels for part in parts if part.channels[0] in group.channels]
+        own = [each.channels for each in read if each.channels[0] in group.channels]
         order, blocks = _blocks(group, order, minimum, widths, own)
         if len(blocks):
             starts = np.cumsum([0, *blocks])[:-1]
@@ -97,7 +97,7 @@ def removable(groups, scores, minimum=None, widths=None, parts=()):
     if not sizes:
         return ids[0], np.zeros(1, np.int64)
     order, sizes, keys, positions = (
-        np.concatenate(parts) for parts in (ids, sizes, keys, positions)
+        np.concatenate(arrays) for arrays in (ids, sizes, keys, positions)
     )
     starts = np.cumsum([0, *sizes])[:-1]
     chosen = np.lexsort((starts, positions, keys))
@@ -107,12 +107,12 @@ def removable(groups, scores, minimum=None, widths=None, parts=()):
     return order[np.repeat(starts[chosen], sizes[chosen]) + within], ends
 
 
-def _blocks(group, order, minimum, widths, parts=()):
-    """As much of `order` as leaves producers and parts enough, and the sizes of its blocks."""
+def _blocks(group, order, minimum, widths, read=()):
+    """As much of `order` as leaves producers and readers enough, and the sizes of its blocks."""
     spare = {p.name: len(p.channels) - max(1, minimum.get(p.name, 1)) for p in group.producers}
     allowed = [widths[p.name] for p in group.producers if p.name in widths]
-    if parts or not all(len(producer.channels) == group.size for producer in group.producers):
-        return _shared_blocks(group, order, spare, widths, parts)
+    if read or not all(len(producer.channels) == group.size for producer in group.producers):
+        return _shared_blocks(group, order, spare, widths, read)
     most = max(0, min(len(order), *spare.values()))
     blocks = np.ones(most, np.int64)
     if allowed:
@@ -122,8 +122,8 @@ def _blocks(group, order, minimum, widths, parts=()):
     return order[: blocks.sum()], blocks
 
 
-def _shared_blocks(group, order, spare, widths, parts=()):
-    """The same where producers own parts of the group (a concatenation), or layers read parts.
+def _shared_blocks(group, order, spare, widths, read=()):
+    """The same where producers own some of the group (a concatenation), or layers read some.
 
     A block holds channels of the same owners, a multiple of the smallest allowed width of each.
     """
@@ -132,7 +132,7 @@ def _shared_blocks(group, order, spare, widths, parts=()):
     for producer in group.producers:
         for channel in producer.channels.tolist():
             owners.setdefault(channel, []).append(producer.name)
-    for number, channels in enumerate(parts):  # numbers, which are no names of layers
+    for number, channels in enumerate(read):  # numbers, which are no names of layers
         sizes[number], spare[number] = 1, len(channels) - 1
         for channel in channels.tolist():
             owners[channel].append(number)
@@ -173,7 +173,7 @@ def choose_keep(graph, scores, limits, groups=None, minimum=None, widths=None, a
     """
     if groups is None:
         groups = [group for group in graph.groups if group.prunable]
-    order, ends = removable(groups, scores, minimum, widths, graph.parts)
+    order, ends = removable(groups, scores, minimum, widths, graph.read_channels)
     most = len(ends) - 1
 
     def keep(count):

@@ -61,7 +61,7 @@ class Site:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ReadChannels:
     """Channels of which one must stay, since a layer with weights reads no others.
 
     Args:
@@ -178,8 +178,8 @@ class ChannelGraph:
         return next((name for name in names if name in self._producing), None)
 
     @functools.cached_property
-    def parts(self):
-        """The `Part`s of which a keep array leaves a channel each, beside that of each producer.
+    def read_channels(self):
+        """The `ReadChannels` of which a keep array leaves one each, beside that of each producer.
 
         There is one for each tensor that a layer with weights reads where it has not all channels
         of any producer, as behind a split. What is pinned needs none.
@@ -196,7 +196,7 @@ class ChannelGraph:
                     ids = np.unique(self.channel_of[flow.labels])
                     if len(ids) and ids[0] >= 0 and not pinned[ids].any():
                         for channels in self._without_whole(ids, owner[ids]):
-                            found.setdefault(channels.tobytes(), Part(call.name, channels))
+                            found.setdefault(channels.tobytes(), ReadChannels(call.name, channels))
         return tuple(found.values())
 
     def _without_whole(self, ids, owners):
@@ -209,14 +209,14 @@ class ChannelGraph:
         yield max((share for _, share in shares), key=len)
 
     def removable(self, kept, channels):
-        """Those of `channels`, one by one, that can go and leave each producer and part a channel.
+        """Those of `channels`, one by one, that can go and leave each producer and reader one.
 
         Args:
             kept: A keep array.
             channels: Channel ids that it keeps, in the order in which they go.
         """
         needed = [p.channels for group in self.groups for p in group.producers]
-        needed = [np.unique(c) for c in (*needed, *(part.channels for part in self.parts))]
+        needed = [np.unique(c) for c in (*needed, *(read.channels for read in self.read_channels))]
         left = np.array([kept[c].sum() for c in needed])
         member = [[] for _ in range(self.num_channels)]
         for number, ids in enumerate(needed):
@@ -230,10 +230,10 @@ class ChannelGraph:
         return np.array(going, np.int64)
 
     def with_one_each(self, kept):
-        """A keep array that leaves each producer and each part a channel, be it the first."""
+        """A keep array that leaves each producer and each reader a channel, be it the first."""
         kept = kept.copy()
         producers = [p.channels for group in self.groups for p in group.producers]
-        for channels in (*producers, *(part.channels for part in self.parts)):
+        for channels in (*producers, *(read.channels for read in self.read_channels)):
             if not kept[channels].any():
                 kept[channels[0]] = True
         return kept
@@ -287,11 +287,11 @@ class ChannelGraph:
                         f"The keep mask of layer '{producer.name}' removes all "
                         f"{len(producer.channels)} channels; keep at least one."
                     )
-        for part in self.parts:
-            if not kept[part.channels].any():
+        for read in self.read_channels:
+            if not kept[read.channels].any():
                 raise ValueError(
-                    f"The keep masks remove all {len(part.channels)} channels that layer "
-                    f"'{part.reader}' reads; keep at least one."
+                    f"The keep masks remove all {len(read.channels)} channels that layer "
+                    f"'{read.reader}' reads; keep at least one."
                 )
         for name, mask in keep.items():
             channels = next(p.channels for p in self.group(name).producers if p.name == name)

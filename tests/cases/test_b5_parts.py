@@ -108,12 +108,12 @@ def test_the_best_channel_of_a_part_stays():
     )
 
 
-def test_parts_are_found():
+def test_what_is_read_is_found():
     graph = trace(sliced())
     made = graph.group("made").channels
-    found = {part.reader: part.channels.tolist() for part in graph.parts}
+    found = {read.reader: read.channels.tolist() for read in graph.read_channels}
     assert found == {"first": made[:1].tolist(), "second": made[2:5].tolist()}
-    assert trace(zoo.build("residual")).parts == ()
+    assert trace(zoo.build("residual")).read_channels == ()
 
 
 def test_a_tensor_of_two_producers_read_in_parts():
@@ -210,7 +210,7 @@ def test_parts_cost_no_time():
         a, b = ops.split(layers.Dense(1024)(x), 2, -1)
         x = layers.Add()([layers.Dense(4)(a), layers.Dense(4)(b)])
     graph = trace(keras.Model(inputs, layers.Dense(2)(x)))
-    assert len(graph.parts) == 60
+    assert len(graph.read_channels) == 60
     cost = MacCost(graph)
     scores = np.random.default_rng(0).uniform(size=graph.num_channels)
     begin = time.perf_counter()
