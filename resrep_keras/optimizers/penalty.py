@@ -9,6 +9,9 @@ from resrep_keras.keras_adapter import place_of_variable
 from resrep_keras.layers.compactor import is_compactor_kernel
 from resrep_keras.optimizers.wrapper import Companion, OptimizerWrapper, in_norms_dtype, inverse
 
+# Of the average of squared slopes, per update.
+MEMORY = 0.98
+
 
 class _GroupLassoSGD(Companion):
     """Momentum SGD with the group-lasso gradient, for compactor kernels alone."""
@@ -19,31 +22,46 @@ class _GroupLassoSGD(Companion):
         self.penalty_strength = penalty_strength
         self.momentum = momentum
 
+    _slots = staticmethod(lambda: ())  # while it is not built
+
     def build(self, variables):
         super().build(variables)
         slots = [
+            # What is known of a channel outlives the optimizer; momentum does not.
             (
                 self.add_variable_from_reference(variable, name="velocity"),
-                # How far a channel is forgotten outlives the optimizer; momentum does not.
-                self._keep(
-                    f"{variable.path}_shrink", variable.shape[-1:], variable.dtype, "zeros", "none"
+                *(
+                    self._keep(
+                        f"{variable.path}_{name}",
+                        variable.shape[-1:],
+                        variable.dtype,
+                        "zeros",
+                        "none",
+                    )
+                    for name in ("shrink", "effect", "seen")
                 ),
             )
             for variable in variables
         ]
-        self._slots = lambda: slots  # else Keras would list the shrinks here, too
+        self._slots = lambda: slots  # else Keras would list those of the model here, too
 
     def slots(self, variable):
-        """Velocity and shrink of a kernel."""
+        """Velocity, shrink, effect and number of the updates seen, of a kernel."""
         return self._slots()[place_of_variable(self, variable)]
 
+    @property
+    def variables(self):
+        # Between updates of accumulated gradients, Keras takes back what is listed here.
+        return super().variables + [kept for _, _, *watched in self._slots() for kept in watched]
+
     def update_step(self, gradient, variable, learning_rate):
-        velocity, shrink = self.slots(variable)
+        velocity, shrink, *watched = self.slots(variable)
         dtype = in_norms_dtype(variable)
         kernel, gradient, amount, speed, rate = (
             ops.cast(value, dtype)
             for value in (variable, gradient, shrink, velocity, learning_rate)
         )
+        self._watch(gradient, kernel, *watched)
         gradient = gradient + self.penalty_strength * kernel * inverse(column_norms(kernel))
         forgetting = amount > 0
         speed = ops.where(forgetting, 0.0, self.momentum * speed + gradient)
@@ -52,6 +70,22 @@ class _GroupLassoSGD(Companion):
         kernel = ops.where(forgetting, left, 1.0) * kernel
         self.assign(velocity, ops.cast(speed, velocity.dtype))
         self.assign(variable, ops.cast(kernel, variable.dtype))
+
+    def _watch(self, gradient, kernel, effect, seen):
+        """Average the squared slope of the objective along each column, over recent updates."""
+        axes = tuple(range(len(kernel.shape) - 1))
+        along = gradient * kernel
+        slope = (ops.sum(along, axis=axes) if axes else along) * ops.reshape(
+            inverse(column_norms(kernel)), (-1,)
+        )
+        before, updates = (ops.cast(value, slope.dtype) for value in (effect, seen))
+        # The objective does not reach a masked column: what was seen before counts.
+        reached = ops.cast(slope != 0, slope.dtype)
+        updates = updates + reached
+        # The first updates weigh alike, so that no average starts from zero.
+        share = reached * ops.maximum(1 - MEMORY, 1 / ops.maximum(updates, 1.0))
+        self.assign(effect, ops.cast(before + share * (slope**2 - before), effect.dtype))
+        self.assign(seen, ops.cast(updates, seen.dtype))
 
 
 def column_norms(kernel):
@@ -82,6 +116,8 @@ class PenaltyOptimizer(OptimizerWrapper):
     ```
     K_j = K_j * max(0, 1 - shrink_j / ||K_j||)
     ```
+
+    Beside that it averages what each column is worth to the loss, see `squared_changes`.
 
     Args:
         inner_optimizer: The `keras.optimizers.Optimizer` (or its name) for all other variables.
@@ -161,7 +197,7 @@ class PenaltyOptimizer(OptimizerWrapper):
             shrink: `(channels,)`, 0 for columns that follow their gradient.
         """
         values = as_array("shrink", shrink)
-        target = self._shrink_of(kernel)
+        target = self._slots_of(kernel)[1]
         if values.shape != tuple(target.shape) or not (np.isfinite(values) & (values >= 0)).all():
             raise ValueError(
                 f"Expected shrink to be numbers of 0 or more of shape {tuple(target.shape)}, one "
@@ -171,21 +207,40 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     def forgetting(self, kernel):
         """The amounts that `forget` has set, NumPy `(channels,)`."""
-        return ops.convert_to_numpy(self._shrink_of(kernel))
+        return ops.convert_to_numpy(self._slots_of(kernel)[1])
 
-    def _shrink_of(self, kernel):
+    def squared_changes(self, kernel):
+        """What the loss would change by to first order if a column went, squared.
+
+        The mean over recent updates of `(sum of dL/dK_j * K_j / ||K_j||) ** 2`, times
+        `||K_j|| ** 2`. The objective does not reach a masked column, of which the mean from before
+        it was masked counts.
+
+        Args:
+            kernel: The `kernel` variable of a `Compactor` that this optimizer was built with.
+
+        Returns:
+            Float64 `(channels,)`; 0 for a column that no gradient has reached.
+        """
+        effect = np.asarray(ops.convert_to_numpy(self._slots_of(kernel)[2]), np.float64)
+        values = np.asarray(ops.convert_to_numpy(kernel), np.float64)
+        return effect * np.square(values.reshape(-1, values.shape[-1])).sum(axis=0)
+
+    def _slots_of(self, kernel):
         words = "the kernel of a Compactor that this optimizer is built with"
         check_instance("kernel", kernel, keras.Variable, words)
         if not any(kernel is known for known in self._trained_compactors()):
             raise ValueError(f"Expected kernel to be {words}; got {shown(kernel)}.")
-        return self.compactor_optimizer.slots(kernel)[1]
+        return self.compactor_optimizer.slots(kernel)
 
     def _trained_compactors(self):
         return split_compactors(self._managed.value)[0] if self.built else ()
 
     @property
     def variables(self):
-        return super().variables + self.compactor_optimizer.variables
+        kept = {id(variable) for variable in self.kept()}
+        own = [v for v in self.compactor_optimizer.variables if id(v) not in kept]
+        return super().variables + own
 
     def own_config(self):
         return {"penalty_strength": self.penalty_strength, "momentum": self.momentum}

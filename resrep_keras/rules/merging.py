@@ -3,6 +3,7 @@
 import numpy as np
 from keras import layers
 
+from resrep_keras.graph.blocks import is_sum
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.graph.labels import State
 
@@ -10,6 +11,11 @@ from resrep_keras.graph.labels import State
 @register_all(flow, layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum)
 def _merge_flow(layer, call):
     return call.merge(call.inputs)
+
+
+@is_sum.register(layers.Add)
+def adds_up(operation):
+    return True
 
 
 @flow.register

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.rows import rows
+from resrep_keras.graph.blocks import is_sum
 from resrep_keras.graph.flow import apply_function, flow, register_all
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.elementwise import softmax_flow
-from resrep_keras.rules.merging import contract
+from resrep_keras.rules.merging import adds_up, contract
 from resrep_keras.rules.pooling import reduced
 from resrep_keras.rules.shapes import reshape_flow, sizes_left
 from resrep_keras.surgery.narrow import narrow
@@ -246,6 +247,7 @@ BINARY = operation_classes("divide", "true_divide", "power")
 MERGING = operation_classes("add", "subtract", "maximum", "minimum")
 
 flow.register(operation_class("softmax"))(softmax_flow)
+is_sum.register(operation_class("add"))(adds_up)
 
 
 @register_all(flow, *UNARY, *BINARY)

@@ -12,6 +12,7 @@ import numpy as np
 from resrep_keras.costs.budget import Limit, UnreachableTarget, choose_keep
 from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.costs.quantities import QUANTITIES
+from resrep_keras.graph.blocks import inside_blocks
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.trace import trace
 from resrep_keras.layers.compactor import Compactor
@@ -160,9 +161,10 @@ class ChannelMethod(ChannelSettings, Method):
     def groups(self, graph):
         """The groups that may lose channels."""
         excluded = set(self.excluded(graph))
+        inside = inside_blocks(graph) if self.scope == "blocks" else None
         groups = [
             group
-            for group in graph.groups
+            for group in (graph.groups if inside is None else inside)
             if group.prunable
             and (self.coupled or not group.coupled)
             and not any(producer.name in excluded for producer in group.producers)

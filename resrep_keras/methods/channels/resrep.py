@@ -9,7 +9,13 @@ from resrep_keras.common.checks import check_choice, check_instance, check_numbe
 from resrep_keras.costs.macs import positions_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
-from resrep_keras.methods.channels.scores import per_cost, relative_to_layer
+from resrep_keras.methods.channels.scores import (
+    guarded,
+    per_cost,
+    relative_to_layer,
+    savings,
+    sum_over,
+)
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.surgery.constraints import is_constrained
 
@@ -17,16 +23,47 @@ from resrep_keras.surgery.constraints import is_constrained
 LARGEST_MATRIX = 2048
 
 
-def _raw(method, channel_state, norms):
-    return norms
+def _norm(channel_state, optimizer):
+    return channel_state.norms()
 
 
-def _per_layer(method, channel_state, norms):
-    return relative_to_layer(norms, channel_state.groups, channel_state.kept())
+def _fisher(channel_state, optimizer):
+    changes = [
+        (ids, optimizer.squared_changes(layer.kernel))
+        for layer, ids in channel_state.behind_producers
+    ]
+    return sum_over(changes, channel_state.graph.num_channels)
 
 
-def _per_cost(method, channel_state, norms):
-    return per_cost(norms, channel_state.groups, method.limits(channel_state))
+def _root_fisher(channel_state, optimizer):
+    return np.sqrt(_fisher(channel_state, optimizer))
+
+
+def _norm_fisher(channel_state, optimizer):
+    return channel_state.norms() * _root_fisher(channel_state, optimizer)
+
+
+SCORES = {
+    "norm": _norm,
+    "fisher": _fisher,
+    "root_fisher": _root_fisher,
+    "norm_fisher": _norm_fisher,
+}
+
+
+def _raw(method, channel_state, scores):
+    return scores
+
+
+def _per_layer(method, channel_state, scores):
+    return relative_to_layer(scores, channel_state.groups, channel_state.kept())
+
+
+def _per_cost(method, channel_state, scores):
+    if "savings" not in channel_state.memo:  # the same at each selection
+        limits = method.limits(channel_state)
+        channel_state.memo["savings"] = savings(len(scores), channel_state.groups, limits)
+    return per_cost(scores, channel_state.memo["savings"])
 
 
 NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
@@ -45,8 +82,14 @@ class ResRep(ChannelMethod):
         momentum: Momentum of compactors. Defaults to `0.9`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
-        normalization: What is compared between layers: `"none"`, the norm itself as in the paper;
-            `"layer"`, a norm relative to its layer's mean; or `"cost"`, a norm per share of the
+        score: What a channel is worth: `"norm"`, that of its compactor's column, as in the paper;
+            `"fisher"`, the squared first-order change of the loss if the column went, a mean over
+            recent steps (see `PenaltyOptimizer.squared_changes`); `"root_fisher"`, its root; or
+            `"norm_fisher"`, that root times the norm. Defaults to `"norm"`.
+        guard: How much a score rises as its layer empties, see `scores.guarded`; 0 for not at all,
+            as in the paper. Defaults to `0`.
+        normalization: What is compared between layers: `"none"`, the score itself as in the paper;
+            `"layer"`, a score relative to its layer's mean; or `"cost"`, a score per share of the
             limited costs that removing the channel saves. Defaults to `"none"`.
         compactor: `"full"` matrices as in the paper, `"diagonal"` ones, or `"auto"`: full, but for
             layers that it would more than double, and for those with constraints, which mixed
@@ -74,6 +117,8 @@ class ResRep(ChannelMethod):
     schedule: Schedule | None = setting(
         None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
     )
+    score: str = setting("norm", check_choice, known=tuple(SCORES))
+    guard: float = setting(0.0, check_number, at_least=0)
     normalization: str = setting("none", check_choice, known=tuple(NORMALIZATIONS))
     compactor: str = setting("auto", check_choice, known=("auto", "full", "diagonal"))
     threshold: float = setting(1e-5, check_number, at_least=0)
@@ -89,7 +134,8 @@ class ResRep(ChannelMethod):
         """The paper's settings: strength 1e-4, momentum 0.99, four channels every 200 steps.
 
         Its schedule was 180 epochs at batch 256 (ResNet-50, ImageNet) or 480 at 64 (ResNet-56,
-        CIFAR-10), the rate annealed from 0.01 to 0 by a cosine. In a short run the penalty alone
+        CIFAR-10), the rate annealed from 0.01 to 0 by a cosine. It prunes inside of residual blocks
+        only, in a model that has any. In a short run the penalty alone
         forgets nothing; `fit` says so before the first step.
         """
         defaults = {
@@ -97,6 +143,10 @@ class ResRep(ChannelMethod):
             "momentum": 0.99,
             "schedule": PaperSchedule(),
             "compactor": "full",
+            "score": "norm",
+            "guard": 0.0,
+            "normalization": "none",
+            "scope": "blocks",
         }
         return cls(**{**defaults, **settings})
 
@@ -146,7 +196,7 @@ class ResRep(ChannelMethod):
                     "gradient_accumulation_steps."
                 )
             return
-        kept = self.choose(channel_state, self.scores(channel_state))
+        kept = self.choose(channel_state, channel_state.norms())
         needed = -(-(int((~kept).sum()) + channel_state.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.penalty_strength / (1 - self.momentum)
@@ -163,7 +213,7 @@ class ResRep(ChannelMethod):
             )
 
     def update(self, channel_state, optimizer, plan, step):
-        scores = self.scores(channel_state)
+        scores = self.scores(channel_state, optimizer)
         enough = self.choose(channel_state, scores)
         removed = channel_state.removed
         allowance = plan.allowance(step, int((~enough).sum()) + removed) - removed
@@ -174,9 +224,16 @@ class ResRep(ChannelMethod):
             updates = max(1, plan.forget_steps // optimizer.steps_per_update)
             self._forget(channel_state, optimizer, updates)
 
-    def scores(self, channel_state):
-        """Importance of each channel: its joint column norm, normalised."""
-        return NORMALIZATIONS[self.normalization](self, channel_state, channel_state.norms())
+    def scores(self, channel_state, optimizer=None):
+        """Importance of each channel.
+
+        Args:
+            channel_state: The `ChannelState` of the wrapped model.
+            optimizer: The `PenaltyOptimizer` that trains it; only norms can do without.
+        """
+        scores = SCORES[self.score](channel_state, optimizer)
+        scores = guarded(scores, channel_state.groups, self.guard)
+        return NORMALIZATIONS[self.normalization](self, channel_state, scores)
 
     def _forget(self, channel_state, optimizer, updates):
         for layer, _ in channel_state.compactors:

@@ -106,7 +106,7 @@ class PlannedSchedule(Schedule):
             )
         forget_steps = max(1, round(self.forgetting * length))
         end = min(max(1, round(self.selection_end * length)), length - forget_steps)
-        begin = min(math.ceil(self.warmup * length), end)
+        begin = min(max(1, math.ceil(self.warmup * length)), end)
         steps = np.unique(np.linspace(begin, end, self.selections).round().astype(int))
         return Plan(tuple(int(first + step) for step in steps), forget_steps)
 

@@ -43,17 +43,54 @@ def relative_to_layer(scores, groups, kept):
     return relative
 
 
-def per_cost(scores, groups, limits):
-    """Scores divided by what removing the channel saves, as shares of the limited costs.
+def guarded(scores, groups, strength=1.0):
+    """Scores that rise as their layer empties, so that none collapses while others have channels.
 
-    The mean saving of all channels counts as 1, so that the scale of the scores stays.
+    Each score is that of a channel alone. Where the channels below it in its layer have gone, it
+    stands for more: of what the layer was worth in the beginning, `total`, there is `left` what it
+    and the channels above it are worth.
+
+    ```
+    score * (total / left) ** strength
+    ```
+
+    At strength 1 the last channel of a layer costs as much as the whole layer. The order within a
+    layer stays as it is.
 
     Args:
-        scores: Float `(num_channels,)`.
-        groups: The `ChannelGroup`s to normalise.
+        scores: Float `(num_channels,)`, 0 or larger.
+        groups: The `ChannelGroup`s.
+        strength: 0 or larger; at 0 the scores stay.
+    """
+    found = scores.copy()
+    for group in groups:
+        ids = group.channels[np.isfinite(scores[group.channels])]
+        ids = ids[np.argsort(scores[ids], kind="stable")]
+        left = np.cumsum(scores[ids][::-1])[::-1]
+        if len(ids) and left[0] > 0:
+            ids, left = ids[left > 0], left[left > 0]
+            found[ids] = scores[ids] * (left[0] / left) ** strength
+    return found
+
+
+def per_cost(scores, saved):
+    """Scores divided by what removing the channel saves, see `savings`.
+
+    The mean saving of all channels counts as 1, so that the scale of the scores stays.
+    """
+    mean = saved[saved > 0].mean() if (saved > 0).any() else 1.0
+    return np.divide(scores * mean, saved, out=np.full(len(scores), np.inf), where=saved > 0)
+
+
+def savings(num_channels, groups, limits):
+    """What removing each channel saves, as shares of the limited costs, float `(num_channels,)`.
+
+    Args:
+        num_channels: Number of channel ids.
+        groups: The `ChannelGroup`s that are asked for; others save 0.
         limits: `Limit`s, whose costs are asked with one channel less.
     """
-    saved = np.zeros(len(scores))
+    saved = np.zeros(num_channels)
     whole = [limit.cost() for limit in limits]
     for group in groups:
         # Channels of the same producers save the same: one of them is asked.
@@ -61,13 +98,12 @@ def per_cost(scores, groups, limits):
         _, kinds = np.unique(np.stack(makers), axis=1, return_inverse=True)
         for kind in np.unique(kinds):
             alike = group.channels[kinds.ravel() == kind]
-            kept = np.ones(len(scores), bool)
+            kept = np.ones(num_channels, bool)
             kept[alike[0]] = False
             saved[alike] = sum(
                 max(0.0, (dense - limit.cost(kept)) / dense) for limit, dense in zip(limits, whole)
             )
-    mean = saved[saved > 0].mean() if (saved > 0).any() else 1.0
-    return np.divide(scores * mean, saved, out=np.full(len(scores), np.inf), where=saved > 0)
+    return saved
 
 
 def kernel_norm(kernel, order):

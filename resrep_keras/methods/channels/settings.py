@@ -6,6 +6,7 @@ import typing
 
 from resrep_keras.common.checks import (
     check_bool,
+    check_choice,
     check_instance,
     check_number,
     check_settings,
@@ -91,6 +92,9 @@ class ChannelSettings:
         exclude: Names or patterns of layers that keep all channels, or a function that takes a
             layer and returns whether it does. Here as in the settings by pattern, the name of a
             nested model or of a layer made of layers stands for all inside. Defaults to none.
+        scope: `"all"` channels, or those inside of residual `"blocks"` only, as far as the model
+            has any: not the stream that is summed, nor what lies before the first block. Defaults
+            to `"all"`.
         coupled: Whether to prune channels that several layers must give up at once, such as those
             of a residual stream. Defaults to `False`.
         threads: Number of threads for a target of latency. Defaults to `1`.
@@ -111,6 +115,7 @@ class ChannelSettings:
     min_share: float | dict = setting(0.0, check_per_layer, check=check_share)
     channel_multiple: int | str | dict = setting(1, check_per_layer, check=check_multiple)
     exclude: tuple | typing.Callable = setting((), check_exclude)
+    scope: str = setting("all", check_choice, known=("all", "blocks"))
     coupled: bool = setting(False, check_bool)
     threads: int = setting(1, check_number, at_least=1, at_most=1024, whole=True)
     input_shape: tuple | dict | None = setting(None, _input_shape)
