@@ -82,17 +82,22 @@ def records(names, run):
 
 
 def fit(model, data, epochs, seed, **settings):
-    """SGD with momentum 0.9, weight decay 5e-3 and a cosine rate from 0.05 to 0; the history."""
+    """Train by the recipe of `compile_for`; the history."""
     x, y = data[0]
     keras.utils.set_random_seed(1000 + seed)
-    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(x) // BATCH))
+    compile_for(model, epochs * -(-len(x) // BATCH))
+    return model.fit(x, y, **{"batch_size": BATCH, "epochs": epochs, "verbose": 0, **settings})
+
+
+def compile_for(model, steps):
+    """SGD with momentum 0.9, weight decay 5e-3 and a cosine rate from 0.05 to 0 in `steps`."""
+    rate = keras.optimizers.schedules.CosineDecay(0.05, steps)
     model.compile(
         keras.optimizers.SGD(rate, momentum=0.9, weight_decay=5e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=FLAGS.jit,
     )
-    return model.fit(x, y, **{"batch_size": BATCH, "epochs": epochs, "verbose": 0, **settings})
 
 
 def accuracy(model, data):

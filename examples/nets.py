@@ -39,6 +39,45 @@ def resnet(depth, input_shape, num_classes):
     return keras.Model(inputs, layers.Dense(num_classes)(x), name=f"resnet{depth}")
 
 
+def small_vgg(input_shape, num_classes):
+    """Convolutions in a row and a hidden dense layer; 5,598,080 MACs on 28x28x1, ten classes."""
+    inputs = x = keras.Input(input_shape)
+    for filters, pool in ((16, 1), (32, 0), (32, 1), (64, 0), (64, 1)):
+        x = conv_bn(x, filters)
+        x = layers.MaxPooling2D(padding="same")(x) if pool else x
+    x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="small_vgg")
+
+
+def small_mobilenet(input_shape, num_classes):
+    """Five inverted bottlenecks of MobileNetV2, two of which have a residual connection."""
+    inputs = keras.Input(input_shape)
+    x = conv_bn(inputs, 16, strides=2, activation="relu6")
+    for filters, strides in ((24, 1), (24, 1), (32, 2), (32, 1), (48, 1)):
+        x = inverted_bottleneck(x, 6, filters, strides)
+    x = conv_bn(x, 128, 1, activation="relu6")
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="small_mobilenet")
+
+
+def small_densenet(input_shape, num_classes, growth=12):
+    """Two blocks of four layers that read all before them (Huang et al., 2017)."""
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(2 * growth, 3, strides=2, padding="same", use_bias=False)(inputs)
+    for block in range(2):
+        if block:
+            x = layers.ReLU()(layers.BatchNormalization()(x))
+            x = layers.Conv2D(x.shape[-1] // 2, 1, use_bias=False)(x)
+            x = layers.AveragePooling2D(2)(x)
+        for _ in range(4):
+            y = layers.ReLU()(layers.BatchNormalization()(x))
+            y = layers.Conv2D(growth, 3, padding="same", use_bias=False)(y)
+            x = layers.Concatenate()([x, y])
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(num_classes)(x), name="small_densenet")
+
+
 def vgg11(input_shape, num_classes):
     inputs = x = keras.Input(input_shape)
     for filters, pool in ((64, 1), (128, 1), (256, 0), (256, 1), (512, 0), (512, 1)):
@@ -50,6 +89,14 @@ def vgg11(input_shape, num_classes):
     return keras.Model(inputs, layers.Dense(num_classes)(x), name="vgg11")
 
 
+def inverted_bottleneck(x, expansion, filters, strides):
+    y = conv_bn(x, expansion * x.shape[-1], 1, activation="relu6") if expansion > 1 else x
+    y = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(y)
+    y = layers.Activation("relu6")(layers.BatchNormalization()(y))
+    y = conv_bn(y, filters, 1, activation=None)
+    return layers.Add()([x, y]) if strides == 1 and x.shape[-1] == filters else y
+
+
 def mobilenet_v2(input_shape, num_classes):
     """MobileNetV2 (Sandler et al., 2018) with small-image strides, width 0.5."""
     inputs = keras.Input(input_shape)
@@ -57,12 +104,7 @@ def mobilenet_v2(input_shape, num_classes):
     plan = ((1, 8, 1, 1), (6, 16, 2, 1), (6, 16, 2, 2), (6, 32, 3, 2), (6, 48, 2, 1), (6, 80, 2, 2))
     for expansion, filters, repeats, first_strides in plan:
         for block in range(repeats):
-            strides = 1 if block else first_strides
-            y = conv_bn(x, expansion * x.shape[-1], 1, activation="relu6") if expansion > 1 else x
-            y = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(y)
-            y = layers.Activation("relu6")(layers.BatchNormalization()(y))
-            y = conv_bn(y, filters, 1, activation=None)
-            x = layers.Add()([x, y]) if strides == 1 and x.shape[-1] == filters else y
+            x = inverted_bottleneck(x, expansion, filters, 1 if block else first_strides)
     x = conv_bn(x, 320, 1, activation="relu6")
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(num_classes)(x), name="mobilenet_v2")

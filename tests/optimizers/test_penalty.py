@@ -8,7 +8,18 @@ from keras import ops
 import resrep_keras
 from resrep_keras import Compactor, PenaltyOptimizer
 from tests import zoo
-from tests.updates import INNER, RATE, STRENGTH, Oracle, make, numpy_gradient, train_step
+from tests.updates import (
+    INNER,
+    RATE,
+    SCALES,
+    STRENGTH,
+    Oracle,
+    apply,
+    gradients_like,
+    make,
+    numpy_gradient,
+    train_step,
+)
 
 
 @pytest.mark.parametrize("rank", [2, 4])
@@ -189,3 +200,92 @@ def test_state_holds_no_variable_of_the_model():
     own = {id(variable) for variable in optimizer.variables}
     assert len(own) == len(optimizer.variables)
     assert own.isdisjoint(id(variable) for variable in model.variables)
+
+
+class Watcher:
+    """The mean of `(sum of g * K_j / ||K_j||) ** 2` over updates, of which the last 50 count most.
+
+    An update of a column without gradient does not count. The first fifty weigh alike.
+    """
+
+    def __init__(self, channels):
+        self.mean, self.seen = np.zeros(channels), np.zeros(channels)
+
+    def step(self, gradient, kernel):
+        kernel = np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1])
+        along = (np.asarray(gradient, np.float64).reshape(kernel.shape) * kernel).sum(axis=0)
+        squared = along**2 / (kernel**2).sum(axis=0)
+        for channel in np.flatnonzero(along):
+            self.seen[channel] += 1
+            share = max(0.02, 1 / self.seen[channel])
+            self.mean[channel] += share * (squared[channel] - self.mean[channel])
+
+    def of(self, kernel):
+        return self.mean * (np.asarray(kernel, np.float64) ** 2).reshape(-1, len(self.mean)).sum(0)
+
+
+@pytest.mark.parametrize("steps", [1, 70])
+@pytest.mark.parametrize(("diagonal", "rank"), [(False, 4), (True, 2)])
+def test_what_a_column_is_worth_equals_the_oracle(diagonal, rank, steps):
+    model, compactor, optimizer, _, _ = make(
+        keras.optimizers.SGD(0.01), diagonal=diagonal, rank=rank
+    )
+    watcher, shape = Watcher(4), compactor.kernel.shape
+    generator = np.random.default_rng(3)
+    assert optimizer.squared_changes(compactor.kernel).tolist() == [0.0] * 4
+    for step in range(steps):
+        gradient = generator.normal(size=shape)
+        gradient[..., 1] *= step % 2  # masked, as it were, in every second update
+        watcher.step(gradient, ops.convert_to_numpy(compactor.kernel))
+        drawn = gradients_like(model.trainable_variables, step)
+        gradients = [
+            ops.convert_to_tensor(gradient, "float32") if v is compactor.kernel else g
+            for v, g in zip(model.trainable_variables, drawn)
+        ]
+        apply(optimizer, gradients, model.trainable_variables)
+    expected = watcher.of(ops.convert_to_numpy(compactor.kernel))
+    np.testing.assert_allclose(optimizer.squared_changes(compactor.kernel), expected, rtol=2e-4)
+
+
+def test_what_was_seen_of_a_column_outlives_its_mask():
+    model, compactor, optimizer, x, target = make(keras.optimizers.SGD(RATE), mask=(1, 1, 1, 1))
+    train_step(model, optimizer, x, target)
+    worth = optimizer.squared_changes(compactor.kernel)
+    norms = compactor.column_norms()
+    assert (worth > 0).all()
+    compactor.keep_mask.assign(np.array([True, False, True, True]))
+    optimizer.forget(compactor.kernel, np.array([0, norms[1] / 4, 0, 0]))
+    for left in (3 / 4, 2 / 4):  # it is worth less as it is forgotten, by its size alone
+        train_step(model, optimizer, x, target)
+        np.testing.assert_allclose(
+            optimizer.squared_changes(compactor.kernel)[1], worth[1] * left**2, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_a_column_is_worth_depends_on_no_scale_or_accumulation(scale):
+    """Two batches as one update of their mean gradient, which the loss scale does not multiply."""
+    make_optimizer, steps = SCALES[scale]
+    inputs = keras.Input((3,))
+    compactor = Compactor(name="compactor")
+    model = keras.Model(inputs, compactor(inputs))
+    optimizer = make_optimizer(0.0)
+    inner = optimizer.inner_optimizer if scale == "scaled from outside" else optimizer
+    penalty = PenaltyOptimizer(inner)
+    if scale == "scaled from outside":
+        optimizer.inner_optimizer = penalty
+    else:
+        optimizer = penalty
+    model.compile(optimizer, "mse")
+    generator = np.random.default_rng(5)
+    watcher = Watcher(3)
+    for _ in range(3):
+        gradients = []
+        for _ in range(steps):
+            x, target = (generator.normal(size=(4, 3)).astype("float32") for _ in range(2))
+            gradients.append(x.T @ (x - target) * 2 / target.size)
+            model.train_on_batch(x, target)
+        watcher.step(np.mean(gradients, axis=0), np.eye(3))
+    np.testing.assert_allclose(
+        penalty.squared_changes(compactor.kernel), watcher.of(np.eye(3)), rtol=1e-4
+    )

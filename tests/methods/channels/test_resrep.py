@@ -8,6 +8,7 @@ import resrep_keras
 from resrep_keras import ResRep
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.schedules import PaperSchedule
+from resrep_keras.optimizers.wrapper import find_wrapper
 from tests import helpers, zoo
 from tests.conditions.training import data, loss, wrapped
 
@@ -50,6 +51,42 @@ def test_normalization_decides_what_is_compared(normalization):
     in_second = scores[channel_state.compactors[1][1]].min()
     assert (in_first < in_second) == (normalization == "layer")
     assert second.column_norms().max() == 1
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A wrapped model after a few steps, and its state and optimizer."""
+    model = wrapped(method=ResRep(0.05, coupled=True), name="residual")
+    x, y = data()
+    model.fit(x, y, batch_size=16, epochs=1, verbose=0)
+    return model, ChannelState(model), find_wrapper(model.optimizer)
+
+
+@pytest.mark.parametrize("score", ["fisher", "root_fisher", "norm_fisher"])
+def test_a_score_by_the_loss_is_that_of_the_optimizer(score, trained):
+    _, state, optimizer = trained
+    worth = np.zeros(state.graph.num_channels)
+    for layer, ids in state.behind_producers:
+        worth[ids[ids >= 0]] += optimizer.squared_changes(layer.kernel)[ids >= 0]
+    found = ResRep(score=score).scores(state, optimizer)
+    known = np.isfinite(found)
+    assert known.any() and worth[known].max() > 0
+    norms, root = state.norms()[known], np.sqrt(worth[known])
+    expected = {"fisher": root**2, "root_fisher": root, "norm_fisher": norms * root}[score]
+    np.testing.assert_allclose(found[known], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("score", ["norm", "root_fisher"])
+def test_a_guard_keeps_layers_from_collapsing(score, trained):
+    """The last channel of a layer costs as much as the layer, however little each is worth."""
+    _, state, optimizer = trained
+    plain = ResRep(score=score).scores(state, optimizer)
+    found = ResRep(score=score, guard=1.0).scores(state, optimizer)
+    for group in state.groups:
+        own = plain[group.channels]
+        assert own.sum() > 1.5 * own.max()
+        np.testing.assert_allclose(found[group.channels].max(), own.sum(), rtol=1e-6)
+        assert (np.argsort(own) == np.argsort(found[group.channels])).all()
 
 
 def test_macs_left_falls_to_the_target_and_is_logged():
@@ -113,6 +150,9 @@ BAD = [
     ),
     (lambda: ResRep(exclude="conv"), TypeError, "list of layer names.*got 'conv' of type str"),
     (lambda: ResRep(compactor="none"), ValueError, "'auto', 'full' or 'diagonal'; got 'none'"),
+    (lambda: ResRep(score="l1"), ValueError, "'norm', 'fisher', 'root_fisher' or 'norm_fisher'"),
+    (lambda: ResRep(guard=-1), ValueError, "guard to be a number of 0 or more; got -1"),
+    (lambda: ResRep(scope="stem"), ValueError, "'all' or 'blocks'; got 'stem'"),
     (lambda: ResRep(normalization="l"), ValueError, "'none', 'layer' or 'cost'; got 'l'"),
     (
         lambda: ResRep(penalty_strength=-1),

@@ -10,12 +10,14 @@ from keras import layers
 import resrep_keras
 from resrep_keras.graph.channels import ChannelGroup, Producer
 from resrep_keras.methods.channels.scores import (
+    guarded,
     joint_norm,
     kernel_distance,
     kernel_norm,
     mean_over,
     per_cost,
     relative_to_layer,
+    savings,
     score_weights,
     sum_over,
 )
@@ -68,12 +70,34 @@ def test_scores_per_cost_have_the_mean_saving_as_unit():
     limit = types.SimpleNamespace(cost=cost)
     scores = np.full(6, 1.0)
     mean = (2 * 4 + 4 * 1) / 6 / 12
-    found = per_cost(scores, [group(0, 1), group(2, 3, 4, 5)], [limit])
+    saved = savings(6, [group(0, 1), group(2, 3, 4, 5)], [limit])
+    np.testing.assert_allclose(saved, [4 / 12] * 2 + [1 / 12] * 4)
+    found = per_cost(scores, saved)
     np.testing.assert_allclose(found, [mean * 3] * 2 + [mean * 12] * 4)
     # Where nothing is saved, a channel is kept to the last.
-    assert (
-        per_cost(scores[:1], [group(0)], [types.SimpleNamespace(cost=lambda k=None: 5)])[0] == INF
-    )
+    nothing = savings(1, [group(0)], [types.SimpleNamespace(cost=lambda k=None: 5)])
+    assert per_cost(scores[:1], nothing)[0] == INF
+
+
+def test_scores_rise_as_their_layer_empties():
+    # Of 1 + 2 + 5, there is left 8, 7 and 5 when the turn of each channel comes.
+    scores = np.array([5.0, 1.0, 2.0, 0.5, INF])
+    for strength in (1.0, 2.0):
+        rise = np.array([8 / 5, 8 / 8, 8 / 7]) ** strength
+        found = guarded(scores, [group(0, 1, 2), group(3, 4)], strength)
+        np.testing.assert_allclose(found, [*(scores[:3] * rise), 0.5, INF])
+    assert guarded(scores, [group(0, 1, 2)], 0.0).tolist() == scores.tolist()
+    assert scores[0] == 5.0  # a copy
+
+
+def test_the_last_channel_costs_as_much_as_its_layer():
+    found = guarded(np.full(100, 0.01), [group(*range(100))])
+    np.testing.assert_allclose([found.min(), found.max()], [0.01, 1.0])
+
+
+def test_channels_that_are_worth_nothing_stay_so():
+    found = guarded(np.array([0.0, 0.0, 3.0, 0.0]), [group(0, 1, 2), group(3)])
+    assert found.tolist() == [0.0, 0.0, 3.0, 0.0]
 
 
 KERNEL = np.array([[[[1.0, -3.0, 0.0], [-2.0, 4.0, 0.0]]]])  # (1, 1, 2 inputs, 3 channels)

@@ -65,10 +65,11 @@ def test_optimizer_slots_are_the_selected_ones(optimizer, slots):
                 assert np.abs(expected).max() > 0
             assert names or "compactor" in path
     (layer,) = helpers.compactors(model)
-    ((velocity, shrink),) = compactor.values()
-    new_velocity, new_shrink = _slots(model, layer.kernel)
+    ((velocity, *watched),) = compactor.values()
+    new_velocity, *new_watched = _slots(model, layer.kernel)
     np.testing.assert_array_equal(np.array(new_velocity), velocity[:, :, kept][:, :, :, kept])
-    np.testing.assert_array_equal(np.array(new_shrink), shrink[kept])
+    for before, after in zip(watched, new_watched):
+        np.testing.assert_array_equal(np.array(after), before[kept])
     assert float(model.optimizer.learning_rate) == pytest.approx(0.0123)
     assert int(model.optimizer.iterations) == int(model.optimizer.steps) == 4
 

@@ -1,0 +1,129 @@
+"""Accuracy at equal cost: nets x reductions x seeds x methods, and what ResRep's defaults rest on.
+
+    python benchmarks/accuracy.py --data_dir=<folder of idx files>
+    python benchmarks/accuracy.py --data_dir=<folder of idx files> --variants
+
+Each seed trains a dense net for each architecture on a part of Fashion-MNIST; each method goes on
+from it with the same recipe for the same number of epochs, and removes the same share of the MACs.
+Defaults are chosen by `--variants`, on seeds 10 to 12 and images 40,000 to 60,000 of the training
+set alone; the table is made of seeds 0 to 4, other training images and the test set.
+
+Runs go on in `--jobs` processes side by side, in the order of their value, until all are done or
+`--time_limit` is over; each is kept as a JSON in the work folder, so that a benchmark that was
+stopped goes on. It runs on any backend, without TensorFlow, too. Writes
+`benchmarks/results/accuracy.json` and `.md` (`accuracy_variants` with `--variants`).
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# What one process has compiled, such as the small programs of `wrap`, the others read.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "/tmp/resrep_accuracy_compiled")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import accuracy_grids as grids
+import accuracy_tables as tables
+import datasets
+import numpy as np
+import pool
+import programs
+import trials
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_bool("variants", False, "Whether to compare settings of ResRep instead of methods.")
+flags.DEFINE_list("nets", list(programs.NETS), "Architectures.")
+flags.DEFINE_integer("jobs", 2, "Processes side by side.")
+flags.DEFINE_float("time_limit", 1e9, "Seconds after which no run is begun.")
+flags.DEFINE_string("collect", None, "A JSONL file to which each result is added, too.")
+flags.DEFINE_bool("worker", False, "Be one of the processes; for this program alone.")
+flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
+flags.DEFINE_integer("most_stages", 1000, "How many stages of the grid to run.")
+FLAGS.set_default("seeds", None)  # 10 to 12 with --variants, else 0 to 4
+FLAGS.set_default("images", 12_000)
+FLAGS.set_default("epochs", 8)
+
+CHOICE = slice(40_000, 60_000)  # of the training set: where defaults are chosen
+HELD_OUT = 8_000  # of these, the last
+
+
+def images():
+    """`((x, y), (x, y))`: what is trained on, and what accuracy is measured on."""
+    (x, y), test = datasets.load("fashion_mnist", FLAGS.data_dir)
+    if FLAGS.variants:
+        x, y = x[CHOICE], y[CHOICE]
+        test = x[-HELD_OUT:], y[-HELD_OUT:]
+        x, y = x[:-HELD_OUT], y[:-HELD_OUT]
+    number = FLAGS.images // programs.BATCH * programs.BATCH
+    return (x[:number], y[:number]), tuple(part[: FLAGS.test_images] for part in test)
+
+
+class Runs:
+    """What a worker does with a task; it keeps the programs that it has compiled."""
+
+    def __init__(self):
+        self._data, self._programs, self._dense = images(), {}, {}
+
+    def __call__(self, task):
+        epochs, seed = task["epochs"], task["seed"]
+        method = grids.method_of(task)
+        program = self._program(task, method)
+        kept = trials.work_dir() / f"dense_{task['net']}_{seed}.npz"
+        if task["name"].startswith("dense"):
+            program.begin(None, seed)
+            result = program.fit(None, self._data, epochs, seed)
+            with open(kept, "wb") as file:
+                np.savez(file, **_flat(program.weights()))
+            return result
+        program.begin(self._weights(kept), seed)
+        result = program.fit(method, self._data, epochs, seed)
+        return {**result, "seconds_to_compile": program.seconds}
+
+    def _program(self, task, method):
+        if task["program"] not in self._programs:
+            steps = task["epochs"] * (len(self._data[0][0]) // programs.BATCH)
+            self._programs[task["program"]] = programs.Program(
+                task["net"], method, steps, self._data
+            )
+        return self._programs[task["program"]]
+
+    def _weights(self, path):
+        if path not in self._dense:
+            with np.load(path) as file:
+                self._dense[path] = _nested(file)
+        return self._dense[path]
+
+
+def _flat(weights):
+    """Lists of arrays as one dict, `{"layer.weight": array}`."""
+    return {f"{i}.{k}": value for i, own in enumerate(weights) for k, value in enumerate(own)}
+
+
+def _nested(arrays):
+    found = {}
+    for name in arrays:
+        layer, weight = map(int, name.split("."))
+        found.setdefault(layer, {})[weight] = arrays[name]
+    return [[own[k] for k in sorted(own)] for _, own in sorted(found.items())]
+
+
+def main(_):
+    if FLAGS.worker:
+        return pool.serve(Runs())
+    make = grids.variant_stages if FLAGS.variants else grids.table_stages
+    FLAGS.seeds = FLAGS.seeds or (["10", "11", "12"] if FLAGS.variants else list("01234"))
+    seeds = list(map(int, FLAGS.seeds))
+    stages = make(FLAGS.nets, seeds, FLAGS.dense_epochs, FLAGS.epochs)[: FLAGS.most_stages]
+    plan = pool.Plan(stages, trials.work_dir(), FLAGS.collect, FLAGS.time_limit)
+    pool.run_all(plan, FLAGS.jobs)
+    result = {
+        **trials.origin(),
+        "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
+        "runs": sorted(plan.results.values(), key=lambda run: run["name"]),
+    }
+    tables.publish(result, "accuracy_variants" if FLAGS.variants else "accuracy", FLAGS.write)
+
+
+if __name__ == "__main__":
+    app.run(main)
