@@ -223,10 +223,7 @@ def is_optional(tensor):
 
 
 def input_like(tensor, shape=None):
-    """A fresh input with the flags, the dtype and both names of a symbolic tensor.
-
-    An input layer without a name calls itself and its tensor differently.
-    """
+    """A fresh input with the flags, the dtype and both names (layer's, tensor's) of a tensor."""
     fresh = keras.KerasTensor(
         tensor.shape if shape is None else shape,
         dtype=tensor.dtype,
@@ -302,6 +299,11 @@ def become(model, other):
         setattr(model, name, value)
 
 
+def freeze_alone(model):
+    """Set `trainable=False` on a model whose layers keep the flags that they have."""
+    model._trainable = False
+
+
 @functools.cache
 def training_class(wrapped, kind):
     """A class that prunes like `wrapped` and trains like `kind`.
@@ -340,9 +342,8 @@ def sync_state(model):
 def outermost_training():
     """The layer or model whose call, in training, is running now; `None` where none is."""
     context = global_state.get_global_attribute("current_call_ctx")
-    if context is None or vars(context).get("training") is not True:
-        return None
-    return context.entry_layer
+    trains = context is not None and vars(context).get("training") is True
+    return context.entry_layer if trains else None
 
 
 def _strategy_of(value):

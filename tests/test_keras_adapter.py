@@ -376,6 +376,15 @@ def test_the_outermost_call_in_training_is_known_inside_of_one():
     assert keras_adapter.outermost_training() is None
 
 
+def test_a_model_is_frozen_alone():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="dense")])
+    keras_adapter.freeze_alone(model)
+    assert not model.trainable and model.get_layer("dense").trainable
+    assert model.trainable_variables == []
+    model.trainable = True
+    assert len(model.trainable_variables) == 2
+
+
 def test_what_a_configuration_holds_is_made_as_its_copy():
     layer, copy = layers.Dense(2, name="a"), layers.Dense(2, name="a")
     with keras_adapter.shared_copies({id(layer): copy}):

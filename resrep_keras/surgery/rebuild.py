@@ -12,6 +12,7 @@ from resrep_keras.graph.unroll import is_graph
 from resrep_keras.keras_adapter import (
     automatic_names_kept,
     deep_models,
+    freeze_alone,
     input_like,
     is_layer,
     weights_of_operation,
@@ -72,17 +73,16 @@ class _Rebuilder:
         self._copies = {}
         self._pending = {}  # what is to be done once the copy is built
         self._config = {}
-        self._made = []
         self._twins = None
 
     def __call__(self, recording):
         self._twins = Twins(recording)
         inputs = keras.tree.map_structure(input_like, recording.inputs)
         outputs = recording.run(inputs, self._call)
+        model = keras.Model(inputs, outputs, name=recording.name)
         if not recording.trainable:  # whatever its layers say
-            for copy in self._made:
-                copy.trainable = False
-        return keras.Model(inputs, outputs, name=recording.name)
+            freeze_alone(model)
+        return model
 
     def _call(self, recorded, *args, **kwargs):
         if recorded.name in self._drop:
@@ -119,8 +119,6 @@ class _Rebuilder:
         if copy is None:
             with self._twins.scope(operation):
                 copy = copy_operation(operation, changes)
-        if is_layer(copy) and copy is not operation:
-            self._made.append(copy)
         initializers = None if self._fresh else PostponedInitializers(copy)
 
         def once_built():

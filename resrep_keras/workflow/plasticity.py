@@ -6,7 +6,7 @@ from keras import ops
 
 from resrep_keras.common.checks import check_function, check_number
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
+from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.methods.sparse.masks import first_masks
 from resrep_keras.workflow.search import score_of
@@ -105,7 +105,7 @@ def pruning_plasticity(
     )
     before = score_of(evaluate, model)
     pruned = wrap(model, method)
-    kernels = sparse_kernels(pruned.trainable_variables, exclude)
+    kernels, exclude = method.kernels(pruned), method.excluded(pruned)
     for kernel, mask in zip(kernels, first_masks(kernels, sparsity, **spread)):
         kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel.value)))
     score = score_of(evaluate, pruned)

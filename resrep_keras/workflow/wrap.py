@@ -7,6 +7,7 @@ import keras
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import (
     deep_models,
+    freeze_alone,
     is_functional,
     strategy_scope,
     training_class,
@@ -72,6 +73,8 @@ def wrap(model, method=None):
                 baseline=baseline,
                 **settings,
             )
+        if not model.trainable:
+            freeze_alone(wrapped)
         wrapped.dtype_policy = model.dtype_policy  # by which compile() scales the loss
         check_copy(model, wrapped, method.input_shape)
         if model.compiled:

@@ -474,3 +474,137 @@ def test_gradient_pruning_takes_the_name_of_what_is_around():
 def test_a_name_that_fits_nothing_is_told_with_what_there_is():
     with pytest.raises(ValueError, match=r"stand in \(backbone, block\); got 'backbones'"):
         rk.wrap(nested(), rk.ResRep(0.2, exclude=["backbones"]))
+
+
+# --- frozen and thawed again ---------------------------------------------------------------------
+
+
+def names_of(model):
+    """Names of the variables that train, without those of compactors."""
+    return sorted(
+        "/".join(v.path.split("/")[-2:])
+        for v in model.trainable_variables
+        if "compactor" not in v.path
+    )
+
+
+def freeze_layer(model):
+    model.get_layer("backbone").get_layer("a").trainable = False
+
+
+def freeze_backbone(model):
+    model.get_layer("backbone").trainable = False
+
+
+def freeze_backbone_but_b(model):
+    freeze_backbone(model)
+    model.get_layer("backbone").get_layer("b").trainable = True
+
+
+def freeze_all_but_last(model):
+    model.trainable = False
+    model.get_layer("last").trainable = True
+
+
+def freeze_variable(model):
+    model.get_layer("backbone").get_layer("a").bias.trainable = False
+
+
+@pytest.mark.parametrize(
+    "freeze",
+    [freeze_layer, freeze_backbone, freeze_backbone_but_b, freeze_all_but_last, freeze_variable],
+    ids=lambda freeze: freeze.__name__,
+)
+def test_thawing_a_wrapped_model_does_what_keras_does_to_a_dense_one(freeze):
+    inner = [keras.Input((8, 8, 3)), conv("a"), norm("a_norm"), conv("b")]
+    dense = images(keras.Sequential(inner, name="backbone"), conv("last"))
+    freeze(dense)
+    wrapped = rk.wrap(dense, rk.ResRep(0.05))
+    assert names_of(wrapped) == names_of(dense) and wrapped.trainable == dense.trainable
+    for value in (True, False, True):  # one that has the value already ignores it, on TensorFlow
+        dense.trainable = wrapped.trainable = value
+        assert names_of(wrapped) == names_of(dense)
+    assert names_of(wrapped) == sorted(
+        f"{layer}/{name}"
+        for layer, names in {
+            **dict.fromkeys(("a", "b", "last", "head"), ("kernel", "bias")),
+            "a_norm": ("gamma", "beta"),
+        }.items()
+        for name in names
+    )
+
+
+def test_a_model_that_is_frozen_around_its_layers_is_told_and_trains_once_it_is_thawed():
+    wrapped = rk.wrap(outer(), rk.ResRep(0.05, total_steps=400))
+    wrapped.compile("sgd", "mse")
+    x, y = np.ones((8, 8, 8, 3)), np.zeros((8, 2))
+    with pytest.raises(ValueError, match=r"All weights .* frozen .*model.trainable = True"):
+        wrapped.fit(x, y, verbose=0)
+    wrapped.trainable = True
+    wrapped.compile("sgd", "mse")
+    before = np.array(wrapped.get_layer("frozen").kernel)
+    wrapped.fit(x, y, verbose=0)
+    assert not np.array_equal(before, wrapped.get_layer("frozen").kernel)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("value", [True, False])
+def test_flags_set_between_two_fits_act_once_compiled_as_those_of_a_dense_model(value, compiled):
+    x = np.random.default_rng(0).normal(size=(8, 8, 8, 3))
+    moved = {}
+    for kind in ("dense", "wrapped"):
+        model = images(conv("first"), conv("thawed", trainable=not value), conv("last"))
+        if kind == "wrapped":
+            model = rk.wrap(model, rk.ResRep(0.05, total_steps=400))
+        model.compile("sgd", "mse")
+        model.fit(x, np.zeros((8, 2)), verbose=0)
+        model.get_layer("thawed").trainable = value
+        if compiled:
+            model.compile("sgd", "mse")
+        before = np.array(keras.ops.convert_to_numpy(model.get_layer("thawed").kernel))
+        if keras.backend.backend() == "jax" and not compiled:  # Keras refuses it, in words
+            with pytest.raises(ValueError, match="the optimizer was built with"):
+                model.fit(x, np.zeros((8, 2)), verbose=0)
+            moved[kind] = not value
+            continue
+        model.fit(x, np.zeros((8, 2)), verbose=0)
+        after = keras.ops.convert_to_numpy(model.get_layer("thawed").kernel)
+        moved[kind] = not np.array_equal(before, after)
+    assert moved["dense"] == moved["wrapped"] == (value == compiled)
+
+
+# --- weights that stay dense ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("exclude", "dense"),
+    [
+        (["backbone"], {"a", "b"}),
+        (["back*", "head"], {"a", "b", "head"}),
+        (["backbone/a/kernel"], {"a"}),
+        (["backbone/b", "block"], {"b", "one", "two"}),
+        (["one", "last/kernel"], {"one", "last"}),
+    ],
+)
+def test_granet_leaves_dense_what_a_name_around_it_excludes(exclude, dense, tmp_path):
+    method = rk.GraNet(0.5, 0.5, 0.0, distribution="uniform", exclude=exclude, regrow_rate=0.0)
+    wrapped = rk.wrap(nested(), method)
+    wrapped.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(8, 8, 8, 3))
+    wrapped.fit(x, np.zeros((8, 2)), batch_size=4, verbose=0)
+    wrapped.save(tmp_path / "wrapped.keras")
+    for model in (wrapped, keras.saving.load_model(tmp_path / "wrapped.keras")):
+        assert model.method.target_met(model) and model.method == method
+        slim = rk.finalize(model, strict=True)
+        full = {
+            layer.name
+            for layer in slim.layers
+            if layer.name in {"a", "b", "one", "two", "last", "head"}
+            and (np.array(layer.kernel) != 0).all()
+        }
+        assert full == dense
+
+
+def test_granet_refuses_a_name_that_fits_nothing():
+    with pytest.raises(ValueError, match=r"entry of exclude to fit a layer .*got 'backbones'"):
+        rk.wrap(nested(), rk.GraNet(0.5, exclude=["backbones"]))

@@ -186,11 +186,33 @@ def sparse_kernels(variables, exclude=()):
     return left
 
 
-def _fits(path, pattern):
+def _fits(path, pattern, around=()):
     layer = path.rpartition("/")[0]
-    return any(
-        fnmatch.fnmatchcase(name, pattern) for name in (path, layer, layer.rpartition("/")[2])
-    )
+    parts = [*around, *layer.split("/")]
+    names = {path, layer, "/".join([*around, path]), "/".join(parts), *parts}
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def named_by_path(variables, exclude, paths):
+    """Entries of `exclude` that fit what is around a layer, as paths of the kernels in it.
+
+    Args:
+        variables: Those of a wrapped model, in which nothing is nested any more.
+        exclude: See `sparse_kernels`; also names and patterns of models and layers around a layer.
+        paths: ``{layer: names of the models and layers around it}``.
+
+    Returns:
+        A tuple that `sparse_kernels` takes. What fits nothing is left for it to refuse.
+    """
+    kernels = [variable.path for variable in variables if variable.path.endswith("kernel")]
+    around = {path: paths.get(path.split("/")[0], ()) for path in kernels}
+    found = []
+    for pattern in exclude:
+        fitting = [path for path in kernels if _fits(path, pattern, around[path])]
+        by_itself = [path for path in fitting if _fits(path, pattern)]
+        found += [pattern] if by_itself or not fitting else []
+        found += [path for path in fitting if path not in by_itself]
+    return tuple(dict.fromkeys(found))
 
 
 def density_of(model, exclude=()):

@@ -9,10 +9,11 @@ from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
 from resrep_keras.methods.method import Method
-from resrep_keras.methods.sparse.densities import density_of, sparse_kernels
+from resrep_keras.methods.sparse.densities import density_of, named_by_path, sparse_kernels
 from resrep_keras.methods.sparse.masks import numbers_at
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.methods.sparse.settings import SparseSettings
+from resrep_keras.methods.wrapped import baseline_of
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.zero_channels import without_zero_channels
@@ -83,13 +84,18 @@ class GraNet(SparseSettings, Method):
     # What a method answers ------------------------------------------------------------------------
 
     def insert(self, model):
-        sparse_kernels(model.trainable_variables, self.exclude)  # raises where there are none
-        return rebuild(recording_of(model)), Baseline()
+        recording = recording_of(model)
+        paths = {call.name: call.path for call in recording.all_calls() if call.path}
+        copy = rebuild(recording)
+        self.kernels(copy, paths)  # raises where there are none
+        return copy, Baseline(paths=paths)
 
     def optimizer(self, inner, model=None):
-        del model
         names = [field.name for field in dataclasses.fields(SparseSettings)]
-        return SparseOptimizer(inner, **{name: vars(self)[name] for name in names})
+        settings = {name: vars(self)[name] for name in names}
+        if model is not None:
+            settings["exclude"] = self.excluded(model)
+        return SparseOptimizer(inner, **settings)
 
     def check_run(self, first, last):
         length = last - first
@@ -112,7 +118,7 @@ class GraNet(SparseSettings, Method):
         return {"sparsity": 1 - kept / total}
 
     def target_met(self, model):
-        shapes = [k.shape for k in sparse_kernels(model.trainable_variables, self.exclude)]
+        shapes = [kernel.shape for kernel in self.kernels(model)]
         goal = numbers_at(shapes, self.final_sparsity, self.distribution, self.scope)
         return self._kept(model)[0] <= sum(goal)
 
@@ -120,6 +126,21 @@ class GraNet(SparseSettings, Method):
         graph = trace(model, spare_frozen=True)
         slim = without_zero_channels(graph) or rebuild(graph.recording)
         return compare(model, graph, slim, data, self._missed(model))
+
+    def kernels(self, model, paths=None):
+        """The variables of a wrapped model that are made sparse."""
+        return sparse_kernels(model.trainable_variables, self.excluded(model, paths))
+
+    def excluded(self, model, paths=None):
+        """`exclude` by the names that a wrapped model, in which nothing is nested, has left.
+
+        Args:
+            model: The wrapped model.
+            paths: See `Baseline`. Defaults to what was noted of the model.
+        """
+        baseline = baseline_of(model)
+        noted = {} if baseline is None else baseline.paths
+        return named_by_path(model.weights, self.exclude, noted if paths is None else paths)
 
     def _missed(self, model):
         if not self.target_met(model):
@@ -136,7 +157,7 @@ class GraNet(SparseSettings, Method):
         if wrapper is not None and wrapper.built:
             masks = wrapper.masks().values()
             return sum(int(m.sum()) for m in masks), sum(m.size for m in masks)
-        found = density_of(model, self.exclude)["total"]  # loaded without its optimizer
+        found = density_of(model, self.excluded(model))["total"]  # loaded without its optimizer
         return found["size"] - found["zeros"], found["size"]
 
 

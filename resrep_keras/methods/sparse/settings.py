@@ -30,7 +30,8 @@ class SparseSettings:
         growth: `"gradient"` or `"random"`. Defaults to `"gradient"`.
         scope: Whether gradual pruning compares weights of all layers, `"global"`, or gives each
             layer its own sparsity by `distribution`, `"layer"`. Defaults to `"global"`.
-        exclude: Layers, paths of kernels or patterns of either that stay dense. Defaults to none.
+        exclude: Names of layers, or of models and layers around them, paths of kernels, or patterns
+            of any of these, that stay dense. Defaults to none.
         seed: Of initial masks and random growth. Defaults to `0`.
 
     Raises:

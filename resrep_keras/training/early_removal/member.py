@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from resrep_keras.keras_adapter import deep_models, trains_on_copies
+from resrep_keras.keras_adapter import deep_models, freeze_alone, trains_on_copies
 from resrep_keras.training.early_removal.callback import EarlyRemovalCallback
 from resrep_keras.training.early_removal.checks import check_run
 
@@ -62,6 +62,8 @@ class EarlyRemoval:
                 baseline=baseline,
                 **self._settings,
             )
+        if not model.trainable:
+            freeze_alone(made)
         made.dtype_policy = model.dtype_policy
         made.early_removal = self
         return made

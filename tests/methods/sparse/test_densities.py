@@ -100,3 +100,16 @@ def test_compactors_biases_and_vectors_are_left_alone():
     kernel = keras.Variable(np.ones((4, 4)), name="recurrent_kernel")
     (found,) = sparsity.sparse_kernels([compactor, *others, kernel])
     assert found is kernel
+
+
+def test_names_around_a_layer_become_paths():
+    model = net()
+    paths = {"first": ("outer", "inner")}
+
+    def by_path(*exclude):
+        return sparsity.named_by_path(model.weights, exclude, paths)
+
+    assert by_path("first", "last*") == ("first", "last*")
+    assert by_path("outer", "last") == by_path("inn*", "last") == ("first/kernel", "last")
+    assert by_path("outer/inner/first/kernel") == ("first/kernel",)
+    assert by_path("nothing") == ("nothing",)
