@@ -22,6 +22,8 @@ from resrep_keras.methods.sparse.masks import first_masks
 from tests import helpers, zoo
 
 ResRep, AOFP, GraNet = resrep_keras.ResRep, resrep_keras.AOFP, resrep_keras.GraNet
+ANPyC, EWC, MAS = resrep_keras.ANPyC, resrep_keras.EWC, resrep_keras.MAS
+SynapticIntelligence, FineTuning = resrep_keras.SynapticIntelligence, resrep_keras.FineTuning
 Gradients, compose = resrep_keras.ActivationGradientPruning, resrep_keras.compose
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -113,6 +115,12 @@ def baseline(kind, *settings, **more):
         settings=settings,
         members=FEW,
         **more,
+    )
+
+
+def consolidation(kind, *settings):
+    return Row(
+        kind.__name__, kind, nothing, settings=settings, members=("residual",), removes="nothing"
     )
 
 
@@ -225,6 +233,22 @@ ROWS = [
         refused=WITHOUT_CONVOLUTION,
         removes="nothing",
     ),
+    Row(
+        "ANPyC",
+        lambda: ANPyC(0.1),
+        nothing,
+        train=lambda: ANPyC(0.1, initial_percent=None),
+        settings=(
+            ANPyC(0.3, "absolute", "max", 40, 0.7, 5, 2, False, 64),
+            ANPyC(2, initial_percent=None, from_logits=False, heads=("head*",), total_steps=3),
+        ),
+        members=("residual", "operations", "recurrent"),
+        removes="nothing",
+    ),
+    consolidation(EWC, EWC(3, 200, True), EWC(0.5, samples=None, heads=["a"])),
+    consolidation(MAS, MAS(3, 200), MAS(0.5, None, heads=["a"])),
+    consolidation(SynapticIntelligence, SynapticIntelligence(3, 0.5)),
+    consolidation(FineTuning, FineTuning(heads=("b", "a*"))),
     Row(
         "composed",
         lambda: compose(Gradients(0.9, seed=0), ResRep(0.1)),

@@ -64,6 +64,7 @@ class TaskData:
                 return
 
     def _whole(self):
+        """Yields the pairs that are given: one of arrays, or the batches of a dataset."""
         if self.are_arrays:
             yield self.x, self.y
             return
