@@ -77,8 +77,9 @@ class Consolidation(Method):
     def insert(self, model):
         recording = recording_of(model)
         copy = rebuild(recording)
-        places_of(copy, self.heads, {call.name: call.path for call in recording.calls})
-        return copy, Baseline(paths={call.name: call.path for call in recording.calls})
+        paths = {call.name: list(call.path) for call in recording.calls if call.path}
+        places_of(copy, self.heads, paths)
+        return copy, Baseline(paths=paths)
 
     def optimizer(self, inner, model=None):
         places = places_of(model, self.heads, model.baseline.paths)

@@ -1,5 +1,7 @@
 """What is checked before the first step of a task."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def swings(rate, momentum, nesterov, curvature):
     return False
 
 
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.5, False), (0.9, True)])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.5, False), (0.9, True)])
 def test_the_bound_is_that_of_gradient_descent(momentum, nesterov):
     """The curvature of `strength * importance * w ** 2` is 2 * 1 * 10."""
     bound = (2 + 2 * momentum) / (1 + 2 * momentum if nesterov else 1) / 20
@@ -78,5 +80,6 @@ def test_a_run_that_would_diverge_is_refused_before_its_first_step():
 def test_the_length_of_a_run_does_not_matter():
     model = compiled(keras.optimizers.SGD(0.01))
     x, y = nets.data()
-    model.fit(((x, y) for _ in range(3)), shuffle=False, verbose=0)
+    batches = ((x, y) for _ in itertools.count())
+    model.fit(batches, steps_per_epoch=3, shuffle=False, verbose=0)
     assert int(ops.convert_to_numpy(model.optimizer.steps)) == 3
