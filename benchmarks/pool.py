@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 from resrep_keras.common.files import write_text
 
@@ -68,6 +67,8 @@ class Plan:
         with self._changed:
             task = self._running.pop(worker)
             if result is None:
+                for held in self._holders.values():
+                    held.discard(worker)
                 print(f"failed: {task['name']}", flush=True)
             else:
                 result = {**task, **result}
@@ -76,12 +77,6 @@ class Plan:
                 write_text(path, json.dumps(result) + "\n")
                 self._note(result)
             self._changed.notify_all()
-
-    def forget(self, worker):
-        """A worker's process has ended, with all that it has compiled."""
-        with self._changed:
-            for held in self._holders.values():
-                held.discard(worker)
 
     def _chosen(self, ready, worker):
         """Of the lowest stage: what the worker has compiled, else what the fewest have."""
@@ -135,7 +130,6 @@ def run_all(plan, jobs):
                 line = ""
             if not line:
                 del processes[worker]
-                plan.forget(worker)
             plan.done(worker, json.loads(line) if line else None)
 
     threads = [threading.Thread(target=drive, args=(n,), daemon=True) for n in range(jobs)]
@@ -152,11 +146,5 @@ def serve(run):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what anybody prints goes to the log
     for line in sys.stdin:
-        task = json.loads(line)
-        try:
-            result = run(task)
-        except Exception:  # which one run has met, and the log tells: what is compiled goes on
-            traceback.print_exc()
-            result = None
-        answers.write(json.dumps(result) + "\n")
+        answers.write(json.dumps(run(json.loads(line))) + "\n")
         answers.flush()

@@ -39,15 +39,20 @@ BATCH = 128
 
 def begin():
     """Set the threads; the images that the flags ask for, `((x, y), (x, y))`."""
+    set_threads()
+    work_dir().mkdir(parents=True, exist_ok=True)
+    (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
+    test = test_x[: FLAGS.test_images], test_y[: FLAGS.test_images]
+    return (x[: FLAGS.images], y[: FLAGS.images]), test
+
+
+def set_threads():
+    """As many threads of TensorFlow as the flag says."""
     if FLAGS.threads:
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
         tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
-    work_dir().mkdir(parents=True, exist_ok=True)
-    (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
-    test = test_x[: FLAGS.test_images], test_y[: FLAGS.test_images]
-    return (x[: FLAGS.images], y[: FLAGS.images]), test
 
 
 def work_dir():

@@ -30,6 +30,12 @@ from resrep_keras.methods.consolidation.anpyc import ANPyC
 from resrep_keras.methods.consolidation.ewc import EWC
 from resrep_keras.methods.consolidation.fine_tuning import FineTuning
 from resrep_keras.methods.consolidation.mas import MAS
+from resrep_keras.methods.consolidation.metrics import (
+    average_accuracy,
+    forgetting,
+    free_capacity,
+    learning_accuracy,
+)
 from resrep_keras.methods.consolidation.synaptic_intelligence import SynapticIntelligence
 from resrep_keras.methods.consolidation.tasks import end_task, task_model
 from resrep_keras.methods.gradients.method import ActivationGradientPruning
@@ -43,6 +49,7 @@ from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.plasticity import pruning_plasticity
 from resrep_keras.workflow.redesign import redesign, widths_of
 from resrep_keras.workflow.search import search
+from resrep_keras.workflow.tasks import fit_tasks
 from resrep_keras.workflow.wrap import wrap
 
 __version__ = "0.1.0"

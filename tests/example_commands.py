@@ -32,6 +32,9 @@ SMALL = {
     "pruning_plasticity.py": (
         *("--epochs=4", "--points=1,3", "--more=1", "--interval=2", "--limit=256"),
     ),
+    "continual_learning.py": (
+        *("--tasks=2", "--limit=64", "--epochs=1", "--retrain_epochs=0", "--units=8"),
+    ),
     "mirrored.py": FEW,
     "jax_data_parallel.py": FEW,
     "multi_worker.py": FEW,

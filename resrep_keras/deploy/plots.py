@@ -28,3 +28,64 @@ def plot_widths(report):
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def plot_tasks(result):
+    """Accuracy on each task after each task, as a heat map, and what it comes to over the tasks.
+
+    Args:
+        result: A `resrep_keras.workflow.tasks.TasksResult`.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _heat_map(figure, left, 100 * result.accuracies)
+    _curves_over_tasks(right, result)
+    return figure
+
+
+def _heat_map(figure, axes, accuracies):
+    """Tasks from left to right, time from top to bottom; numbers where they can be read."""
+    learned, tasks = accuracies.shape
+    image = axes.imshow(accuracies, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, label="accuracy (%)", shrink=0.8)
+    axes.set_xlabel("on task")
+    axes.set_ylabel("after task")
+    axes.set_title("Accuracy on each task", fontsize=10)
+    axes.spines[:].set_visible(False)
+    if tasks > 12:
+        return
+    axes.set_xticks(range(tasks))
+    axes.set_yticks(range(learned))
+    for row in range(learned):
+        for column in range(row + 1):
+            value = accuracies[row, column]
+            color = "white" if value > 60 else "#222222"
+            axes.text(
+                column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=8
+            )
+
+
+def _curves_over_tasks(axes, result):
+    numbers = result.over_tasks()
+    curves = {
+        "average accuracy": (numbers["average_accuracy"], "#2f6fb5", "o-"),
+        "accuracy when learned": (numbers["learning_accuracy"], "#8fb3d9", "--"),
+        "forgetting": (numbers["forgetting"], "#c7622b", "o-"),
+        "free capacity": (result.free_capacity, "#5a8f4e", ":"),
+    }
+    for label, (values, color, style) in curves.items():
+        axes.plot(range(len(values)), 100 * values, style, color=color, label=label, ms=3)
+    axes.set_xlabel("after task")
+    axes.set_ylabel("%")
+    axes.set_ylim(min(0, 100 * numbers["forgetting"].min()) - 2, 102)
+    axes.set_title("Over the tasks", fontsize=10)
+    axes.grid(axis="y", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    axes.spines[["top", "right"]].set_visible(False)

@@ -5,6 +5,8 @@ Questions, so that what stands below the class of wrapped models can ask any mod
 
 import functools
 
+from resrep_keras.common.untracked import Untracked
+
 
 @functools.singledispatch
 def method_of(model):
@@ -23,6 +25,7 @@ def baseline_of(model):
 def notes_of(model):
     """A dict in the model itself: what a method has found out about it, not saved with it.
 
-    It lives as long as the model, however it may hold on to it.
+    It lives as long as the model, however it may hold on to it. Keras, which writes what it finds
+    in dicts of a model into its files, does not look in.
     """
-    return vars(model).setdefault("_notes_of_method", {})
+    return vars(model).setdefault("_notes_of_method", Untracked({})).value

@@ -2,9 +2,10 @@
 
 import types
 
+import numpy as np
 import pytest
 
-from resrep_keras.deploy.plots import plot_widths
+from resrep_keras.deploy.plots import plot_tasks, plot_widths
 
 
 def report(**widths):
@@ -24,3 +25,36 @@ def test_a_pair_of_bars_for_each_layer():
 def test_nothing_to_show_is_an_empty_figure():
     (axes,) = plot_widths(report()).axes
     assert not axes.get_yticklabels()
+
+
+def result(tasks):
+    """Of tasks that were learned with 80 % and lost a point with each later one."""
+    distance = np.subtract.outer(np.arange(tasks), np.arange(tasks))
+    over = {
+        "average_accuracy": np.linspace(0.8, 0.7, tasks),
+        "learning_accuracy": np.full(tasks, 0.8),
+        "forgetting": np.linspace(0, 0.2, tasks),
+    }
+    return types.SimpleNamespace(
+        accuracies=np.where(distance >= 0, 0.8 - 0.01 * distance, np.nan),
+        free_capacity=np.linspace(0.5, 0.25, tasks),
+        over_tasks=lambda: over,
+    )
+
+
+def test_a_number_in_each_cell_of_the_heat_map_and_a_curve_for_each_quantity():
+    heat_map, curves, _ = plot_tasks(result(3)).axes
+    cells = {text.get_position(): text.get_text() for text in heat_map.texts}
+    assert cells == {(c, r): f"{80 - (r - c)}" for r in range(3) for c in range(r + 1)}
+    drawn = {line.get_label(): list(line.get_ydata()) for line in curves.lines}
+    assert drawn["average accuracy"] == pytest.approx([80, 75, 70])
+    assert drawn["forgetting"] == pytest.approx([0, 10, 20])
+    assert drawn["free capacity"] == pytest.approx([50, 37.5, 25])
+    assert drawn["accuracy when learned"] == pytest.approx([80, 80, 80])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tasks", [1, 50])
+def test_of_one_task_and_of_many(tasks):
+    heat_map, _, _ = plot_tasks(result(tasks)).axes
+    assert len(heat_map.texts) == (tasks == 1)  # too small to be read

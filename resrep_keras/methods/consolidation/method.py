@@ -77,9 +77,8 @@ class Consolidation(Method):
     def insert(self, model):
         recording = recording_of(model)
         copy = rebuild(recording)
-        paths = {call.name: list(call.path) for call in recording.calls if call.path}
-        places_of(copy, self.heads, paths)
-        return copy, Baseline(paths=paths)
+        places_of(copy, self.heads, {call.name: call.path for call in recording.calls})
+        return copy, Baseline(paths={call.name: call.path for call in recording.calls})
 
     def optimizer(self, inner, model=None):
         places = places_of(model, self.heads, model.baseline.paths)

@@ -98,9 +98,6 @@ class ConsolidationOptimizer(OptimizerWrapper):
         prunes: Whether weights may be masked, which stay zero.
         name: Name of the optimizer.
 
-    Raises:
-        TypeError, ValueError: As `OptimizerWrapper`; a `MultiOptimizer` for several tasks.
-
     Attributes:
         task: Int variable, the number of the current task.
         held: A list of `Held`.
@@ -120,12 +117,6 @@ class ConsolidationOptimizer(OptimizerWrapper):
     ):
         strength = check_number("strength", strength, at_least=0)
         super().__init__(inner_optimizer, name=name)
-        if tasks and self.rate_optimizer is not self.inner_optimizer:
-            raise ValueError(
-                f"Expected one optimizer for all variables, such as keras.optimizers.Adam(); got a "
-                f"{type(self.inner_optimizer).__name__}, which takes no step without the heads of "
-                "other tasks."
-            )
         self.strength = strength
         self.integrates = check_bool("integrates", integrates)
         self.prunes = check_bool("prunes", prunes)

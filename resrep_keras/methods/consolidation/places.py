@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 
-from resrep_keras.methods.consolidation.outputs import heads_of, view_of
+import keras
+
+from resrep_keras.methods.consolidation.outputs import heads_of
 from resrep_keras.methods.patterns import check_patterns, is_named
 
 
@@ -33,7 +35,7 @@ def places_of(model, heads=None, paths=None):
             nothing; variables of the same path.
     """
     _check_paths(model)
-    outputs = heads_of(model)
+    outputs = list(heads_of(model).values())
     if len(outputs) == 1:
         trunk, tasks = _of_one_output(model, heads or (), paths or {}), {}
     else:
@@ -42,7 +44,7 @@ def places_of(model, heads=None, paths=None):
                 f"Expected heads=None for model '{model.name}' with {len(outputs)} outputs, whose "
                 f"heads are the variables that one output alone reads; got {heads!r}."
             )
-        trunk, tasks = _of_outputs(model, len(outputs))
+        trunk, tasks = _of_outputs(model, outputs)
     if not trunk:
         words = (
             f"nothing beside the layers of heads={heads!r} is trained"
@@ -68,14 +70,14 @@ def _of_one_output(model, heads, paths):
     return [v.path for v in model.trainable_variables if id(v) not in free]
 
 
-def _of_outputs(model, number):
+def _of_outputs(model, outputs):
     readers = collections.defaultdict(list)
-    for task in range(number):
-        for variable in view_of(model, task).variables:
+    for task, output in enumerate(outputs):
+        for variable in keras.Model(model.input, output, name=f"task_{task}").variables:
             readers[id(variable)].append(task)
     found = {v.path: readers[id(v)] for v in model.trainable_variables}
     trunk = [path for path, tasks in found.items() if len(tasks) > 1]
-    return trunk, {path: tasks for path, tasks in found.items() if len(tasks) < number}
+    return trunk, {path: tasks for path, tasks in found.items() if len(tasks) < len(outputs)}
 
 
 def _check_paths(model):
