@@ -1,27 +1,31 @@
 """Whether a copy computes what its model does; where it does not, which call parts first."""
 
-import itertools
 import re
 import warnings
 
 import keras
 import numpy as np
 
-from resrep_keras.graph.composite import sublayers
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.methods.certificate import HALF_TOLERANCE, TOLERANCE, tolerance_of
 from resrep_keras.surgery.forward import as_numbers, evaluate, random_inputs
-from resrep_keras.surgery.held import held_settings, of_keras
 
 SIZES = (32, 64, 128)  # for unknown sizes: the first that the model takes
-ROUNDING = 0.1  # of the tolerance: outputs that are closer need no second look
+# Largest relative difference of what a call and its copy make of the same inputs. An identity
+# compactor multiplies by ones and adds zeros, and all else is the same operation on the same
+# weights, so that on CPUs nothing differs: 0 over the models of the tests, in any dtype. What is
+# allowed is the order in which a device may add up; what its products round is measured.
+AGREEMENT = {"float64": 1e-10, "float32": 1e-5, "half": 5e-3}
+AMPLIFIED = 100  # of outputs, behind many calls each of which rounds
 
 
 def check_copy(model, copy, input_shape=None):
     """Run a model and its copy once on the same random inputs; no state of theirs changes.
+
+    Outputs that differ by more than `agreement_of` get a second look: each call and its copy then
+    read the same inputs, and none may differ by more.
 
     Args:
         model: The model.
@@ -31,7 +35,6 @@ def check_copy(model, copy, input_shape=None):
     Raises:
         ValueError: The two differ. Names the first layer where they part.
     """
-    _check_settings(model, copy)
     inputs, expected = _first_run(model, input_shape)
     if inputs is None:
         return
@@ -39,19 +42,38 @@ def check_copy(model, copy, input_shape=None):
         found = _outputs(copy, inputs)
     except Exception:  # the model itself runs: the second look tells which call raises
         found = None
-    tolerance = tolerance_of(model)
+    tolerance = agreement_of(copy)
     far = float("inf") if found is None else _largest_difference(expected, found)
-    if far <= ROUNDING * tolerance and not any(map(_tells_nothing, expected)):
+    if far <= tolerance and not any(map(_tells_nothing, expected)):
         return
     _check_calls(model, copy, inputs, tolerance)
     again = _largest_difference(expected, _outputs(model, inputs))
-    if not far <= HALF_TOLERANCE and again <= ROUNDING * tolerance:
+    if not far <= AMPLIFIED * tolerance and again <= tolerance:
         raise ValueError(
             f"The copy of model '{model.name}' does not compute what the model does: its outputs "
             f"are {far:.2g} of the largest one away, though each layer does the same as its copy. "
             "The call() of the model, or of a layer made of layers, does something else than its "
             "layers show. Move that into a layer of its own, which stays whole."
         )
+
+
+def agreement_of(model):
+    """Largest relative difference that passes as rounding where a model and its copy are compared.
+
+    That of the coarsest dtype that a layer computes in, see `AGREEMENT`; or what products lose on
+    this device, where that is more: a GPU may round the factors of float32 to 11 bits.
+    """
+    inputs = keras.layers.InputLayer  # which has a dtype of its own, and computes nothing
+    dtypes = {x.compute_dtype for x in model.layers if not isinstance(x, inputs)}
+    if dtypes & {"float16", "bfloat16"}:
+        return AGREEMENT["half"]
+    floats = {dtype for dtype in dtypes if keras.backend.is_float_dtype(dtype)}
+    if floats == {"float64"}:
+        return AGREEMENT["float64"]
+    x = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(64, 64)), "float32")
+    product = keras.ops.matmul(x, keras.ops.eye(64, dtype="float32"))
+    lost = _difference(as_numbers(x), as_numbers(product))
+    return max(AGREEMENT["float32"], 4 * lost)
 
 
 def _first_run(model, input_shape):
@@ -122,7 +144,6 @@ def _tells_nothing(output):
 def _check_calls(model, copy, inputs, tolerance):
     """Compare each call with its copy, on what the calls of the model have made."""
     dense, copied = recording_of(model), recording_of(copy)
-    tolerance = max(tolerance, tolerance_of(copy), TOLERANCE)
     values, names = {}, _names(dense)
 
     def note(tensor, value):
@@ -189,30 +210,3 @@ def _names(recording):
 
 def _evaluate(recording, inputs, **kwargs):
     call_with_values(evaluate, (), recording, inputs, **kwargs)
-
-
-# --- settings -------------------------------------------------------------------------------------
-
-
-def _check_settings(model, copy):
-    """What matters in training only shows in no output: compare what constructors were given."""
-    if all(map(of_keras, sublayers(model))):
-        return
-    copies = {c.name: c.operation for c in recording_of(copy, whole=True).all_calls()}
-    for recorded in recording_of(model, whole=True).all_calls():
-        layer, other = recorded.operation, copies.get(recorded.name)
-        if of_keras(layer) or type(other) is not type(layer):
-            continue
-        found = held_settings(other)
-        for key, value in held_settings(layer).items():
-            if _is_plain(value) and key in found and _is_plain(found[key]) and found[key] != value:
-                raise ValueError(
-                    f"Layer '{recorded.name}' of type {type(layer).__name__} has {key}={value!r}, "
-                    f"and its copy, made from its configuration, {key}={found[key]!r}. Give it a "
-                    "get_config() that holds every constructor argument."
-                )
-
-
-def _is_plain(value):
-    parts = itertools.chain(value) if type(value) in (list, tuple) else (value,)
-    return all(type(part) in (bool, int, float, str) for part in parts)

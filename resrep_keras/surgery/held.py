@@ -31,6 +31,32 @@ def held_settings(owner):
     return {key: value for key, value in vars(owner).items() if key.removeprefix("_") in names}
 
 
+def settings_that_differ(layer, copy, changed=()):
+    """Triples `(setting, value, value of the copy)` of plain settings that a copy has otherwise.
+
+    Of layers of the user's own, which may forget an argument in their configuration: what matters
+    in training only shows in no output.
+
+    Args:
+        layer: The layer.
+        copy: Its copy, made from its configuration.
+        changed: Names of the settings that were changed.
+    """
+    for before, after in zip(layer_tree(layer), layer_tree(copy)):
+        if of_keras(before) or type(before) is not type(after):
+            continue
+        found = held_settings(after)
+        for key, value in held_settings(before).items():
+            plain = _is_plain(value) and key in found and _is_plain(found[key])
+            if plain and found[key] != value and key.removeprefix("_") not in changed:
+                yield key, value, found[key]
+
+
+def _is_plain(value):
+    parts = value if type(value) in (list, tuple) else (value,)
+    return all(type(part) in (bool, int, float, str) for part in parts)
+
+
 def has_config(value):
     """Whether an object is made from a configuration, as layers, initializers and the like are."""
     return hasattr(value, "get_config") and not inspect.isclass(value)

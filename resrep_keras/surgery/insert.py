@@ -50,7 +50,7 @@ def insert_compactors(graph, sites, diagonal, make=Compactor):
         name: _gate(graph.calls_by_name[name].operation, name, inside)
         for name, inside in gates.items()
     }
-    return rebuild(graph.recording, change, behind, around=around)
+    return rebuild(graph.recording, change, behind, around=around, checked=True)
 
 
 def _tail(call):

@@ -17,7 +17,7 @@ from resrep_keras.keras_adapter import (
     is_layer,
     weights_of_operation,
 )
-from resrep_keras.surgery.held import of_keras
+from resrep_keras.surgery.held import of_keras, settings_that_differ
 from resrep_keras.surgery.layer_state import (
     PostponedInitializers,
     copy_adapted_state,
@@ -38,6 +38,7 @@ def rebuild(
     around=None,
     before=None,
     fresh=False,
+    checked=False,
 ):
     """Copy a model with all that its layers hold, so that the copy shares no variable with it.
 
@@ -53,16 +54,18 @@ def rebuild(
         before: ``{name: layer}``; each call of `name` reads the output of the layer on what it read
             first. Other readers of that tensor are left as they are.
         fresh: Whether weights are initialised anew. What is no weight is taken over all the same.
+        checked: Whether to raise where a copy has other settings than its layer: before training,
+            after which it would lose the run.
 
     Returns:
         An uncompiled Functional model with the names of the original.
     """
     given = (change or {}, behind or {}, frozenset(drop), source or {}, around or {}, before or {})
-    return _Rebuilder(*given, fresh)(recording)
+    return _Rebuilder(*given, fresh, checked)(recording)
 
 
 class _Rebuilder:
-    def __init__(self, change, behind, drop, source, around, before, fresh):
+    def __init__(self, change, behind, drop, source, around, before, fresh, checked):
         self._change = change
         self._behind = behind
         self._drop = drop
@@ -70,6 +73,7 @@ class _Rebuilder:
         self._around = around
         self._before = before
         self._fresh = fresh
+        self._checked = checked
         self._copies = {}
         self._pending = {}  # what is to be done once the copy is built
         self._config = {}
@@ -119,6 +123,8 @@ class _Rebuilder:
         if copy is None:
             with self._twins.scope(operation):
                 copy = copy_operation(operation, changes)
+            if self._checked and is_layer(operation):
+                _check_settings(recorded.name, operation, copy, changes)
         initializers = None if self._fresh else PostponedInitializers(copy)
 
         def once_built():
@@ -203,6 +209,15 @@ def copy_operation(operation, changes):
     if is_layer(operation):
         _check_functions(operation, copy)
     return copy
+
+
+def _check_settings(name, layer, copy, changes):
+    for key, value, found in settings_that_differ(layer, copy, changes):
+        raise ValueError(
+            f"Layer '{name}' of type {type(layer).__name__} has {key}={value!r}, and its copy, "
+            f"made from its configuration, {key}={found!r}. Give it a get_config() that holds "
+            "every constructor argument."
+        )
 
 
 def _check_functions(layer, copy):

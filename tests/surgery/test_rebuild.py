@@ -70,3 +70,28 @@ def test_an_error_of_ones_own_is_no_matter_of_the_configuration():
     with pytest.raises(ValueError, match="the weather is bad") as caught:
         copy_operation(Picky(name="picky"), {})
     assert "get_config" not in str(caught.value)
+
+
+class Noisy(layers.Layer):
+    """Forgets its argument, and shows it in training only."""
+
+    def __init__(self, rate=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def call(self, x):
+        return x * 1.0
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_settings_that_a_copy_has_otherwise_are_refused_before_training():
+    def noisy(rate):
+        inputs = keras.Input((6,))
+        return keras.Model(inputs, Noisy(rate, name="noisy")(inputs))
+
+    rebuild(recording_of(noisy(0.5)), checked=True)
+    rebuild(recording_of(noisy(0.1)))
+    with pytest.raises(ValueError, match=r"'noisy' of type Noisy has rate=0.1, and its copy"):
+        rebuild(recording_of(noisy(0.1)), checked=True)

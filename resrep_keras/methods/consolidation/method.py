@@ -76,7 +76,7 @@ class Consolidation(Method):
 
     def insert(self, model):
         recording = recording_of(model)
-        copy = rebuild(recording)
+        copy = rebuild(recording, checked=True)
         places_of(copy, self.heads, {call.name: call.path for call in recording.calls})
         return copy, Baseline(paths={call.name: call.path for call in recording.calls})
 

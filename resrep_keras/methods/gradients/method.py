@@ -106,6 +106,7 @@ class ActivationGradientPruning(Method):
             places.recording,
             behind={p.name: pruners[p.name] for p in chosen if p.at == "output"},
             before={p.name: pruners[p.name] for p in chosen if p.at == "input"},
+            checked=True,
         )
         return copy, Baseline(
             dense={"macs": _count(places.recording)},

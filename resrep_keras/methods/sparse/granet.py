@@ -86,7 +86,7 @@ class GraNet(SparseSettings, Method):
     def insert(self, model):
         recording = recording_of(model)
         paths = {call.name: call.path for call in recording.all_calls() if call.path}
-        copy = rebuild(recording)
+        copy = rebuild(recording, checked=True)
         self.kernels(copy, paths)  # raises where there are none
         return copy, Baseline(paths=paths)
 
