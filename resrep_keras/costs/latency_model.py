@@ -11,6 +11,9 @@ import functools
 import keras
 import numpy as np
 
+from resrep_keras.costs.macs import rows_made
+from resrep_keras.costs.rows import rows_of
+from resrep_keras.costs.terms import UnknownSize
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.recording import replaced
 from resrep_keras.keras_adapter import input_like
@@ -92,7 +95,7 @@ class LatencyCost:
         self._scale, self._rest = facts["scale"], facts["rest"]
         self.tables = {row["name"]: LatencyTable(**row) for row in facts["tables"]}
         self._calls = [
-            (self.tables[call.name], call.repeats or 1, *_ids(graph, call))
+            (self.tables[call.name], call.repeats, *_ids(graph, call))
             for call in graph.calls
             if call.name in self.tables
         ]
@@ -119,10 +122,18 @@ def measure_latency(graph, threads):
         JSON values: a `LatencyTable` for each layer, the `scale` and `rest` that fit their sum to
         whole models, and `error`, by which share the fit misses a whole model that it was not
         fitted to.
+
+    Raises:
+        UnknownSize: The time depends on a size that is unknown.
+        ValueError: The backend is not TensorFlow, or its converter cannot.
     """
     check_backend()
-    timer = _Timer(graph, threads)
-    tables = [timer.table(call) for call in graph.calls if _is_timed(call)]
+    rows = rows_of(graph, rows_made)
+    calls = [call for call in graph.calls if _is_timed(call)]
+    for call in calls:
+        _check_sizes(call, rows)
+    timer = _Timer(graph, threads, rows)
+    tables = [timer.table(call) for call in calls]
     facts = {
         "threads": threads,
         "tables": [dataclasses.asdict(table) for table in tables],
@@ -150,11 +161,19 @@ def _fit(alone, whole):
 
 
 def _is_timed(call):
-    return (
-        bool(call.inputs)
-        and not isinstance(call.operation, type)
-        and not rule_of(is_fused, call.operation)(call.operation)
-    )
+    return bool(call.inputs) and not rule_of(is_fused, call.operation)(call.operation)
+
+
+def _check_sizes(call, rows):
+    """Raise where nobody knows for how many entries a call is to be timed: one is no answer."""
+    sizes = [size for flow in call.inputs for size in flow.shape[1:]]
+    if None in (*sizes, call.repeats, *(rows.get(tensor, 1) for tensor in call.input_ids)):
+        shapes = " and ".join(str(flow.shape) for flow in call.inputs)
+        raise UnknownSize(
+            f"The time that layer '{call.name}' takes depends on its input shape {shapes}, and on "
+            "how often it is called, which are not all known. Give input_shape, or build the model "
+            "for a fixed input size; a size that depends on the data cannot be timed."
+        )
 
 
 def _random_keep(graph, share, seed):
@@ -175,12 +194,17 @@ def _random_keep(graph, share, seed):
 def _ids(graph, call):
     """Channel ids along the outputs and along the inputs; `None` where these are the same."""
     vectors = channel_vectors(call)
-    outputs = graph.channel_of[vectors["out"]]
-    inputs = graph.channel_of[vectors[0]]
+    outputs, inputs = (_free(graph, graph.channel_of[vectors[key]]) for key in ("out", 0))
     shared = np.intersect1d(outputs[outputs >= 0], inputs[inputs >= 0])
     if not (inputs >= 0).any() or len(shared):
         return outputs, None
     return (inputs, None) if not (outputs >= 0).any() else (outputs, inputs)
+
+
+def _free(graph, ids):
+    """The ids, -1 for those that are always kept: a layer may not even run without them."""
+    kept = [group.channels[group.pinned] for group in graph.groups]
+    return np.where(np.isin(ids, np.concatenate([*kept, [-1]])), -1, ids)
 
 
 def _count(ids, kept):
@@ -195,8 +219,8 @@ _TIMED = {}  # seconds by configuration, input shapes and threads: equal calls a
 class _Timer:
     """Times calls alone."""
 
-    def __init__(self, graph, threads):
-        self._graph, self._threads = graph, threads
+    def __init__(self, graph, threads, rows):
+        self._graph, self._threads, self._rows = graph, threads, rows
 
     def table(self, call):
         outputs, inputs = _ids(self._graph, call)
@@ -210,7 +234,7 @@ class _Timer:
         return LatencyTable(call.name, widths, tuple(seconds), reads, shares)
 
     def seconds(self, call, kept):
-        model = isolated(self._graph, call, kept)
+        model = isolated(self._graph, call, kept, self._rows)
         layer = model.operations[-1]
         shapes = [tuple(x.shape) for x in (*model.inputs, *model.outputs)]
         key = str([type(layer).__name__, layer.get_config(), shapes, self._threads])
@@ -239,11 +263,16 @@ def _keep_first(graph, ids, number):
     return kept
 
 
-def isolated(graph, call, kept):
-    """A model of one call, with the channels that a keep array leaves; its batch size is 1."""
+def isolated(graph, call, kept, rows):
+    """A model of one call for one example, with the channels that a keep array leaves.
+
+    Args:
+        graph, call, kept: As they are named.
+        rows: ``{id of a tensor: how many entries of its first axis belong to one example}``.
+    """
     operation = call.operation
     inputs = {
-        id(tensor): input_like(tensor, _shape(graph, flow, kept))
+        id(tensor): input_like(tensor, _shape(graph, flow, kept, rows.get(id(tensor), 1)))
         for tensor, flow in zip(call.tensors[0], call.inputs)
     }
     config = {}
@@ -257,8 +286,8 @@ def isolated(graph, call, kept):
     return keras.Model(list(inputs.values()), outputs)
 
 
-def _shape(graph, flow, kept):
-    shape = [1, *flow.shape[1:]]
+def _shape(graph, flow, kept, rows):
+    shape = [rows, *flow.shape[1:]]
     axis = flow.channel_axis
     if axis is not None and flow.labels.shape[axis] > 1:
         shape[axis] = int(graph.kept_labels(flow.labels, kept).sum())

@@ -117,7 +117,7 @@ class MacCost(TermSum):
 
     def __init__(self, graph, compactors=True):
         named_terms, unknown = [], {}
-        of_tensor = rows_of(graph, _rows_made)
+        of_tensor = rows_of(graph, rows_made)
         for call in graph.calls:
             if isinstance(call.operation, Compactor) and not compactors:
                 continue
@@ -140,13 +140,13 @@ def _inside(call):
     return call.memo["inside"]
 
 
-def _rows_made(call, given):
+def rows_made(call, given):
     """How many entries of the first axis of a call's outputs belong to one example: a list."""
     if is_layer(call.operation) and not has_rule(macs, call.operation):
         graph, _ = _inside(call)
         if graph is None:
             return [given] * len(call.outputs)
-        inside = rows_of(graph, _rows_made)
+        inside = rows_of(graph, rows_made)
         made = [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
         return [each and each * given for each in made]
     return [rule_of(rows, call.operation)(call.operation, call, given)] * len(call.outputs)

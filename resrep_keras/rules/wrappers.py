@@ -3,6 +3,7 @@
 import numpy as np
 from keras import layers
 
+from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.costs.macs import macs
 from resrep_keras.graph.flow import activation_of, activity_regularizer_of, flow, rule_of
 from resrep_keras.graph.inheritance import change_of
@@ -41,6 +42,12 @@ def _leave_flow(operation: Leave, call):
         flow_in.map(lambda a: np.expand_dims(a, 1), shape)
         for flow_in, shape in zip(call.inputs, call.output_shapes)
     ]
+
+
+@is_fused.register(Enter)
+@is_fused.register(Leave)
+def _no_time_of_their_own(operation):
+    return True
 
 
 # --- SpectralNormalization -----------------------------------------------------------------------
