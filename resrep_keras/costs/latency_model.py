@@ -287,7 +287,7 @@ def isolated(graph, call, kept, rows):
 
 
 def _shape(graph, flow, kept, rows):
-    shape = [rows, *flow.shape[1:]]
+    shape = [max(1, rows), *flow.shape[1:]]
     axis = flow.channel_axis
     if axis is not None and flow.labels.shape[axis] > 1:
         shape[axis] = int(graph.kept_labels(flow.labels, kept).sum())

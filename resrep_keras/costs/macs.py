@@ -16,8 +16,9 @@ import warnings
 import keras
 import numpy as np
 
+from resrep_keras.common.checks import in_one_line
 from resrep_keras.costs.params import weight_shapes
-from resrep_keras.costs.rows import rows, rows_of, rows_read
+from resrep_keras.costs.rows import rows, rows_of, rows_read, rows_seen
 from resrep_keras.costs.terms import Term, TermSum, Unknown, UnknownSize
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.inside import graph_inside
@@ -59,11 +60,10 @@ def parts_inside(layer, graph, error, shrinking=types.MappingProxyType({})):
     """
     kind = type(layer).__name__
     if graph is None:
-        text = next(iter(str(error).splitlines()), "")
         why = (
-            f"the call of {kind} does not run on symbolic tensors ({type(error).__name__}: {text}) "
-            f"and has no rule; register one with resrep_keras.costs.macs.macs.register({kind}), or "
-            "use keras.ops in the call"
+            f"the call of {kind} does not run on symbolic tensors ({in_one_line(error)}) and has "
+            f"no rule; register one with resrep_keras.costs.macs.macs.register({kind}), or use "
+            "keras.ops in the call"
         )
         return [Unknown(why)]
     try:
@@ -134,22 +134,48 @@ class MacCost(TermSum):
 
 
 def _inside(call):
-    """What `graph_inside` answers of a call; it is found out once."""
+    """What `look_inside` answers of a call; it is found out once."""
     if "inside" not in call.memo:
-        call.memo["inside"] = graph_inside(call.operation, call.args, call.kwargs)
+        call.memo["inside"] = look_inside(call.operation, call.args, call.kwargs)
     return call.memo["inside"]
 
 
-def rows_made(call, given):
-    """How many entries of the first axis of a call's outputs belong to one example: a list."""
-    if is_layer(call.operation) and not has_rule(macs, call.operation):
-        graph, _ = _inside(call)
-        if graph is None:
-            return [given] * len(call.outputs)
-        inside = rows_of(graph, rows_made)
-        made = [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
-        return [each and each * given for each in made]
-    return [rule_of(rows, call.operation)(call.operation, call, given)] * len(call.outputs)
+def look_inside(layer, args, kwargs):
+    """What `graph_inside` answers, for a batch of 1 where one without a size tells too little.
+
+    A reshape to the size of the batch may then say nothing of what becomes of the examples.
+    """
+    found = graph_inside(layer, args, kwargs)
+    if _is_clear(found[0]):
+        return found
+    again = graph_inside(layer, args, kwargs, batch_size=1)
+    return again if found[0] is None or _is_clear(again[0]) else found
+
+
+def _is_clear(graph):
+    """Whether it is known of each tensor in a graph how many of its rows make an example."""
+    return graph is not None and None not in rows_of(graph, rows_made).values()
+
+
+def rows_made(call, given, of_tensor):
+    """How many entries of the first axis of a call's outputs belong to one example: a list.
+
+    Args:
+        call: The `Call`.
+        given: How many of its inputs do.
+        of_tensor: What is known so far, see `rows_of`.
+    """
+    operation = call.operation
+    if has_rule(rows, operation) or not isinstance(operation, keras.Operation):
+        return [rule_of(rows, operation)(operation, call, given)] * len(call.outputs)
+    if not is_layer(operation):
+        return rows_seen(call, of_tensor)
+    graph = None if has_rule(macs, operation) else _inside(call)[0]
+    if graph is None:
+        return [given] * len(call.outputs)
+    inside = rows_of(graph, rows_made)
+    made = [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
+    return [each and each * given for each in made]
 
 
 def _parts(graph, call):

@@ -1,6 +1,15 @@
-"""How many entries of the first axis belong to one example: more than one behind windows, say."""
+"""How many entries of the first axis belong to one example: more than one behind windows, say.
+
+None of a tensor that is the same for all examples do: what only such tensors go into costs nothing.
+"""
 
 import functools
+
+import keras
+
+from resrep_keras.graph.recording import replaced
+
+TRIED = 5, 7  # batch sizes: an axis that grows from one to the other holds examples
 
 
 @functools.singledispatch
@@ -28,11 +37,60 @@ def rows_of(graph, made):
 
     Args:
         graph: A `ChannelGraph`.
-        made: Maps a call and the number of its inputs to those of its outputs.
+        made: Maps a call, the number of its inputs, and what is known so far of all tensors, to
+            those of its outputs.
     """
     of_tensor = {}
     for call in graph.calls:
         given = rows_read(call, of_tensor)
-        outputs = [None] * len(call.outputs) if given is None else made(call, given)
+        outputs = [None] * len(call.outputs) if given is None else made(call, given, of_tensor)
         of_tensor.update(zip(call.output_ids, outputs))
     return of_tensor
+
+
+def rows_seen(call, of_tensor):
+    """What shapes tell of a raw operation without a rule, for two sizes of the batch.
+
+    Returns:
+        The numbers of its outputs; `None` for one whose examples do not lie along the first axis.
+    """
+    given = [of_tensor.get(tensor, 1) for tensor in call.input_ids]
+    if not any(given):
+        return [0] * len(call.outputs)
+    if ("rows", *given) not in call.memo:
+        one, other = (_output_shapes(call, of_tensor, size) for size in TRIED)
+        if None in (one, other):  # made for a batch of 1, say: as many as go in may come out
+            most = max(given)
+            made = [most if shape[:1] == (most,) else None for shape in call.output_shapes]
+        else:
+            made = list(map(_grown, one, other))
+        call.memo["rows", *given] = made
+    return call.memo["rows", *given]
+
+
+def _output_shapes(call, of_tensor, size):
+    """Shapes of the outputs for a batch of this size; `None` where the operation takes none."""
+
+    def sized(tensor):
+        times = of_tensor.get(id(tensor), 1)
+        if not (times and tensor.shape):
+            return tensor
+        return keras.KerasTensor((times * size, *tensor.shape[1:]), dtype=tensor.dtype)
+
+    inputs = {id(tensor): sized(tensor) for tensor in call.tensors[0]}
+    args, kwargs = keras.tree.map_structure(
+        functools.partial(replaced, inputs), (call.args, call.kwargs)
+    )
+    try:
+        specs = call.operation.compute_output_spec(*args, **kwargs)
+    except Exception:  # in whatever way an operation refuses a size
+        return None
+    return [tuple(spec.shape) for spec in keras.tree.flatten(specs)]
+
+
+def _grown(one, other):
+    """How often the batch goes into the first axis, where no other axis grows with it."""
+    if not one or one[1:] != other[1:] or one[0] % TRIED[0] or other[0] % TRIED[1]:
+        return None
+    times = one[0] // TRIED[0], other[0] // TRIED[1]
+    return times[0] if times[0] == times[1] else None

@@ -12,13 +12,21 @@ import numpy as np
 
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph
+from resrep_keras.graph.composite import sublayers
 from resrep_keras.graph.labels import WHOLE, Flow
 from resrep_keras.graph.record import record
-from resrep_keras.graph.recording import replaced, symbolic_tensors
+from resrep_keras.graph.recording import (
+    Probe,
+    is_symbolic,
+    replaced,
+    specs_seen,
+    symbolic_tensors,
+    with_sizes,
+)
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
 
 
-def graph_inside(layer, args, kwargs):
+def graph_inside(layer, args, kwargs, batch_size=None):
     """The `ChannelGraph` of what `layer.call` does, all channels of which are `WHOLE`.
 
     Layers inside stay closed. No variable is changed, whatever the call assigns.
@@ -26,25 +34,34 @@ def graph_inside(layer, args, kwargs):
     Args:
         layer: The layer.
         args, kwargs: Arguments of the call; symbolic tensors stand for others of their shape.
+        batch_size: What the call is told where the batch has no size: some calls repeat a token for
+            each example. Defaults to `None`.
 
     Returns:
         The graph, and `None`; or `None`, and the exception that the call raised on symbolic
         tensors.
     """
+    if has_training_argument(layer):
+        kwargs = {**kwargs, "training": False}
     inputs = {
-        id(value): keras.Input(batch_shape=value.shape, dtype=value.dtype)
+        id(value): keras.Input(batch_shape=_with_batch(value, batch_size), dtype=value.dtype)
         for value in symbolic_tensors(args, kwargs)
     }
     args, kwargs = keras.tree.map_structure(functools.partial(replaced, inputs), (args, kwargs))
-    if has_training_argument(layer):
-        kwargs = {**kwargs, "training": False}
     try:
-        with _losses_ignored(layer):
+        with _losses_ignored(layer), _sizes_seen(layer):
             outputs, _ = call_with_values(layer.call, (), *args, **kwargs)
+        outputs = keras.tree.map_structure(functools.partial(_as_symbolic, inputs), outputs)
         model = keras.Model(list(inputs.values()), outputs, name=layer.name)
     except Exception as error:  # code that only runs on arrays fails here in any way
         return None, error
     return whole_graph(record(model, is_known=lambda operation: True, whole=True)), None
+
+
+def _with_batch(tensor, batch_size):
+    """The shape of a tensor, a batch of unknown size replaced by this one."""
+    first = tensor.shape[:1]
+    return (batch_size, *tensor.shape[1:]) if first == (None,) else tensor.shape
 
 
 @contextlib.contextmanager
@@ -55,6 +72,38 @@ def _losses_ignored(layer):
         yield
     finally:
         del vars(layer)["add_loss"]
+
+
+@contextlib.contextmanager
+def _sizes_seen(layer):
+    """Let layers inside whose own words on shapes fail, or lose sizes, go by what they compute."""
+    inner = sublayers(layer)
+    for each in inner:
+        vars(each)["compute_output_spec"] = functools.partial(_output_spec, each)
+    try:
+        yield
+    finally:
+        for each in inner:
+            del vars(each)["compute_output_spec"]
+
+
+def _output_spec(layer, *args, **kwargs):
+    try:
+        specs = type(layer).compute_output_spec(layer, *args, **kwargs)
+    except Exception:  # of a signature that is not that of its call, say
+        specs = specs_seen(layer, args, kwargs)
+        if specs is None:
+            raise
+        return specs
+    return with_sizes(layer, args, kwargs, specs)
+
+
+def _as_symbolic(inputs, value):
+    """An output; one that depends on the shapes of inputs alone is made of them without a cost."""
+    if is_symbolic(value):
+        return value
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return Probe(keras.KerasTensor(value.shape, dtype=dtype))(*inputs.values())
 
 
 class _Untraced:

@@ -126,7 +126,26 @@ def output_specs(operation, args, kwargs):
         specs = operation.output if same else operation.compute_output_spec(*args, **kwargs)
     except (AttributeError, ValueError):
         specs = operation.compute_output_spec(*args, **kwargs)
-    return keras.tree.map_structure(spec_like, specs)
+    return keras.tree.map_structure(spec_like, with_sizes(operation, args, kwargs, specs))
+
+
+def with_sizes(operation, args, kwargs, specs):
+    """What is said of a call's outputs; where sizes get lost, what the backend sees in the call.
+
+    Some layers, such as an `EinsumDense`, only say with which sizes they were built.
+    """
+    tensors, told = symbolic_tensors(args, kwargs), keras.tree.flatten(specs)
+    inputs, outputs = (any(None in x.shape[1:] for x in each) for each in (tensors, told))
+    seen = specs_seen(operation, args, kwargs) if outputs and not inputs else None
+    return specs if seen is None else seen
+
+
+def specs_seen(operation, args, kwargs):
+    """Shapes and dtypes of outputs as the backend sees them in `call`; `None` where it raises."""
+    try:
+        return keras.Operation.compute_output_spec(operation, *args, **kwargs)
+    except Exception:  # whatever a call raises that only runs on arrays
+        return None
 
 
 def spec_like(tensor):

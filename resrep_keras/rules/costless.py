@@ -6,7 +6,7 @@ or is of unknown cost.
 
 from resrep_keras.costs.macs import macs, multiplies_nothing
 from resrep_keras.graph.flow import register_all
-from resrep_keras.graph.recording import Enter, Leave
+from resrep_keras.graph.recording import Enter, Leave, Probe
 from resrep_keras.keras_adapter import layer_classes, operation_classes
 
 LAYERS = layer_classes(
@@ -79,4 +79,4 @@ OPERATIONS = operation_classes(
     *(f"activations.{name}" for name in ACTIVATIONS.split()),
 )
 
-register_all(macs, *LAYERS, *OPERATIONS, Enter, Leave)(multiplies_nothing)
+register_all(macs, *LAYERS, *OPERATIONS, Enter, Leave, Probe)(multiplies_nothing)

@@ -8,6 +8,7 @@ import numpy as np
 from resrep_keras.costs.rows import rows
 from resrep_keras.graph.blocks import is_sum
 from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.graph.recording import Probe
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.elementwise import softmax_flow
 from resrep_keras.rules.merging import adds_up, contract
@@ -36,25 +37,10 @@ def _reshape_rows(operation, call, given):
     return given * math.prod(before) // math.prod(after)
 
 
-@register_all(rows, *operation_classes(*"transpose swapaxes moveaxis".split()))
-def _moved_rows(operation, call, given):
-    """Where the first axis goes is seen from an array of other sizes."""
-    sizes = range(2, 2 + len(call.input.shape))
-    moved = operation.compute_output_spec(keras.KerasTensor(sizes)).shape
-    return given if moved[0] == 2 else None
-
-
-@register_all(
-    rows,
-    *operation_classes(*"concatenate stack split unstack expand_dims repeat take".split()),
-    *operation_classes(*"sum mean max min prod var std cumsum".split()),
-)
-def _rows_along_an_axis(operation, call, given):
-    """What works along the first axis of all, or along all axes at once, mixes examples."""
-    if operation.axis is None:
-        return None
-    rank = max(len(call.tensors[0][0].shape), len(call.tensors[1][0].shape))
-    return None if 0 in np.ravel(operation.axis) % rank else given
+@rows.register(Probe)
+def _constant_rows(operation, call, given):
+    """What a call makes of shapes alone, such as positions, belongs to no example."""
+    return 0
 
 
 @narrow.register(RESHAPE)

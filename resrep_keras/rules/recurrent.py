@@ -16,6 +16,7 @@ from keras import layers, ops
 
 from resrep_keras.costs.macs import (
     labels_along,
+    look_inside,
     macs,
     parts_inside,
     positions_of,
@@ -24,7 +25,6 @@ from resrep_keras.costs.macs import (
 )
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all, rule_of
-from resrep_keras.graph.inside import graph_inside
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.probe import keeps_zero
@@ -285,7 +285,7 @@ def _cell_macs(layer: layers.RNN, call):
         layer.get_initial_state(batch_size=1),
     )
     step = keras.KerasTensor((batch, *features), call.tensors[0][0].dtype)
-    parts = parts_inside(layer.cell, *graph_inside(layer.cell, (step, states), {}))
+    parts = parts_inside(layer.cell, *look_inside(layer.cell, (step, states), {}))
     return [
         Term(times(steps, part.coefficient), ()) if isinstance(part, Term) else part
         for part in parts

@@ -258,9 +258,23 @@ def test_sizes_that_a_call_hides_are_unknown_and_stop_nothing():
         def call(self, x):
             return ops.matmul(Lost()(x), self.kernel)
 
+    class Rows(keras.Operation):
+        """How many rows there are is a matter of the data."""
+
+        def call(self, x):
+            return x[:, : int(x[0, 0, 0])]
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor((x.shape[0], None, x.shape[2]))
+
+    class Chosen(Mixing):
+        def call(self, x):
+            return ops.matmul(Rows()(x), self.kernel)
+
     assert counted(Hidden(7)) == 4 * 16 * 7
+    assert counted(Outer(7)) == 8 * 16 * 7  # what it says of its shape is not what it does
     with pytest.warns(UserWarning, match="in its call: The cost of layer 'matmul"):
-        assert counted(Outer(7, name="outer")) == 0
+        assert counted(Chosen(7, name="chosen")) == 0
 
 
 def test_activation_memory_of_unknown_time_is_unknown():

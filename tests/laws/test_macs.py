@@ -30,7 +30,6 @@ EXCEPTIONS = {
 SILENT = {
     "text_vectorization": "how many words a text has is not known to the graph",
     "sparse_input": "its inputs are no arrays",
-    "own_attention_scores": "Keras does not know the sizes inside its call",
     "several_inputs_of_unknown_size": "their sizes are unknown",
     "unknown_length": "its size is unknown",
     "state_of_a_recurrent_layer": "it runs at one batch size only, which is not 1",
