@@ -1,7 +1,7 @@
 """The products of a model's TensorFlow graph, counted from shapes alone: nothing of the library.
 
 A product that is summed over some axis counts once for each entry and each summed entry. Recurrent
-layers are unrolled first, so that no loop hides any.
+layers are unrolled first, so that no loop hides any; how often other loops run is to be told.
 """
 
 import math
@@ -11,12 +11,13 @@ import keras
 from resrep_keras.surgery.forward import example_inputs
 
 
-def products(model, inputs=None):
+def products(model, inputs=None, trips=None):
     """Multiply-accumulates of one example in the graph that TensorFlow makes of `model`.
 
     Args:
         model: The model.
         inputs: One example in the structure in which the model takes it. Defaults to random values.
+        trips: How often each loop that is left runs. Defaults to `None`: there is none.
 
     Raises:
         NotImplementedError: A loop is left, whose steps the graph does not tell.
@@ -38,7 +39,7 @@ def products(model, inputs=None):
     finally:
         for layer, value in zip(recurrent, before):
             layer.unroll = value
-    return _of_graph(graph)
+    return _of_graph(graph, trips)
 
 
 def _spec(value):
@@ -57,14 +58,17 @@ def every_layer(layer):
     return found
 
 
-def _of_graph(graph):
+def _of_graph(graph, trips):
     total = 0
     for operation in graph.get_operations():
         if operation.type in COUNTS:
             total += COUNTS[operation.type](operation, *(x.shape for x in operation.inputs))
         elif operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
             name = operation.get_attr("f").name
-            total += _of_graph(graph._get_function(name).graph)
+            total += _of_graph(graph._get_function(name).graph, trips)
+        elif trips is not None and operation.type in ("While", "StatelessWhile"):
+            name = operation.get_attr("body").name
+            total += trips * _of_graph(graph._get_function(name).graph, trips)
         elif operation.type in ("While", "StatelessWhile", "If", "StatelessIf"):
             raise NotImplementedError(f"A {operation.type} in the graph: {operation.name}.")
     return total

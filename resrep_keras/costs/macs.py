@@ -123,13 +123,15 @@ class MacCost(TermSum):
                 continue
             parts = _parts(graph, call)
             times = rows_read(call, of_tensor)
-            if parts and times is None:
-                parts = [Unknown("its inputs have the examples along another axis than the first")]
             for part in parts:
                 if isinstance(part, Unknown):
                     unknown.setdefault(call.name, part.why)
+                elif times is None and not part.whole:
+                    why = "its inputs have the examples along another axis than the first"
+                    unknown.setdefault(call.name, why)
                 else:
-                    named_terms.append((call.name, _repeated(part, call, times)))
+                    rows = 1 if part.whole else times
+                    named_terms.append((call.name, _repeated(part, call, rows)))
         super().__init__(graph, named_terms, unknown)
 
 
@@ -140,15 +142,15 @@ def _inside(call):
     return call.memo["inside"]
 
 
-def look_inside(layer, args, kwargs):
+def look_inside(layer, args, kwargs, batched=True):
     """What `graph_inside` answers, for a batch of 1 where one without a size tells too little.
 
     A reshape to the size of the batch may then say nothing of what becomes of the examples.
     """
-    found = graph_inside(layer, args, kwargs)
+    found = graph_inside(layer, args, kwargs, batched=batched)
     if _is_clear(found[0]):
         return found
-    again = graph_inside(layer, args, kwargs, batch_size=1)
+    again = graph_inside(layer, args, kwargs, 1, batched)
     return again if found[0] is None or _is_clear(again[0]) else found
 
 

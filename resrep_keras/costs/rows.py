@@ -28,6 +28,8 @@ def rows(operation, call, given):
 
 def rows_read(call, of_tensor):
     """How many entries of the first axis of a call's inputs belong to one example, or `None`."""
+    if not call.batched:  # all entries are of one example
+        return max([x.shape[0] for x in call.tensors[0] if x.shape], default=1)
     given = [of_tensor.get(tensor, 1) for tensor in call.input_ids]
     return None if None in given else max(given, default=1)
 
@@ -43,7 +45,9 @@ def rows_of(graph, made):
     of_tensor = {}
     for call in graph.calls:
         given = rows_read(call, of_tensor)
-        outputs = [None] * len(call.outputs) if given is None else made(call, given, of_tensor)
+        outputs = [given] * len(call.outputs)
+        if given is not None and call.batched:
+            outputs = made(call, given, of_tensor)
         of_tensor.update(zip(call.output_ids, outputs))
     return of_tensor
 

@@ -20,10 +20,13 @@ class Term:
     Args:
         coefficient: Cost for one channel of each factor; `None` where a size is unknown.
         factors: Label arrays; each contributes the number of its kept entries.
+        whole: Whether the coefficient is that of a whole example, however many entries of the first
+            axis belong to one; else of each entry. Defaults to `False`.
     """
 
     coefficient: float | None
     factors: tuple
+    whole: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

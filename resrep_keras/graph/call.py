@@ -27,6 +27,7 @@ class Call:
         inside: ``{name: labels}`` of channels that the layer holds inside.
         activates: Whether the last thing the layer does is to apply its `activation`.
         activation: That function; `None` where there is none.
+        batched: Whether the first axis of its tensors is that of the examples.
         memo: What a rule has found out about this call, kept from one pass to the next.
     """
 
@@ -44,6 +45,7 @@ class Call:
         tensors = symbolic_tensors(recorded.args, recorded.kwargs)
         self.tensors = tuple(tensors), tuple(outputs)  # kept alive: their ids are names
         self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
+        self.batched = True
         self.memo = {}
         self.begin(())
 

@@ -26,7 +26,7 @@ from resrep_keras.graph.recording import (
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
 
 
-def graph_inside(layer, args, kwargs, batch_size=None):
+def graph_inside(layer, args, kwargs, batch_size=None, batched=True):
     """The `ChannelGraph` of what `layer.call` does, all channels of which are `WHOLE`.
 
     Layers inside stay closed. No variable is changed, whatever the call assigns.
@@ -36,6 +36,8 @@ def graph_inside(layer, args, kwargs, batch_size=None):
         args, kwargs: Arguments of the call; symbolic tensors stand for others of their shape.
         batch_size: What the call is told where the batch has no size: some calls repeat a token for
             each example. Defaults to `None`.
+        batched: Whether the first axis is that of the examples; else each tensor is a part of one
+            example. Defaults to `True`.
 
     Returns:
         The graph, and `None`; or `None`, and the exception that the call raised on symbolic
@@ -55,7 +57,8 @@ def graph_inside(layer, args, kwargs, batch_size=None):
         model = keras.Model(list(inputs.values()), outputs, name=layer.name)
     except Exception as error:  # code that only runs on arrays fails here in any way
         return None, error
-    return whole_graph(record(model, is_known=lambda operation: True, whole=True)), None
+    recording = record(model, is_known=lambda operation: True, whole=True)
+    return whole_graph(recording, batched), None
 
 
 def _with_batch(tensor, batch_size):
@@ -112,7 +115,7 @@ class _Untraced:
     frozen = frozenset()
 
 
-def whole_graph(recording):
+def whole_graph(recording, batched=True):
     """The `ChannelGraph` of a recording of which nothing can be removed: no rule is asked."""
     calls = calls_of(recording, _Untraced())
     for call in calls:
@@ -121,6 +124,7 @@ def whole_graph(recording):
             for tensors in call.tensors
         )
         call.begin(inputs)
+        call.batched = batched
         call.outputs = tuple(outputs)
         call.detach()
     return ChannelGraph(

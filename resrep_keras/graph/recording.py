@@ -134,10 +134,43 @@ def with_sizes(operation, args, kwargs, specs):
 
     Some layers, such as an `EinsumDense`, only say with which sizes they were built.
     """
-    tensors, told = symbolic_tensors(args, kwargs), keras.tree.flatten(specs)
-    inputs, outputs = (any(None in x.shape[1:] for x in each) for each in (tensors, told))
-    seen = specs_seen(operation, args, kwargs) if outputs and not inputs else None
-    return specs if seen is None else seen
+    tensors = symbolic_tensors(args, kwargs)
+    if _all_known(tensors):
+        for batch_size in (None, 1):  # some ask how large the batch is
+            if _all_known(keras.tree.flatten(specs)):
+                break
+            seen = specs_seen(operation, *_for_batch(batch_size, args, kwargs))
+            specs = specs if seen is None else _with_batch_of(specs, seen)
+    return specs
+
+
+def _all_known(tensors):
+    return all(None not in x.shape[1:] for x in tensors)
+
+
+def _for_batch(batch_size, args, kwargs):
+    """Arguments of a call for a batch of this size, where theirs has none."""
+
+    def sized(value):
+        if not is_symbolic(value) or value.shape[:1] != (None,):
+            return value
+        return keras.KerasTensor((batch_size, *value.shape[1:]), dtype=value.dtype)
+
+    return keras.tree.map_structure(sized, (args, kwargs))
+
+
+def _with_batch_of(specs, seen):
+    """What was seen of one batch, with the first sizes that are told for any."""
+    told, found = keras.tree.flatten(specs), keras.tree.flatten(seen)
+    if len(told) != len(found):
+        return specs
+    merged = [
+        keras.KerasTensor(
+            (*one.shape[:1], *other.shape[1:]), dtype=other.dtype, sparse=other.sparse
+        )
+        for one, other in zip(told, found)
+    ]
+    return keras.tree.pack_sequence_as(specs, merged)
 
 
 def specs_seen(operation, args, kwargs):

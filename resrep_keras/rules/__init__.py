@@ -24,6 +24,7 @@ from resrep_keras.rules import (
     costless,
     dense,
     elementwise,
+    loops,
     merging,
     normalizations,
     operations,

@@ -25,10 +25,11 @@ class Letters:
 
     def __init__(self, call, operands, terms):
         self._sizes, self._labels, self._examples = {}, {}, set()
+        self._whole = not call.batched
         for operand, letters in zip(operands, terms):
             flow = next(iter(call.flows_of(operand)), None)
             for axis, (letter, size) in enumerate(zip(letters, operand.shape)):
-                if flow is not None and axis == 0:
+                if flow is not None and axis == 0 and call.batched:
                     self._examples.add(letter)
                 elif self._sizes.get(letter, 1) == 1:
                     self._sizes[letter] = size
@@ -42,7 +43,7 @@ class Letters:
         factors = [self._labels[letter] for letter in letters if letter in self._labels]
         plain = set(letters) - self._labels.keys() - self._examples
         sizes = [self._sizes[letter] for letter in sorted(plain)]
-        return [Term(None if None in sizes else math.prod(sizes), tuple(factors))]
+        return [Term(None if None in sizes else math.prod(sizes), tuple(factors), self._whole)]
 
 
 def contraction(call, operands, terms, made):
