@@ -61,15 +61,16 @@ def rows_seen(call, of_tensor):
     given = [of_tensor.get(tensor, 1) for tensor in call.input_ids]
     if not any(given):
         return [0] * len(call.outputs)
-    if ("rows", *given) not in call.memo:
+    key = "rows", *given
+    if key not in call.memo:
         one, other = (_output_shapes(call, of_tensor, size) for size in TRIED)
         if None in (one, other):  # made for a batch of 1, say: as many as go in may come out
             most = max(given)
             made = [most if shape[:1] == (most,) else None for shape in call.output_shapes]
         else:
             made = list(map(_grown, one, other))
-        call.memo["rows", *given] = made
-    return call.memo["rows", *given]
+        call.memo[key] = made
+    return call.memo[key]
 
 
 def _output_shapes(call, of_tensor, size):

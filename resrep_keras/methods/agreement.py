@@ -92,8 +92,8 @@ def _first_run(model, input_shape):
                 return run  # where too little is left of small inputs, outputs are no numbers
     if run[0] is None:
         warnings.warn(
-            f"Model '{model.name}' does not run on random inputs ({in_one_line(error)}), so that the "
-            "wrapped model was not compared with it. Compare both on inputs of yours.",
+            f"Model '{model.name}' does not run on random inputs ({in_one_line(error)}), so that "
+            "the wrapped model was not compared with it. Compare both on inputs of yours.",
             stacklevel=4,
         )
     return run

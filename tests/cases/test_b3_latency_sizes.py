@@ -51,7 +51,10 @@ def cost_of(graph):
 
 
 def test_an_unknown_time_axis_is_no_single_step(seconds):
-    with pytest.raises(UnknownSize, match="'average_pooling2d' takes depends on its input shape .*Give input_shape"):
+    with pytest.raises(
+        UnknownSize,
+        match=r"'average_pooling2d' takes depends on its input shape .*Give input_shape",
+    ):
         cost_of(resrep_keras.trace(over_time(None)))
     assert not seconds
     with pytest.raises(UnknownSize, match="input_shape"):

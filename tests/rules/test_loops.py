@@ -1,4 +1,4 @@
-"""Loops of `keras.ops` multiply what their functions do, as often as shapes tell; else it is said."""
+"""Loops of `keras.ops`: their functions multiply as often as shapes tell; else that is said."""
 
 import keras
 import numpy as np
