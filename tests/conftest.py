@@ -2,6 +2,13 @@ import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# JAX compiles each operation of each small model, which takes most of the time of its tests: with
+# LLVM's optimisation it takes twice as long.
+if os.environ.get("KERAS_BACKEND") == "jax":
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    )
 
 import hypothesis
 import keras
@@ -15,6 +22,7 @@ hypothesis.settings.register_profile("many", max_examples=300)
 
 # What was imported stays: looking through it takes most of the time of a garbage collection.
 gc.freeze()
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +36,7 @@ def _fixed_seed():
 def _free_memory():
     yield
     gc.collect()
+    gc.freeze()  # what is left stays, most of it, and is not looked through again
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ SMALL = {
     "multi_worker.py": FEW,
 }
 # Data that is not there without a network, and the size of what is trained on it.
-ELSEWHERE = {"--dataset=cifar10": "--dataset=digits", "--model=resnet56": "--model=resnet20"}
+ELSEWHERE = {"--dataset=cifar10": "--dataset=digits", "--model=resnet56": "--model=small_resnet"}
+# tests/conditions/test_devices.py runs it, at this size, through a kill of a worker.
+IN_TESTS = {"multi_worker.py"}
 LONGEST = 600  # seconds of one command
 
 
@@ -143,12 +145,16 @@ def start(words, environment=None):
     return True, (done.stdout.strip().splitlines() or ["(said nothing)"])[-1]
 
 
-def run(command, idx_folder, output):
-    """Run a command at small size; `(text of the result, whether it is what the example says)`."""
+def run(command, idx_folder, output, again):
+    """Run a command at small size; `(text of the result, whether it is what the example says)`.
+
+    Where `again`, and there are checkpoints, a second run goes on, and one of other flags is
+    refused.
+    """
     begin = time.perf_counter()
     words = command.small(idx_folder, output)
     well, said = start(words, command.environment)
-    if well and (output / "dense.keras").exists():  # goes on where it was stopped
+    if well and again and (output / "dense.keras").exists():
         well, said = start(words, command.environment)
         done, words = start([*words, "--seed=1"], command.environment)
         if done or "holds a run with --seed=0; got --seed=1" not in words:
@@ -163,13 +169,15 @@ def main():
         folder = pathlib.Path(folder)
         (folder / "idx").mkdir()
         write_idx_folder(folder / "idx")
-        jobs, small = [], set()
+        jobs, small, programs = [], set(), set()
         for number, command in enumerate(commands()):
             key = frozenset(command.small(folder / "idx", ""))
-            if key not in small:  # else the same, once it is small
+            tested = pathlib.Path(command.program).name in IN_TESTS
+            if key not in small and not tested:  # else the same, once it is small
                 small.add(key)
-                output = folder / f"output{number}"
-                jobs.append(pool.submit(run, command, folder / "idx", output))
+                output, again = folder / f"output{number}", command.program not in programs
+                programs.add(command.program)
+                jobs.append(pool.submit(run, command, folder / "idx", output, again))
         results = []
         for job in concurrent.futures.as_completed(jobs):
             text, well = job.result()

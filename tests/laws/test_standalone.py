@@ -28,7 +28,7 @@ def test_slim_models_load_without_the_package(tmp_path):
         wrapped = resrep_keras.wrap(zoo.build(name), resrep_keras.MagnitudePruning(0.05))
         wrapped.method.update(*_pruning(wrapped))
         slim = resrep_keras.finalize(wrapped, strict=True)
-        resrep_keras.export(slim, tmp_path / f"{name}.keras")
+        slim.save(tmp_path / f"{name}.keras")
         inputs = helpers.example_inputs(slim)
         np.savez(tmp_path / f"{name}_in.npz", *[np.asarray(x) for x in keras.tree.flatten(inputs)])
         np.savez(tmp_path / f"{name}_expected.npz", *helpers.outputs_of(slim))

@@ -212,6 +212,7 @@ ROWS = [
             GraNet.static(0.8, distribution="uniform"),
             GraNet(0.8, scope="layer", exclude=("head",)),
         ),
+        members=FEW,
         removes="weights",
     ),
     Row(
@@ -222,6 +223,7 @@ ROWS = [
             Gradients({"a": 0.5}, 0, "lognormal", "deterministic", ["b"], 3),
             Gradients({"a": 0.9, "*": 0.5}, 3, seed=5),
         ),
+        members=FEW,
         refused=WITHOUT_CONVOLUTION,
         removes="nothing",
     ),
