@@ -3,7 +3,8 @@
 python -m tests.example_commands    # what .ci/run does
 
 They are read where they stand, so that none can drift. Flags appended to each make it short; flags
-that come later win. A folder that a command names as a place for data is one of small idx files.
+that come later win. A folder that a command names as a place for data is one of small idx files, or
+of small tiles.
 """
 
 import ast
@@ -22,12 +23,16 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-IDX_FOLDER = "/path/to/idx_files"
+IDX_FOLDER, TILES_FOLDER = "/path/to/idx_files", "/path/to/tiles"
 FEW = ("--epochs=5", "--limit=128")
 SMALL = {
     "quickstart.py": ("--dense_epochs=1", "--epochs=5"),
     "custom_training_loop.py": ("--epochs=2",),
     "prune_image_classifier.py": ("--limit=128", "--dense_epochs=1", "--epochs=5"),
+    "cardiomyopathy.py": (
+        *("--patients=40", "--image_size=32", "--tiles=2", "--batch_size=4", "--units=4"),
+        *("--frozen_epochs=1", "--epochs=1", "--prune_epochs=5"),
+    ),
     "own_layer.py": ("--dense_epochs=1", "--epochs=5"),
     "pruning_plasticity.py": (
         *("--epochs=4", "--points=1,3", "--more=1", "--interval=2", "--limit=256"),
@@ -40,7 +45,12 @@ SMALL = {
     "multi_worker.py": FEW,
 }
 # Data that is not there without a network, and the size of what is trained on it.
-ELSEWHERE = {"--dataset=cifar10": "--dataset=digits", "--model=resnet56": "--model=small_resnet"}
+ELSEWHERE = {
+    "--dataset=cifar10": "--dataset=digits",
+    "--model=resnet56": "--model=small_resnet",
+    "--weights=imagenet": "--weights=none",
+    "--backbone=inception_v3": "--backbone=slim",
+}
 # tests/conditions/test_devices.py runs it, at this size, through a kill of a worker.
 IN_TESTS = {"multi_worker.py"}
 LONGEST = 600  # seconds of one command
@@ -68,10 +78,12 @@ class Command:
         before = self.words[: self.words.index("python")]
         return dict(word.split("=", 1) for word in before)
 
-    def small(self, idx_folder, output):
-        """The arguments of a short run."""
+    def small(self, data, output):
+        """The arguments of a short run; `data` holds folders `idx` and `tiles`."""
         given = self.words[self.words.index("python") + 1 :]
-        own = [ELSEWHERE.get(word, word).replace(IDX_FOLDER, str(idx_folder)) for word in given]
+        own = [ELSEWHERE.get(word, word) for word in given]
+        for told, name in ((IDX_FOLDER, "idx"), (TILES_FOLDER, "tiles")):
+            own = [word.replace(told, f"{data}/{name}") for word in own]
         name = pathlib.Path(self.program).name
         takes_output = '"output_dir"' in (ROOT / self.program).read_text()
         into = [f"--output_dir={output}"] if takes_output else []
@@ -126,6 +138,19 @@ def write_idx_folder(folder):
             (folder / f"{part}-{name}").write_bytes(content)
 
 
+def write_tiles_folder(folder):
+    """Small tiles of random pixels, two for each of 20 patients of two classes."""
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        place = folder / ("ischemic", "other")[number % 2] / f"patient_{number}"
+        place.mkdir(parents=True)
+        for tile in range(2):
+            pixels = generator.integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(place / f"{tile}.png")
+
+
 def start(words, environment=None):
     """Start Python on some words; returns `(whether it ended well, what it said last)`."""
     environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
@@ -145,14 +170,14 @@ def start(words, environment=None):
     return True, (done.stdout.strip().splitlines() or ["(said nothing)"])[-1]
 
 
-def run(command, idx_folder, output, again):
+def run(command, data, output, again):
     """Run a command at small size; `(text of the result, whether it is what the example says)`.
 
     Where `again`, and there are checkpoints, a second run goes on, and one of other flags is
     refused.
     """
     begin = time.perf_counter()
-    words = command.small(idx_folder, output)
+    words = command.small(data, output)
     well, said = start(words, command.environment)
     if well and again and (output / "dense.keras").exists():
         well, said = start(words, command.environment)
@@ -169,15 +194,16 @@ def main():
         folder = pathlib.Path(folder)
         (folder / "idx").mkdir()
         write_idx_folder(folder / "idx")
+        write_tiles_folder(folder / "tiles")
         jobs, small, programs = [], set(), set()
         for number, command in enumerate(commands()):
-            key = frozenset(command.small(folder / "idx", ""))
+            key = frozenset(command.small(folder, ""))
             tested = pathlib.Path(command.program).name in IN_TESTS
             if key not in small and not tested:  # else the same, once it is small
                 small.add(key)
                 output, again = folder / f"output{number}", command.program not in programs
                 programs.add(command.program)
-                jobs.append(pool.submit(run, command, folder / "idx", output, again))
+                jobs.append(pool.submit(run, command, folder, output, again))
         results = []
         for job in concurrent.futures.as_completed(jobs):
             text, well = job.result()

@@ -140,14 +140,6 @@ def test_each_head_has_the_channels_of_the_sequence():
     assert resrep_keras.count_macs(model) == 5 * 3 * 4 + 5 * 4 * 2 + 5 * 3 * 2
 
 
-def test_a_pooling_reads_zeros_and_no_constants():
-    """Without a bias nothing takes up what a sigmoid leaves."""
-    for activation, pinned in (("sigmoid", True), ("relu", False)):
-        layer = resrep_keras.SelfAttentionPooling(4, 2)
-        answer = Answer(layer, SEQUENCE, activation=activation)
-        assert answer.pins("sigmoid") == pinned, [str(p) for p in answer.graph.pins]
-
-
 def test_a_hidden_unit_behind_a_closed_gate_decides_nothing():
     layer = built(resrep_keras.SelfAttentionPooling(4, 2), 5, 3)
     fewer = resrep_keras.SelfAttentionPooling(3, 2)
