@@ -30,6 +30,8 @@ BASE_SCHEDULE = {"warmup": 0.05, "selection_end": 0.25, "forgetting": 0.06, "sel
 CHANGES = {
     "select15": {"schedule": {"selection_end": 0.15}},
     "select40": {"schedule": {"selection_end": 0.4}},
+    "clip1": {"clip_ratio": 0.01},
+    "clip5": {"clip_ratio": 0.05},
     "pull0": {"penalty_strength": 0.0},
     "coupled": {"coupled": True},
     "blocks": {"scope": "blocks"},
@@ -64,7 +66,15 @@ METHODS = {
     "lasso": ("GroupLasso", {"strength": 3e-4}),
 }
 # What decides how a wrapped model looks, and what its training step has in it.
-COMPILED = ("coupled", "scope", "compactor", "momentum", "penalty_strength", "strength")
+COMPILED = (
+    "coupled",
+    "scope",
+    "compactor",
+    "momentum",
+    "clip_ratio",
+    "penalty_strength",
+    "strength",
+)
 ALIKE = ("MagnitudePruning", "FPGM", "RandomPruning")  # one training step serves these
 
 

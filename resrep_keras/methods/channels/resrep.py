@@ -16,7 +16,7 @@ from resrep_keras.methods.channels.scores import (
     savings,
     sum_over,
 )
-from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.optimizers.penalty import PenaltyOptimizer, check_ratio
 from resrep_keras.surgery.constraints import is_constrained
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
@@ -80,6 +80,7 @@ class ResRep(ChannelMethod):
     Args:
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
+        clip_ratio: Bound of a compactor's gradient, see `PenaltyOptimizer`. Defaults to `None`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
         score: What a channel is worth: `"norm"`, that of its compactor's column, as in the paper;
@@ -114,6 +115,7 @@ class ResRep(ChannelMethod):
 
     penalty_strength: float = setting(1e-4, check_number, at_least=0)
     momentum: float = setting(0.9, check_number, at_least=0, below=1)
+    clip_ratio: float | None = setting(None, check_ratio)
     schedule: Schedule | None = setting(
         None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
     )
@@ -141,6 +143,7 @@ class ResRep(ChannelMethod):
         defaults = {
             "penalty_strength": 1e-4,
             "momentum": 0.99,
+            "clip_ratio": None,
             "schedule": PaperSchedule(),
             "compactor": "full",
             "score": "norm",
@@ -172,7 +175,7 @@ class ResRep(ChannelMethod):
 
     def optimizer(self, inner, model=None):
         del model
-        return PenaltyOptimizer(inner, self.penalty_strength, self.momentum)
+        return PenaltyOptimizer(inner, self.penalty_strength, self.momentum, self.clip_ratio)
 
     def plan(self, first, last, steps_per_epoch):
         return self.schedule.plan(first, last, steps_per_epoch)
