@@ -75,6 +75,15 @@ def check_number(name, value, at_least=None, above=None, below=None, at_most=Non
     return number
 
 
+def check_optional(name, value, check, **how):
+    """Return `None`, or what a check returns, where `None` is not the default.
+
+    Raises:
+        TypeError, ValueError: What the check raises.
+    """
+    return None if value is None else check(name, value, **how)
+
+
 def _as_float(number):
     """A number of NumPy, or a fraction, as Python's own; too large, it is infinite."""
     try:

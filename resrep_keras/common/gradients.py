@@ -33,7 +33,7 @@ def gradients_of(function, variables, others=()):
 def _on_tensorflow(function, variables):
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def compute(*args):
         with tf.GradientTape() as tape:
             value = function(*args)

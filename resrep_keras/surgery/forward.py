@@ -41,7 +41,7 @@ def as_numbers(value):
     return array.astype(np.float64)
 
 
-def check_data(model, data):
+def check_data(model, data, name="data"):
     """Return inputs of a model as tensors, in the structure in which it is called.
 
     Raises:
@@ -51,7 +51,9 @@ def check_data(model, data):
     tensors = inputs_of(model)
     wanted = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), tensors)
     given = keras.tree.flatten(data)
-    words = f"Expected data to be arrays of the shapes {wanted}, as model '{model.name}' takes them"
+    words = (
+        f"Expected {name} to be arrays of the shapes {wanted}, as model '{model.name}' takes them"
+    )
     if len(given) != len(keras.tree.flatten(tensors)):
         raise ValueError(f"{words}; {came(data)}.")
     arrays = [

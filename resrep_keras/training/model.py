@@ -126,7 +126,8 @@ class WrappedModel(keras.Model):
 
     def _has_changed(self, kind):
         """Whether calls of the model do something else since such a function was made."""
-        made, now = notes_of(self).setdefault("phases", {}), self.method.phase(self)
+        made = notes_of(self).setdefault("phases", {})
+        now = None if self.method is None else self.method.phase(self)
         before, made[kind] = made.get(kind, now), now
         return before != now
 

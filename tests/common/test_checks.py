@@ -21,6 +21,7 @@ from resrep_keras.common.checks import (
     check_instance,
     check_number,
     check_optimizer,
+    check_optional,
     check_path,
     check_settings,
     setting,
@@ -216,3 +217,10 @@ def test_another_default_keeps_the_check():
     assert Others().share == 0.3
     with pytest.raises(ValueError, match="Expected share to be a number above 0 and below 1"):
         Others(2)
+
+
+def test_none_may_stand_for_a_setting_that_has_another_default():
+    assert check_optional("samples", None, check_number, at_least=1) is None
+    assert check_optional("samples", 3, check_number, at_least=1) == 3
+    with pytest.raises(ValueError, match="samples to be a number of 1 or more; got 0"):
+        check_optional("samples", 0, check_number, at_least=1)

@@ -66,6 +66,14 @@ def with_pruned_gradients():
 
 
 @functools.cache
+def learning_tasks():
+    model = rk.wrap(dense(), rk.MAS(samples=2))
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@functools.cache
 def graph():
     return rk.trace(dense())
 
@@ -197,6 +205,7 @@ AOFP = {
     "seed": SEED,
 }
 STRENGTH = {"at": AT, "strength": FROM_0}
+TASKS = {"heads": or_none(NAMES), **TOTAL}
 METHODS = {
     rk.ResRep: RESREP,
     rk.AOFP: AOFP,
@@ -213,6 +222,32 @@ METHODS = {
         **GRADIENTS,
         **TOTAL,
     },
+    rk.ANPyC: {
+        "strength": FROM_0,
+        "variant": one_of("released", "absolute"),
+        "accumulate": one_of("sum", "max"),
+        "initial_percent": or_none(number(50, low=0, open_low=True, high=100, open_high=True)),
+        "decay": number(0.8, low=0, open_low=True, high=1),
+        "percent_step": number(10, low=1, high=100, whole=True),
+        "retrain_epochs": SEED,
+        "clip_before_mean": BOOL,
+        "importance_batch_size": COUNT,
+        "from_logits": or_none(BOOL),
+        **TASKS,
+    },
+    rk.EWC: {
+        "strength": FROM_0,
+        "samples": or_none(COUNT),
+        "from_logits": or_none(BOOL),
+        **TASKS,
+    },
+    rk.MAS: {"strength": FROM_0, "samples": or_none(COUNT), **TASKS},
+    rk.SynapticIntelligence: {
+        "strength": FROM_0,
+        "damping": number(0.1, low=0, open_low=True),
+        **TASKS,
+    },
+    rk.FineTuning: {"strength": number(0, low=0, high=0), **TASKS},
 }
 PRESETS = {
     "ResRep.paper": (rk.ResRep.paper, RESREP),
@@ -473,6 +508,20 @@ def function_targets():
     )
 
 
+def task_targets():
+    def is_batches(value):
+        if isinstance(value, np.ndarray):
+            return value.ndim == 2 and value.shape[1] == 4
+        return hasattr(value, "__iter__") and not isinstance(value, (str, dict))
+
+    model = _model(learning_tasks)
+    x = required(Kind((lambda: np.ones((2, 4), "float32"),), is_batches, called=True))
+    y = or_none(Kind((lambda: np.ones((2, 2), "float32"),), _is_data))
+    yield Target("end_task", rk.end_task, {"model": model, "x": x, "y": y, "last": BOOL}, share=0.5)
+    task = required(number(0, 1, low=0, whole=True))
+    yield Target("task_model", rk.task_model, {"model": model, "task": task}, share=0.5)
+
+
 def _is_data(value):
     if value is None:
         return True
@@ -583,6 +632,7 @@ def targets():
         forget_targets,
         callback_targets,
         function_targets,
+        task_targets,
         file_targets,
         graph_targets,
     )

@@ -76,6 +76,17 @@ def test_baselines_measure_and_press_on_replicas_as_on_one_device(tmp_path):
         assert one["removed"] == two["removed"] > 0.4
 
 
+@pytest.mark.slow
+def test_tasks_are_learned_on_replicas_as_on_one_device(tmp_path):
+    """A pull or a path integral that each replica would add up is seen in all variables."""
+    runs = run_two_devices("tasks", tmp_path)
+    for name in ("SynapticIntelligence", "ANPyC"):
+        one, two = runs[f"{name} one"], runs[f"{name} two"]
+        assert largest_difference(one, two) < CLOSE
+        found = [value for path, value in one.items() if path.endswith("importance")]
+        assert found and all(value.any() for value in found)
+
+
 def test_a_strategy_is_kept_outside_of_its_scope_and_over_an_interruption(tmp_path):
     runs = run_two_devices("scopes", tmp_path)
     assert runs["outside"]["replicas"] == 2 and runs["outside"]["steps"] == 24

@@ -122,6 +122,33 @@ def baselines():
     return found
 
 
+def tasks():
+    """One task after the other, on two devices and on one."""
+    strategy = two_cpus()
+    found = {}
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(64, 5)).astype("float32")
+    labels = generator.integers(0, 3, (2, 64))
+    for method in (
+        resrep_keras.SynapticIntelligence(2.0),
+        resrep_keras.ANPyC(0.01, initial_percent=10, retrain_epochs=1),
+    ):
+        for name, scope in (("one", contextlib.nullcontext()), ("two", strategy.scope())):
+            keras.utils.set_random_seed(1)
+            with scope:
+                inputs = keras.Input((5,))
+                hidden = keras.layers.Dense(8, activation="tanh")(inputs)
+                heads = [keras.layers.Dense(3)(hidden) for _ in range(2)]
+                model = resrep_keras.wrap(keras.Model(inputs, heads), method)
+                model.compile(keras.optimizers.SGD(0.1, momentum=0.9), make_loss())
+            arguments = {"batch_size": 16, "shuffle": False, "verbose": 0}
+            for y in labels:
+                model.fit(x, y, epochs=3, **arguments)
+                resrep_keras.end_task(model, x, y, **arguments)
+            found[f"{type(method).__name__} {name}"] = state(model)
+    return found
+
+
 def scopes():
     """A strategy's model handled outside of its scope, and a run that is interrupted."""
     strategy = two_cpus()
@@ -175,7 +202,7 @@ def data_parallel():
 
 if __name__ == "__main__":
     scenario, path = sys.argv[1:]
-    scenarios = (mirrored, baselines, scopes, data_parallel)
+    scenarios = (mirrored, baselines, tasks, scopes, data_parallel)
     runs = {function.__name__: function for function in scenarios}[scenario]()
     np.savez(
         path, **{f"{run}|{key}": v for run, values in runs.items() for key, v in values.items()}

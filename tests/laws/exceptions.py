@@ -48,5 +48,6 @@ WITHOUT_TEST = {
         "a measure of some lines: tests/methods/consolidation/test_importance.py and test_tasks.py",
     ),
     "methods/consolidation/method": "what it answers: tests/methods/consolidation/test_tasks.py",
+    "methods/consolidation/path_integral": "by hand: tests/methods/consolidation/test_optimizer.py",
     "methods/consolidation/outputs": "which is in use: tests/methods/consolidation/test_tasks.py",
 }

@@ -87,10 +87,12 @@ def test_each_row_sets_something(row):
 @each_row
 def test_the_target_comes_first_and_the_length_of_a_run_can_be_given(row):
     kind = type(row.make())
+    if kind is resrep_keras.FineTuning:
+        return  # has no target
     if kind is type(resrep_keras.compose(*ROWS[-1].settings[0].methods)):
         return  # takes methods
     first = next(iter(kind(0.4).get_config()))
-    assert first in ("target_reduction", "final_sparsity", "rate")
+    assert first in ("target_reduction", "final_sparsity", "rate", "strength")
     assert vars(kind(0.4))[first] == 0.4
     assert kind(0.4, total_steps=5).total_steps == 5 and kind(0.4).total_steps is None
     with pytest.raises(ValueError, match="total_steps to be an int of 1 or more; got 0"):

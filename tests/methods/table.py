@@ -22,6 +22,8 @@ from resrep_keras.methods.sparse.masks import first_masks
 from tests import helpers, zoo
 
 ResRep, AOFP, GraNet = resrep_keras.ResRep, resrep_keras.AOFP, resrep_keras.GraNet
+ANPyC, EWC, MAS = resrep_keras.ANPyC, resrep_keras.EWC, resrep_keras.MAS
+SynapticIntelligence, FineTuning = resrep_keras.SynapticIntelligence, resrep_keras.FineTuning
 Gradients, compose = resrep_keras.ActivationGradientPruning, resrep_keras.compose
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -85,6 +87,7 @@ class Row:
         members: The members of the zoo that every run takes. Defaults to all.
         refused: ``{member: what it is told}``, where the method finds nothing to work on.
         removes: `"channels"`, `"weights"` or `"nothing"`.
+        trains: Whether every run of the tests trains it; the others wait for slow runs.
         own_compactors: Whether its compactors differ from those of other rows, so that any masks
             are tried: over `members`, and in slow runs over the whole zoo. One row is over all in
             every run; tests/laws/test_same_program.py has another.
@@ -98,6 +101,7 @@ class Row:
     members: tuple = tuple(zoo.ZOO)
     refused: dict = dataclasses.field(default_factory=dict)
     removes: str = "channels"
+    trains: bool = True
     own_compactors: bool = False
 
     def trained(self):
@@ -113,6 +117,13 @@ def baseline(kind, *settings, **more):
         settings=settings,
         members=FEW,
         **more,
+    )
+
+
+def consolidation(kind, *settings, **more):
+    members = ("residual",)
+    return Row(
+        kind.__name__, kind, nothing, settings=settings, members=members, removes="nothing", **more
     )
 
 
@@ -228,6 +239,22 @@ ROWS = [
         removes="nothing",
     ),
     Row(
+        "ANPyC",
+        lambda: ANPyC(0.1),
+        nothing,
+        train=lambda: ANPyC(0.1, initial_percent=None),
+        settings=(
+            ANPyC(0.3, "absolute", "max", 40, 0.7, 5, 2, False, 64),
+            ANPyC(2, initial_percent=None, from_logits=False, heads=("head*",), total_steps=3),
+        ),
+        members=("residual", "operations", "recurrent"),
+        removes="nothing",
+    ),
+    consolidation(EWC, EWC(3, 200, True), EWC(0.5, samples=None, heads=["a"]), trains=False),
+    consolidation(MAS, MAS(3, 200), MAS(0.5, None, heads=["a"]), trains=False),
+    consolidation(SynapticIntelligence, SynapticIntelligence(3, 0.5)),
+    consolidation(FineTuning, FineTuning(heads=("b", "a*")), trains=False),
+    Row(
         "composed",
         lambda: compose(Gradients(0.9, seed=0), ResRep(0.1)),
         lambda model: choose_diagonal(model, model.method.lead),
@@ -273,7 +300,12 @@ def _refusals():
 
 
 each_method = pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.settings], ids=lambda row: row.name
+    "row",
+    [
+        pytest.param(row, marks=() if row.trains else pytest.mark.slow, id=row.name)
+        for row in ROWS
+        if row.settings
+    ],
 )
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 each_row_and_member = pytest.mark.parametrize(("row", "name"), [*_pairs()])

@@ -5,15 +5,16 @@ import dataclasses
 import keras
 from keras import ops
 
-from resrep_keras.common.checks import check_bool, check_choice, check_number, setting
+from resrep_keras.common.checks import (
+    check_bool,
+    check_choice,
+    check_number,
+    check_optional,
+    setting,
+)
 from resrep_keras.methods.consolidation.importance import classes_of, mean_over
 from resrep_keras.methods.consolidation.method import Consolidation, check_importance
 from resrep_keras.methods.consolidation.pruning import masks_of, percent_of, stages_of
-
-
-def check_percent(name, value):
-    """Return a percentage above 0 and below 100, or `None`."""
-    return None if value is None else check_number(name, value, above=0, below=100)
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -81,7 +82,9 @@ class ANPyC(Consolidation):
 
     variant: str = setting("released", check_choice, known=("released", "absolute"))
     accumulate: str = setting("sum", check_choice, known=("sum", "max"))
-    initial_percent: float | None = setting(50, check_percent)
+    initial_percent: float | None = setting(
+        50, check_optional, check=check_number, above=0, below=100
+    )
     decay: float = setting(0.8, check_number, above=0, at_most=1)
     percent_step: int = setting(10, check_number, at_least=1, at_most=100, whole=True)
     retrain_epochs: int = setting(30, check_number, at_least=0, whole=True)

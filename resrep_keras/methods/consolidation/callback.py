@@ -4,6 +4,8 @@ import warnings
 
 import keras
 
+from resrep_keras.common.checks import shown
+from resrep_keras.keras_adapter import compile_arguments
 from resrep_keras.methods.callback import MethodCallback
 
 
@@ -16,7 +18,9 @@ class TaskCallback(MethodCallback):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        self._checked = False
+        self._checked, self._task = False, self._optimizer().task_number
+        if self._optimizer().num_tasks is not None:
+            check_losses(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
@@ -26,6 +30,12 @@ class TaskCallback(MethodCallback):
         # A backup may have brought another task back, after the step was made.
         self.model.make_train_function()
         optimizer = self._optimizer()
+        if optimizer.task_number != self._task:
+            warnings.warn(
+                f"The backup goes on with task {optimizer.task_number}, where the model was at "
+                f"task {self._task}: fit() must be given the data of task {optimizer.task_number}.",
+                stacklevel=2,
+            )
         if optimizer.is_over:
             raise ValueError(
                 f"All {optimizer.num_tasks} tasks of model '{self.pruned.name}' have ended, one "
@@ -37,6 +47,22 @@ class TaskCallback(MethodCallback):
 
     def _plans(self):
         return False  # whatever the length of a run
+
+
+def check_losses(model):
+    """Raise where a model that gives one output at a time has a loss for each.
+
+    Raises:
+        TypeError: Says how losses that differ are given.
+    """
+    arguments = compile_arguments(model)
+    for name in ("loss", "loss_weights"):
+        if isinstance(arguments.get(name), (list, tuple, dict)):
+            raise TypeError(
+                f"Expected compile({name}=...) to be that of one output, since '{model.name}' "
+                f"gives that of the current task; got {shown(arguments[name])}. Where tasks have "
+                "losses of their own, compile() again behind end_task(); nothing is forgotten."
+            )
 
 
 def check_stable(optimizer):

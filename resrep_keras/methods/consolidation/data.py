@@ -42,11 +42,11 @@ class TaskData:
                 f"Expected y to hold one label for each of the {_rows(x)} examples of x; got "
                 f"{_rows(y)}."
             )
-        first = next(self._whole(), None)
-        if first is None or not _rows(first[0]):
+        first, labels = next(self._whole(), (None, None))
+        if first is None or not _rows(first):
             raise ValueError(f"Expected x to be {WORDS}; got none.")
-        check_data(model, first[0] if not self.are_arrays else _part(x, 0, 1))
-        self.has_labels = first[1] is not None
+        check_data(model, _part(first, 0, 1), "x")
+        self.has_labels = labels is not None
 
     def batches(self, size, most=None):
         """Yields pairs of inputs and labels, at most `size` examples at once, `most` in all.
@@ -58,12 +58,13 @@ class TaskData:
             rows = _rows(x) if left is None else min(_rows(x), left)
             for begin in range(0, rows, size):
                 end = min(begin + size, rows)
-                yield check_data(self.model, _part(x, begin, end)), _part(y, begin, end)
+                yield check_data(self.model, _part(x, begin, end), "x"), _part(y, begin, end)
             left = None if left is None else left - rows
             if left == 0:
                 return
 
     def _whole(self):
+        """Yields the pairs that are given: one of arrays, or the batches of a dataset."""
         if self.are_arrays:
             yield self.x, self.y
             return
@@ -72,7 +73,15 @@ class TaskData:
         else:
             batches = iter(self.x)
         for batch in itertools.islice(batches, self.steps):
-            yield keras.utils.unpack_x_y_sample_weight(batch)[:2]
+            yield _pair(batch)
+
+
+def _pair(batch):
+    """Inputs and labels of a batch; weights of examples, behind them, do not count."""
+    parts = (*batch, None) if isinstance(batch, (list, tuple)) else (batch, None)
+    if not 2 <= len(parts) <= 4 or not _are_arrays(parts[0]):
+        raise TypeError(f"Expected x to be {WORDS}, (inputs, labels) each; {came(batch)} in it.")
+    return parts[:2]
 
 
 def _are_arrays(value):

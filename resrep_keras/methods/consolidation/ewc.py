@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from resrep_keras.common.checks import check_bool, check_number, setting
+from resrep_keras.common.checks import check_bool, check_number, check_optional, setting
 from resrep_keras.methods.consolidation.importance import classes_of, mean_over
 from resrep_keras.methods.consolidation.method import Consolidation
 
@@ -45,7 +45,7 @@ class EWC(Consolidation):
         task; here all pull to the weights after the last one, with the sum of their importance.
     """
 
-    samples: int | None = setting(1000, check_number, at_least=1, whole=True)
+    samples: int | None = setting(1000, check_optional, check=check_number, at_least=1, whole=True)
     from_logits: bool | None = setting(None, check_bool)
 
     reads_labels = True

@@ -10,7 +10,8 @@ from resrep_keras.common.gradients import gradients_of
 from resrep_keras.graph.flow import activation_of
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.keras_adapter import operation_classes
-from resrep_keras.methods.consolidation.outputs import current_task, heads_of, view_of
+from resrep_keras.methods.consolidation.outputs import current_task, view_of
+from resrep_keras.methods.wrapped import notes_of
 
 # The smallest normal float32: below it, backends count as they like.
 TINY = float(np.finfo(np.float32).tiny)
@@ -32,13 +33,7 @@ def mean_over(data, size, function, contribution, model, variables, most=None):
     Returns:
         A list of tensors.
     """
-    view = view_of(model, current_task(model))
-    own = {id(variable) for variable in variables}
-
-    def of_batch(inputs, labels):
-        return function(view.call(inputs, training=False), labels)
-
-    compute = gradients_of(of_batch, variables, [v for v in view.variables if id(v) not in own])
+    compute = _gradients(view_of(model, current_task(model)), function, variables)
     sums, number = [0.0] * len(variables), 0
     for inputs, labels in data.batches(size, most):
         found = compute(inputs, labels)
@@ -48,6 +43,19 @@ def mean_over(data, size, function, contribution, model, variables, most=None):
         ]
         number += 1
     return [total / number for total in sums]
+
+
+def _gradients(view, function, variables):
+    """The gradients of what `function` makes of the outputs; compiled once for all stages."""
+    key, known = [id(variable) for variable in variables], notes_of(view).get("gradients")
+    if known is None or known[0] != key:
+
+        def of_batch(inputs, labels):
+            return function(view.call(inputs, training=False), labels)
+
+        others = [variable for variable in view.variables if id(variable) not in set(key)]
+        known = notes_of(view)["gradients"] = key, gradients_of(of_batch, variables, others)
+    return known[1]
 
 
 # --- probabilities --------------------------------------------------------------------------------
@@ -109,17 +117,16 @@ def classes_of(model, from_logits=None):
         model: The wrapped model.
         from_logits: What its outputs are, where that is known better.
     """
-    task = current_task(model)
-    activation = _last_activation(model, task)
-    single = list(heads_of(model).values())[task].shape[-1] == 1
+    view = view_of(model, current_task(model))
+    activation, single = _last_activation(view), view.output_shape[-1] == 1
     if from_logits is None:
         from_logits = activation not in (keras.activations.softmax, keras.activations.sigmoid)
     return Classes(from_logits, activation is not keras.activations.sigmoid and not single)
 
 
-def _last_activation(model, task):
-    """The function that the head of a task applies last, `None` where it is not known."""
-    calls = recording_of(view_of(model, task)).calls
+def _last_activation(view):
+    """The function that a model applies last, `None` where it is not known."""
+    calls = recording_of(view).calls
     operation = next(c.operation for c in reversed(calls) if type(c.operation) not in NAMING)
     return LAST.get(type(operation), activation_of(operation))
 

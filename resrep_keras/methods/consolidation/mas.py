@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from resrep_keras.common.checks import check_number, setting
+from resrep_keras.common.checks import check_number, check_optional, setting
 from resrep_keras.methods.consolidation.importance import mean_over
 from resrep_keras.methods.consolidation.method import Consolidation
 
@@ -36,7 +36,7 @@ class MAS(Consolidation):
         Aljundi et al., "Memory Aware Synapses: Learning what (not) to forget", ECCV 2018.
     """
 
-    samples: int | None = setting(1000, check_number, at_least=1, whole=True)
+    samples: int | None = setting(1000, check_optional, check=check_number, at_least=1, whole=True)
 
     def measure(self, model, wrapper, data):
         return mean_over(

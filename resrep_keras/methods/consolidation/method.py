@@ -4,7 +4,7 @@ import dataclasses
 
 from keras import ops
 
-from resrep_keras.common.checks import check_number, setting
+from resrep_keras.common.checks import came, check_number, setting
 from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.methods.baseline import Baseline
 from resrep_keras.methods.certificate import compare
@@ -14,6 +14,7 @@ from resrep_keras.methods.consolidation.outputs import current_task, heads_of, v
 from resrep_keras.methods.consolidation.places import places_of
 from resrep_keras.methods.method import Method
 from resrep_keras.methods.patterns import check_names
+from resrep_keras.methods.wrapped import baseline_of
 from resrep_keras.surgery.rebuild import rebuild
 
 
@@ -77,11 +78,18 @@ class Consolidation(Method):
     def insert(self, model):
         recording = recording_of(model)
         copy = rebuild(recording, checked=True)
-        places_of(copy, self.heads, {call.name: call.path for call in recording.calls})
-        return copy, Baseline(paths={call.name: call.path for call in recording.calls})
+        paths = {call.name: list(call.path) for call in recording.calls if call.path}
+        places_of(copy, self.heads, paths)
+        return copy, Baseline(paths=paths)
 
     def optimizer(self, inner, model=None):
-        places = places_of(model, self.heads, model.baseline.paths)
+        if baseline_of(model) is None:
+            raise TypeError(
+                f"Expected model to be the wrapped model that {type(self).__name__} trains, by "
+                "which the trunk is known: method.optimizer(optimizer, resrep_keras.wrap(dense, "
+                f"method)); {came(model)}."
+            )
+        places = places_of(model, self.heads, baseline_of(model).paths)
         return ConsolidationOptimizer(
             inner,
             strength=self.strength,

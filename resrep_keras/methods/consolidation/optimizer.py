@@ -7,12 +7,13 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import check_bool, check_number
+from resrep_keras.common.eager import eagerly
 from resrep_keras.common.untracked import Untracked
-from resrep_keras.keras_adapter import number_of_replicas, place_of_variable
+from resrep_keras.keras_adapter import number_of_replicas
 from resrep_keras.methods.consolidation.outputs import TASK
+from resrep_keras.methods.consolidation.path_integral import PathIntegral
 from resrep_keras.optimizers.transfer import read_slots
 from resrep_keras.optimizers.wrapper import (
-    Companion,
     OptimizerWrapper,
     in_norms_dtype,
     keep_where,
@@ -40,41 +41,6 @@ class Held:
     slots: tuple
 
 
-class _PathIntegral(Companion):
-    """Sums up `-gradient * change` of each weight over the steps; it changes no variable."""
-
-    def __init__(self, keep, **kwargs):
-        super().__init__(learning_rate=0.0, name="path_integral", **kwargs)
-        self._keep = keep
-
-    def build(self, variables):
-        super().build(variables)
-        places = [
-            (
-                self._keep(f"{v.path}_integral", v.shape, in_norms_dtype(v), "zeros", "none"),
-                self.add_variable_from_reference(v, name="before"),
-            )
-            for v in variables
-        ]
-        self._places = lambda: places  # else Keras would list the integrals here, too
-
-    def integral(self, variable):
-        return self._places()[place_of_variable(self, variable)][0]
-
-    def begin(self, variables):
-        """Note where the variables are before they are updated."""
-        for variable in variables:
-            self._places()[place_of_variable(self, variable)][1].assign(variable)
-
-    def update_step(self, gradient, variable, learning_rate):
-        del learning_rate
-        integral, before = self._places()[place_of_variable(self, variable)]
-        gradient, now, before = (
-            ops.cast(value, integral.dtype) for value in (gradient, variable, before)
-        )
-        self.assign_add(integral, -gradient * (now - before))
-
-
 @keras.saving.register_keras_serializable("resrep_keras")
 class ConsolidationOptimizer(OptimizerWrapper):
     """Trains the trunk and one head, and pulls the trunk to where earlier tasks left it.
@@ -98,6 +64,9 @@ class ConsolidationOptimizer(OptimizerWrapper):
         prunes: Whether weights may be masked, which stay zero.
         name: Name of the optimizer.
 
+    Raises:
+        TypeError, ValueError: As `OptimizerWrapper`; a `MultiOptimizer` for several tasks.
+
     Attributes:
         task: Int variable, the number of the current task.
         held: A list of `Held`.
@@ -117,19 +86,29 @@ class ConsolidationOptimizer(OptimizerWrapper):
     ):
         strength = check_number("strength", strength, at_least=0)
         super().__init__(inner_optimizer, name=name)
+        if tasks and self.rate_optimizer is not self.inner_optimizer:
+            raise ValueError(
+                f"Expected one optimizer for all variables, such as keras.optimizers.Adam(); got a "
+                f"{type(self.inner_optimizer).__name__}, which takes no step without the heads of "
+                "other tasks."
+            )
         self.strength = strength
         self.integrates = check_bool("integrates", integrates)
         self.prunes = check_bool("prunes", prunes)
         self._trunk = Untracked(tuple(trunk))
         self._tasks = Untracked({path: tuple(each) for path, each in (tasks or {}).items()})
         if integrates:
-            self.integral = _PathIntegral(
+            self.integral = PathIntegral(
                 self.keep,
                 scale=lambda: self.loss_scale_factor,
                 accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
             )
 
     def build_parts(self, variables):
+        with eagerly():  # a single batch builds it while its step is traced
+            self._build(variables)
+
+    def _build(self, variables):
         super().build_parts(variables)
         self.task = self.keep("task", (), "int32")
         trunk = [v for v in variables if v.path in set(self._trunk.value)]

@@ -32,10 +32,11 @@ def current_task(model):
 
 
 def view_of(model, task):
-    """The part of a model that computes one of its outputs; it shares all layers."""
-    views = notes_of(model).setdefault("views", {})
+    """The part of a model that computes the output of a task; it shares all layers."""
+    heads, views = list(heads_of(model).values()), notes_of(model).setdefault("views", {})
+    task = task if len(heads) > 1 else 0
     if task not in views:
-        tensor = list(heads_of(model).values())[task]
+        tensor = heads[task]
         with automatic_names_kept():
             views[task] = keras.Model(model.input, tensor, name=f"{model.name}_task_{task}")
     return views[task]

@@ -3,9 +3,7 @@
 import collections
 import dataclasses
 
-import keras
-
-from resrep_keras.methods.consolidation.outputs import heads_of
+from resrep_keras.methods.consolidation.outputs import heads_of, view_of
 from resrep_keras.methods.patterns import check_patterns, is_named
 
 
@@ -35,7 +33,7 @@ def places_of(model, heads=None, paths=None):
             nothing; variables of the same path.
     """
     _check_paths(model)
-    outputs = list(heads_of(model).values())
+    outputs = heads_of(model)
     if len(outputs) == 1:
         trunk, tasks = _of_one_output(model, heads or (), paths or {}), {}
     else:
@@ -44,7 +42,7 @@ def places_of(model, heads=None, paths=None):
                 f"Expected heads=None for model '{model.name}' with {len(outputs)} outputs, whose "
                 f"heads are the variables that one output alone reads; got {heads!r}."
             )
-        trunk, tasks = _of_outputs(model, outputs)
+        trunk, tasks = _of_outputs(model, len(outputs))
     if not trunk:
         words = (
             f"nothing beside the layers of heads={heads!r} is trained"
@@ -70,14 +68,14 @@ def _of_one_output(model, heads, paths):
     return [v.path for v in model.trainable_variables if id(v) not in free]
 
 
-def _of_outputs(model, outputs):
+def _of_outputs(model, number):
     readers = collections.defaultdict(list)
-    for task, output in enumerate(outputs):
-        for variable in keras.Model(model.input, output, name=f"task_{task}").variables:
+    for task in range(number):
+        for variable in view_of(model, task).variables:
             readers[id(variable)].append(task)
     found = {v.path: readers[id(v)] for v in model.trainable_variables}
     trunk = [path for path, tasks in found.items() if len(tasks) > 1]
-    return trunk, {path: tasks for path, tasks in found.items() if len(tasks) < len(outputs)}
+    return trunk, {path: tasks for path, tasks in found.items() if len(tasks) < number}
 
 
 def _check_paths(model):

@@ -85,7 +85,7 @@ def task_model(model, task):
     number = len(heads_of(model))
     most = number - 1 if number > 1 else None
     task = check_number("task", task, at_least=0, at_most=most, whole=True)
-    view = view_of(model, task if number > 1 else 0)
+    view = view_of(model, task)
     if model.compiled:
         _compile_alike(model, view)
     return view
