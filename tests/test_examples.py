@@ -15,6 +15,7 @@ from tests import example_commands, paths
 datasets = paths.examples("datasets")
 nets = paths.examples("nets")
 run_flags = paths.examples("run_flags")
+task_data = paths.examples("task_data")
 
 
 def write_idx(path, array):
@@ -89,6 +90,50 @@ def test_a_folder_of_idx_files_needs_no_name(tmp_path):
     example_commands.write_idx_folder(tmp_path)
     (x, y), (test_x, _) = datasets.load(None, tmp_path)
     assert x.shape == (256, 28, 28, 1) and set(y) == set(range(10)) and len(test_x) == 64
+
+
+# --- tasks ----------------------------------------------------------------------------------------
+
+LABELS = np.arange(40) % 10
+IMAGES = np.arange(40 * 6).reshape(40, 2, 3).astype("float32")
+
+
+def test_permuted_tasks_have_the_pixels_in_an_order_of_their_own():
+    tasks = task_data.PermutedTasks(IMAGES, LABELS, 3, seed=1)
+    tests = task_data.PermutedTasks(IMAGES[:4], LABELS[:4], 3, seed=1)
+    assert len(tasks) == 3 and (tasks.inputs, tasks.classes) == (6, 10)
+    orders = set()
+    for task in range(3):
+        x, y = tasks[task]
+        np.testing.assert_array_equal(tests[task][0], x[:4])  # one order for both
+        np.testing.assert_array_equal(np.sort(x, axis=1), IMAGES.reshape(40, 6))
+        np.testing.assert_array_equal(y, LABELS)
+        orders.add(tuple(x[0]))
+    assert len(orders) == 3
+    other = task_data.PermutedTasks(IMAGES, LABELS, 3, seed=2)
+    assert tuple(other[0][0][0]) != tuple(tasks[0][0][0])
+
+
+def test_split_tasks_take_turns_until_all_classes_were_told_apart():
+    tasks = task_data.SplitTasks(IMAGES, LABELS, 10, seed=1)
+    assert len(tasks) == 10 and (tasks.inputs, tasks.classes) == (6, 2)
+    pairs = []
+    for task in range(10):
+        x, y = tasks[task]
+        assert len(x) == 8 and sorted(np.unique(y)) == [0, 1]
+        classes = [set(LABELS[x[y == label][:, 0].astype(int) // 6]) for label in (0, 1)]
+        assert [len(each) for each in classes] == [1, 1]  # one class behind each label
+        pairs.append(tuple(each.pop() for each in classes))
+    for turn in (pairs[:5], pairs[5:]):
+        assert sorted(c for pair in turn for c in pair) == list(range(10))
+    assert pairs[:5] != pairs[5:]
+
+
+def test_the_net_of_tasks_has_a_trunk_and_a_head_for_each():
+    net = task_data.multi_head_net(6, (5, 4), 3, 11)
+    assert list(net.output) == [f"task_{task}" for task in range(11)]
+    assert {tensor.shape for tensor in net.output.values()} == {(None, 3)}
+    assert net.count_params() == (6 + 1) * 5 + (5 + 1) * 4 + 11 * (4 + 1) * 3
 
 
 # --- flags ----------------------------------------------------------------------------------------
