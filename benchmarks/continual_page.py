@@ -247,6 +247,8 @@ def plot_long(methods):
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, (key, title) in zip(figure.subplots(1, 3), titles.items()):
         for name, found in methods.items():
+            if (key, name) == ("free", BASELINE):
+                continue  # nothing is ever held
             values = np.array([curve[key] for curve in found["curves"]])
             after = np.arange(1, 1 + values.shape[1])
             color = COLORS[name]
@@ -257,7 +259,7 @@ def plot_long(methods):
         axes.grid(axis="y", color="#dddddd", lw=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
 

@@ -127,7 +127,8 @@ def free_capacity(model):
         Pruning and Synaptic Consolidation", IEEE Transactions on Neural Networks and Learning
         Systems, 2021.
     """
-    wrapper = find_wrapper(check_instance("model", model, keras.Model, "a keras.Model").optimizer)
+    check_instance("model", model, keras.Model, "a keras.Model made by resrep_keras.wrap")
+    wrapper = find_wrapper(model.optimizer) if model.compiled else None
     words = "a compiled model wrapped with ANPyC, EWC, MAS, SynapticIntelligence or FineTuning"
     check_instance("model", wrapper, ConsolidationOptimizer, words)
     if not wrapper.built:

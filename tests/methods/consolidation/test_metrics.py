@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+import resrep_keras
 from resrep_keras.methods.consolidation.metrics import (
     average_accuracy,
     forgetting,
+    free_capacity,
     learning_accuracy,
 )
+from tests.methods.consolidation import nets
 
 NAN = np.nan
 # The second task has helped the first, the third has harmed both.
@@ -53,3 +56,24 @@ def test_other_arrays_are_refused(number, accuracies, text):
 def test_texts_are_refused():
     with pytest.raises(TypeError, match="accuracies to be an array of numbers"):
         average_accuracy([["good"]])
+
+
+def test_free_are_the_weights_without_importance():
+    model = nets.wrapped(resrep_keras.MAS(1.0))
+    with pytest.raises(ValueError, match="has not been trained"):
+        free_capacity(model)
+    nets.fit(model)
+    assert free_capacity(model) == 1.0  # no task has ended
+    held = model.optimizer.held
+    for each in held:
+        each.importance.assign(np.ones(each.importance.shape))
+    assert free_capacity(model) == 0.0
+    first = held[0].importance  # the kernel (5, 12) of a trunk 5-12-8
+    first.assign(np.where(np.arange(60).reshape(5, 12) < 15, 0, 1))
+    assert free_capacity(model) == 15 / ((5 + 1) * 12 + (12 + 1) * 8)
+
+
+def test_other_models_have_no_free_capacity():
+    model = nets.dense_model()
+    with pytest.raises(TypeError, match="model to be a compiled model wrapped with ANPyC, EWC"):
+        free_capacity(model)
