@@ -39,6 +39,8 @@ flags.DEFINE_float("time_limit", 1e9, "Seconds after which no run is begun.")
 flags.DEFINE_string("collect", None, "A JSONL file to which each result is added, too.")
 flags.DEFINE_bool("worker", False, "Be one of the processes; for this program alone.")
 flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
+flags.DEFINE_bool("both", False, "Whether to choose settings first, and make the table of these.")
+flags.DEFINE_float("choice_limit", 1e9, "With --both: seconds after which it goes on.")
 flags.DEFINE_integer("most_stages", 1000, "How many stages of the grid to run.")
 FLAGS.set_default("seeds", None)  # 10 to 12 with --variants, else 0 to 4
 FLAGS.set_default("images", 12_000)
@@ -48,10 +50,10 @@ CHOICE = slice(40_000, 60_000)  # of the training set: where defaults are chosen
 HELD_OUT = 8_000  # of these, the last
 
 
-def images():
+def images(split):
     """`((x, y), (x, y))`: what is trained on, and what accuracy is measured on."""
     (x, y), test = datasets.load("fashion_mnist", FLAGS.data_dir)
-    if FLAGS.variants:
+    if split == "choice":
         x, y = x[CHOICE], y[CHOICE]
         test = x[-HELD_OUT:], y[-HELD_OUT:]
         x, y = x[:-HELD_OUT], y[:-HELD_OUT]
@@ -63,29 +65,29 @@ class Runs:
     """What a worker does with a task; it keeps the programs that it has compiled."""
 
     def __init__(self):
-        self._data, self._programs, self._dense = images(), {}, {}
+        self._data = {split: images(split) for split in ("choice", "table")}
+        self._programs, self._dense = {}, {}
 
     def __call__(self, task):
-        epochs, seed = task["epochs"], task["seed"]
+        epochs, seed, data = task["epochs"], task["seed"], self._data[task["split"]]
         method = grids.method_of(task)
-        program = self._program(task, method)
+        program = self._program(task, method, data)
         kept = trials.work_dir() / f"dense_{task['net']}_{seed}.npz"
         if task["name"].startswith("dense"):
             program.begin(None, seed)
-            result = program.fit(None, self._data, epochs, seed)
+            result = program.fit(None, data, epochs, seed)
             with open(kept, "wb") as file:
                 np.savez(file, **_flat(program.weights()))
             return result
         program.begin(self._weights(kept), seed)
-        result = program.fit(method, self._data, epochs, seed)
+        result = program.fit(method, data, epochs, seed)
         return {**result, "seconds_to_compile": program.seconds}
 
-    def _program(self, task, method):
+    def _program(self, task, method, data):
         if task["program"] not in self._programs:
-            steps = task["epochs"] * (len(self._data[0][0]) // programs.BATCH)
-            self._programs[task["program"]] = programs.Program(
-                task["net"], method, steps, self._data
-            )
+            steps = task["epochs"] * (len(data[0][0]) // programs.BATCH)
+            made = programs.Program(task["net"], method, steps, data)
+            self._programs[task["program"]] = made
         return self._programs[task["program"]]
 
     def _weights(self, path):
@@ -111,18 +113,25 @@ def _nested(arrays):
 def main(_):
     if FLAGS.worker:
         return pool.serve(Runs())
-    make = grids.variant_stages if FLAGS.variants else grids.table_stages
     FLAGS.seeds = FLAGS.seeds or (["10", "11", "12"] if FLAGS.variants else list("01234"))
     seeds = list(map(int, FLAGS.seeds))
-    stages = make(FLAGS.nets, seeds, FLAGS.dense_epochs, FLAGS.epochs)[: FLAGS.most_stages]
+    run = FLAGS.dense_epochs, FLAGS.epochs
+    make = grids.variant_stages if FLAGS.variants else grids.table_stages
+    stages = make(FLAGS.nets, seeds, *run)[: FLAGS.most_stages]
+    if FLAGS.both:
+        stages = grids.variant_stages(FLAGS.nets, [10, 11, 12], *run)[:3] + stages
     plan = pool.Plan(stages, trials.work_dir(), FLAGS.collect, FLAGS.time_limit)
+    plan.limit("choice", FLAGS.choice_limit)
     pool.run_all(plan, FLAGS.jobs)
     result = {
         **trials.origin(),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
+        "chosen": grids.chosen(plan.results),
         "runs": sorted(plan.results.values(), key=lambda run: run["name"]),
     }
-    tables.publish(result, "accuracy_variants" if FLAGS.variants else "accuracy", FLAGS.write)
+    for split in ("choice", "table"):
+        if any(run["split"] == split for run in result["runs"]):
+            tables.publish(result, split, FLAGS.write)
 
 
 if __name__ == "__main__":

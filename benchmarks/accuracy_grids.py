@@ -5,25 +5,26 @@ import numpy as np
 import resrep_keras
 from resrep_keras.methods.channels.schedules import PlannedSchedule
 
-# Settings of ResRep that are compared, as changes of its defaults.
-SCORES = {
-    "norm": {"score": "norm"},
-    "norm_cost": {"score": "norm", "normalization": "cost"},
-    "norm_guard": {"score": "norm", "guard": 1.0},
-    "norm_cost_guard": {"score": "norm", "normalization": "cost", "guard": 1.0},
-    "fisher": {"score": "fisher"},
-    "fisher_cost": {"score": "fisher", "normalization": "cost"},
-    "fisher_cost_guard": {"score": "fisher", "normalization": "cost", "guard": 1.0},
-    "root_cost": {"score": "root_fisher", "normalization": "cost"},
-    "root_guard": {"score": "root_fisher", "guard": 1.0},
-    "root_cost_guard": {"score": "root_fisher", "normalization": "cost", "guard": 1.0},
-    "root_layer": {"score": "root_fisher", "normalization": "layer"},
-    "both_cost": {"score": "norm_fisher", "normalization": "cost"},
-    "both_cost_guard": {"score": "norm_fisher", "normalization": "cost", "guard": 1.0},
-}
-SCORES = {
-    name: {"score": "norm", "normalization": "none", "guard": 0.0, **settings}
-    for name, settings in SCORES.items()
+# Settings of ResRep that are compared: scores, and the rate of compactors.
+RAW = {"score": "norm", "normalization": "none", "guard": 0.0, "compactor_rate": 1.0}
+GENTLE = {**RAW, "compactor_rate": 0.1}
+FISHER = {"score": "fisher", "normalization": "cost", "guard": 1.0}
+VARIANTS = {
+    "norm r1": RAW,
+    "norm": GENTLE,
+    "norm guard": {**GENTLE, "guard": 1.0},
+    "fisher": {**GENTLE, "score": "fisher"},
+    "fisher guard": {**GENTLE, "score": "fisher", "guard": 1.0},
+    "fisher cost": {**GENTLE, **FISHER, "guard": 0.0},
+    "fisher cost guard": {**GENTLE, **FISHER},
+    "root guard": {**GENTLE, "score": "root_fisher", "guard": 1.0},
+    "root cost": {**GENTLE, "score": "root_fisher", "normalization": "cost"},
+    "root cost guard": {**GENTLE, **FISHER, "score": "root_fisher"},
+    "both cost guard": {**GENTLE, **FISHER, "score": "norm_fisher"},
+    **{
+        f"fisher cost guard r{rate:g}": {**RAW, **FISHER, "compactor_rate": rate}
+        for rate in (1.0, 0.3, 0.03, 0.0)
+    },
 }
 BASE_SCHEDULE = {"warmup": 0.05, "selection_end": 0.25, "forgetting": 0.06, "selections": 20}
 # Tried on top of the best of these.
@@ -49,14 +50,13 @@ CHANGES = {
     "diagonal": {"compactor": "diagonal"},
     "late": {"schedule": {"warmup": 0.2, "selection_end": 0.5}},
 }
-COMBINED = 2  # so many of the best changes are tried together, too
 
 # The methods of the table: the class and its settings.
 METHODS = {
     "resrep": ("ResRep", {}),
     "resrep_coupled": ("ResRep", {"coupled": True}),
     "resrep_blocks": ("ResRep", {"scope": "blocks"}),
-    "resrep_norm": ("ResRep", SCORES["norm"]),
+    "norm": ("ResRep", RAW),
     "l1": ("MagnitudePruning", {}),
     "taylor": ("TaylorPruning", {}),
     "fpgm": ("FPGM", {}),
@@ -66,15 +66,7 @@ METHODS = {
     "lasso": ("GroupLasso", {"strength": 3e-4}),
 }
 # What decides how a wrapped model looks, and what its training step has in it.
-COMPILED = (
-    "coupled",
-    "scope",
-    "compactor",
-    "momentum",
-    "clip_ratio",
-    "penalty_strength",
-    "strength",
-)
+COMPILED = ("coupled", "scope", "compactor", "clip_ratio", "strength")
 ALIKE = ("MagnitudePruning", "FPGM", "RandomPruning")  # one training step serves these
 
 
@@ -94,11 +86,13 @@ class Grid:
     """Makes tasks of one benchmark.
 
     Args:
+        split: Whose images: `"choice"` or `"table"`.
         nets, seeds: Architectures and seeds.
         dense_epochs, epochs: Epochs of a dense net, and of what goes on from it.
     """
 
-    def __init__(self, nets, seeds, dense_epochs, epochs):
+    def __init__(self, split, nets, seeds, dense_epochs, epochs):
+        self.split = split
         self.nets, self.seeds = nets, seeds
         self.dense_epochs, self.epochs = dense_epochs, epochs
 
@@ -145,9 +139,10 @@ class Grid:
             "name": "_".join(
                 parts if kind is None or epochs == self.epochs else [*parts, f"{epochs}epochs"]
             ),
-            "stage": stage,
+            "stage": stage + (10 if self.split == "table" and stage < 0 else 0),
             "program": " ".join([net, f"{epochs}", shared, *compiled]),
             "after": None if after is None else f"{after}_{net}_{seed}",
+            "split": self.split,
             "label": label,
             "net": net,
             "seed": seed,
@@ -168,61 +163,63 @@ def _senseless(settings, net):
 
 
 def variant_stages(nets, seeds, dense_epochs, epochs):
-    """Settings of ResRep: the score first, at 70 %; then the best of them, and what goes on top."""
-    grid = Grid(nets, seeds, dense_epochs, epochs)
-    every = {name: ("ResRep", settings) for name, settings in SCORES.items()}
+    """Settings of ResRep: all at 70 %, the best of them elsewhere; then what goes on top."""
+    grid = Grid("choice", nets, seeds, dense_epochs, epochs)
+    every = {name: ("ResRep", settings) for name, settings in VARIANTS.items()}
     peers = {name: METHODS[name] for name in ("taylor", "l1")}
 
-    def named(names):
-        return {name: every[name] for name in names}
-
     def of_best(results, number):
-        names = best(results, every, [0.7])[:number]
-        return {name: every[name] for name in names} or named(["root_cost_guard"])
+        names = best(results, every, None)[:number] or ["root cost guard"]
+        return {name: every[name] for name in names}
 
     def changed(results, names):
         top, (_, settings) = next(iter(of_best(results, 1).items()))
         return {f"{top}+{'+'.join(each)}": ("ResRep", _merged(settings, each)) for each in names}
 
-    def combined(results):
-        top = next(iter(of_best(results, 1)))
-        tried = {f"{top}+{change}": change for change in CHANGES}
-        order = [
-            tried[name] for name in best(results, {top: None, **tried}, [0.7]) if name in tried
-        ]
-        return changed(results, [(order[0],), tuple(order[:COMBINED])] if order else [])
-
     return [
         lambda results: grid.dense(),
         lambda results: grid.runs(1, [0.7], {**every, **peers}),
-        lambda results: grid.runs(2, [0.85, 0.5], {**of_best(results, 4), **named(["norm"])}),
+        lambda results: grid.runs(2, [0.85, 0.5], {**of_best(results, 3), **peers}),
         lambda results: grid.runs(3, [0.7], changed(results, [(name,) for name in CHANGES])),
-        lambda results: grid.runs(4, [0.7, 0.85, 0.5], combined(results)),
-        lambda results: grid.runs(5, [0.85, 0.5], peers),
         lambda results: grid.runs(
-            6,
-            [0.7],
-            {**of_best(results, 2), **combined(results), **named(["norm"])},
-            nets=["resnet"],
-            epochs=5 * epochs,
+            4, [0.7], of_best(results, 3), nets=["resnet"], epochs=5 * epochs
         ),
     ]
 
 
+def chosen(results):
+    """The best settings that `variant_stages` has found: `(name, settings)`, or `None`."""
+    choice = {name: run for name, run in results.items() if run["split"] == "choice"}
+    names = best(choice, VARIANTS, None)
+    return (names[0], VARIANTS[names[0]]) if names else None
+
+
 def table_stages(nets, seeds, dense_epochs, epochs):
-    """All methods: the first net at 70 %, then the others, then other reductions."""
-    grid = Grid(nets, seeds, dense_epochs, epochs)
+    """All methods: the main ones at three reductions, then the others."""
+    grid = Grid("table", nets, seeds, dense_epochs, epochs)
     first, rest = seeds[:3], seeds[3:]
-    main = {name: METHODS[name] for name in ("resrep", "taylor", "l1", "random", "resrep_norm")}
+    main = {name: METHODS[name] for name in ("resrep", "taylor", "l1", "norm")}
     others = {name: method for name, method in METHODS.items() if name not in main}
+
+    def methods(results, kinds):
+        found = chosen(results)  # of the same run, where it has chosen
+        if found is None:
+            return kinds
+        return {
+            name: (kind, {**found[1], **settings} if name.startswith("resrep") else settings)
+            for name, (kind, settings) in kinds.items()
+        }
+
     return [
         lambda results: grid.dense(),
-        lambda results: grid.runs(1, [0.7, 0.5, 0.85], main, seeds=first),
-        lambda results: grid.runs(2, [0.7], others, seeds=first),
-        lambda results: grid.runs(3, [0.5, 0.85], others, seeds=first),
-        lambda results: grid.runs(4, [0.3], main, seeds=first),
-        lambda results: grid.runs(5, [0.7, 0.5, 0.85], main, seeds=rest) if rest else [],
-        lambda results: grid.runs(6, [0.3], others, seeds=first),
+        lambda results: grid.runs(11, [0.7, 0.5, 0.85], methods(results, main), seeds=first),
+        lambda results: grid.runs(12, [0.7], methods(results, others), seeds=first),
+        lambda results: grid.runs(13, [0.5, 0.85], methods(results, others), seeds=first),
+        lambda results: grid.runs(14, [0.3], methods(results, main), seeds=first),
+        lambda results: (
+            grid.runs(15, [0.7, 0.5, 0.85], methods(results, main), seeds=rest) if rest else []
+        ),
+        lambda results: grid.runs(16, [0.3], methods(results, others), seeds=first),
     ]
 
 

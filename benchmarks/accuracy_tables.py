@@ -19,15 +19,16 @@ def cells_of(runs):
     return found
 
 
-def as_markdown(result):
-    runs = result["runs"]
+def as_markdown(result, split):
+    runs = [run for run in result["runs"] if run["split"] == split]
     pruned = [run for run in runs if run["cut"] is not None]
     cells = cells_of(pruned)
     columns = sorted(cells, key=str)
     labels = best({run["name"]: run for run in pruned}, {run["label"]: 0 for run in pruned}, None)
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; {result['images']:,} images of "
-        f"Fashion-MNIST, seeds {', '.join(result['seeds'])}; {result['epochs'][0]} dense epochs, "
+        f"Fashion-MNIST, seeds {seeds}; {result['epochs'][0]} dense epochs, "
         f"then {result['epochs'][1]} more; mean and sample standard deviation of test accuracy "
         f"(%), number of seeds in brackets; {len(runs)} runs. The best of each column is bold.",
         "",
@@ -71,8 +72,9 @@ def shown(values, top):
     return f"{f'**{mean}**' if top else mean} ± {spread(values):.2f} ({len(values)})"
 
 
-def publish(result, stem, write):
-    page = as_markdown(result)
+def publish(result, split, write):
+    page = as_markdown(result, split)
+    stem = {"choice": "accuracy_variants", "table": "accuracy"}[split]
     print(page)
     if write:
         write_text((RESULTS / stem).with_suffix(".json"), json.dumps(result, indent=1) + "\n")

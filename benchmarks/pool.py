@@ -32,6 +32,7 @@ class Plan:
         self._stages, self._folder = list(stages), pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._collect, self._ends = collect, time.monotonic() + time_limit
+        self._begins, self._limits = time.monotonic(), {}
         self._changed = threading.Condition()
         self._waiting, self._begun, self._running = [], set(), {}
         self._holders = {}
@@ -41,13 +42,22 @@ class Plan:
             self.results[path.stem] = result
             self._note(result)
 
+    def limit(self, split, seconds):
+        """Begin nothing of a `split` after so many seconds."""
+        self._limits[split] = seconds
+
     def take(self, worker):
         """The next task for a worker, `None` where there is none."""
         with self._changed:
             while time.monotonic() < self._ends:
-                ready = [
-                    t for t in self._waiting if t["after"] is None or t["after"] in self.results
+                elapsed = time.monotonic() - self._begins
+                self._waiting = [
+                    task
+                    for task in self._waiting
+                    if elapsed < self._limits.get(task["split"], float("inf"))
                 ]
+                done = {None, *self.results}
+                ready = [task for task in self._waiting if task["after"] in done]
                 if ready:
                     task = self._chosen(ready, worker)
                     self._waiting.remove(task)

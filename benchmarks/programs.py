@@ -10,9 +10,12 @@ from absl import flags
 from keras import ops
 
 import resrep_keras
+from resrep_keras.optimizers.wrapper import find_wrapper
 
 FLAGS = flags.FLAGS
 BATCH = 125  # without a smaller batch at the end of an epoch, which would be compiled, too
+# Of ResRep's update: the name of a number in its optimizer, and in the method.
+UPDATE = {"penalty_strength": "penalty_strength", "momentum": "momentum", "rate": "compactor_rate"}
 
 NETS = {
     "resnet": lambda *shape: nets.small_resnet(*shape, width=30),
@@ -48,12 +51,24 @@ class Program:
         self.layers = [layer.name for layer in dense.layers if layer.weights]
         self.model = dense if method is None else resrep_keras.wrap(dense, method)
         trials.compile_for(self.model, steps)
+        self._settings = self._as_variables()
         self.model.optimizer.build(self.model.trainable_variables)
         variables = [*self.model.variables, *self.model.optimizer.variables]
         self.start = [(v, np.array(ops.convert_to_numpy(v))) for v in variables]
         self.model.train_on_batch(*(part[:BATCH] for part in data[0]))
         trials.accuracy(self.model, data)
         self.seconds = round(time.perf_counter() - begin, 1)
+
+    def _as_variables(self):
+        """Let the numbers of ResRep's update change between runs: `{name: variable}`."""
+        own = getattr(find_wrapper(self.model.optimizer), "compactor_optimizer", None)
+        if own is None:
+            return {}
+        found = {}
+        for name in UPDATE:
+            found[name] = keras.Variable(getattr(own, name), dtype="float32", trainable=False)
+            setattr(own, name, found[name])
+        return found
 
     def begin(self, weights, seed):
         """Set all back; `weights` are those of a dense net, `None` for random ones."""
@@ -75,6 +90,8 @@ class Program:
         callbacks = []
         if method is not None:
             self.model.method = method
+            for name, variable in self._settings.items():
+                variable.assign(getattr(method, UPDATE[name]))
             callbacks = [method.callback()]
         keras.utils.set_random_seed(1000 + seed)
         x, y = data[0]

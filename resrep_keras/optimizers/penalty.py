@@ -18,12 +18,13 @@ SMALLEST = 1e-3
 class _GroupLassoSGD(Companion):
     """Momentum SGD with the group-lasso gradient, for compactor kernels alone."""
 
-    def __init__(self, learning_rate, penalty_strength, momentum, clip_ratio, keep, **kwargs):
+    def __init__(self, learning_rate, penalty_strength, momentum, clip_ratio, rate, keep, **kwargs):
         super().__init__(learning_rate=learning_rate, name="group_lasso_sgd", **kwargs)
         self._keep = keep
         self._clip_ratio = clip_ratio
         self.penalty_strength = penalty_strength
         self.momentum = momentum
+        self.rate = rate
 
     _slots = staticmethod(lambda: ())  # while it is not built
 
@@ -69,7 +70,7 @@ class _GroupLassoSGD(Companion):
         gradient = gradient + self.penalty_strength * kernel * inverse(column_norms(kernel))
         forgetting = amount > 0
         speed = ops.where(forgetting, 0.0, self.momentum * speed + gradient)
-        kernel = kernel - rate * speed
+        kernel = kernel - self.rate * rate * speed
         left = ops.maximum(1 - amount * inverse(column_norms(kernel)), 0.0)
         kernel = ops.where(forgetting, left, 1.0) * kernel
         self.assign(velocity, ops.cast(speed, velocity.dtype))
@@ -123,7 +124,7 @@ class PenaltyOptimizer(OptimizerWrapper):
     ```
     g = dL/dK + penalty_strength * K_j / ||K_j||
     v = momentum * v + g
-    K = K - learning_rate * v
+    K = K - compactor_rate * learning_rate * v
     ```
 
     A column that is being forgotten (see `forget`) gets a proximal step in place of the gradient's,
@@ -149,6 +150,8 @@ class PenaltyOptimizer(OptimizerWrapper):
         momentum: Momentum of compactors, in [0, 1). Defaults to `0.99`.
         clip_ratio: Largest norm of the objective's gradient of a column, as a share of the column's
             norm, above 0. Defaults to `None`: any.
+        compactor_rate: Learning rate of compactors as a share of the inner optimizer's. Behind
+            layers without a normalisation their gradients are large. Defaults to `1.0`.
         name: Name of the optimizer.
 
     Raises:
@@ -178,6 +181,7 @@ class PenaltyOptimizer(OptimizerWrapper):
         momentum=0.99,
         clip_ratio=None,
         name=None,
+        compactor_rate=1.0,
         **kwargs,
     ):
         if kwargs:
@@ -188,15 +192,18 @@ class PenaltyOptimizer(OptimizerWrapper):
         strength = check_number("penalty_strength", penalty_strength, at_least=0)
         momentum = check_number("momentum", momentum, at_least=0, below=1)
         clip_ratio = check_ratio("clip_ratio", clip_ratio)
+        rate = check_number("compactor_rate", compactor_rate, at_least=0)
         super().__init__(inner_optimizer, name=name)
         self.penalty_strength = float(strength)
         self.momentum = float(momentum)
         self.clip_ratio = clip_ratio
+        self.compactor_rate = float(rate)
         self.compactor_optimizer = _GroupLassoSGD(
             learning_rate=lambda: self.rate_optimizer.learning_rate,
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
             clip_ratio=self.clip_ratio,
+            rate=self.compactor_rate,
             keep=self.keep,
             scale=lambda: self.loss_scale_factor,
             accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
@@ -282,6 +289,7 @@ class PenaltyOptimizer(OptimizerWrapper):
             "penalty_strength": self.penalty_strength,
             "momentum": self.momentum,
             "clip_ratio": self.clip_ratio,
+            "compactor_rate": self.compactor_rate,
         }
 
 

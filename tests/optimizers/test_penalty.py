@@ -50,6 +50,22 @@ def test_fifty_steps_equal_the_oracle_under_a_decaying_rate():
     )
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 2.0])
+def test_compactors_learn_at_a_share_of_the_rate(share):
+    model, compactor, _, x, target = make(keras.optimizers.SGD(RATE))
+    inner = keras.optimizers.SGD(RATE)
+    optimizer = PenaltyOptimizer(inner, STRENGTH, momentum=0.9, compactor_rate=share)
+    optimizer.build(model.trainable_variables)
+    assert type(optimizer).from_config(optimizer.get_config()).compactor_rate == share
+    oracle = Oracle(ops.convert_to_numpy(compactor.kernel), compactor.keep_mask)
+    for _ in range(3):
+        oracle.step(numpy_gradient(model, compactor, x, target), rate=share * RATE)
+        train_step(model, optimizer, x, target)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(compactor.kernel), oracle.kernel, rtol=5e-5, atol=5e-6
+    )
+
+
 def test_inner_optimizer_treats_the_other_variables_as_without_compactors():
     model, _, optimizer, x, target = make(keras.optimizers.Adam(RATE, global_clipnorm=0.1))
     plain = keras.optimizers.Adam(RATE, global_clipnorm=0.1)

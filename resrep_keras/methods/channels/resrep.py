@@ -81,6 +81,9 @@ class ResRep(ChannelMethod):
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
         clip_ratio: Bound of a compactor's gradient, see `PenaltyOptimizer`. Defaults to `None`.
+        compactor_rate: Learning rate of compactors as a share of that of the other weights, as it
+            is in the paper at `1`. Where no batch normalisation stands before a compactor, a large
+            one upsets the training. Defaults to `1.0`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
         score: What a channel is worth: `"norm"`, that of its compactor's column, as in the paper;
@@ -116,6 +119,7 @@ class ResRep(ChannelMethod):
     penalty_strength: float = setting(1e-4, check_number, at_least=0)
     momentum: float = setting(0.9, check_number, at_least=0, below=1)
     clip_ratio: float | None = setting(None, check_ratio)
+    compactor_rate: float = setting(1.0, check_number, at_least=0)
     schedule: Schedule | None = setting(
         None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
     )
@@ -144,6 +148,7 @@ class ResRep(ChannelMethod):
             "penalty_strength": 1e-4,
             "momentum": 0.99,
             "clip_ratio": None,
+            "compactor_rate": 1.0,
             "schedule": PaperSchedule(),
             "compactor": "full",
             "score": "norm",
@@ -175,7 +180,13 @@ class ResRep(ChannelMethod):
 
     def optimizer(self, inner, model=None):
         del model
-        return PenaltyOptimizer(inner, self.penalty_strength, self.momentum, self.clip_ratio)
+        return PenaltyOptimizer(
+            inner,
+            self.penalty_strength,
+            self.momentum,
+            self.clip_ratio,
+            compactor_rate=self.compactor_rate,
+        )
 
     def plan(self, first, last, steps_per_epoch):
         return self.schedule.plan(first, last, steps_per_epoch)
@@ -202,7 +213,7 @@ class ResRep(ChannelMethod):
         kept = self.choose(channel_state, channel_state.norms())
         needed = -(-(int((~kept).sum()) + channel_state.removed) // plan.channels_per_selection)
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
-        pull = self.penalty_strength / (1 - self.momentum)
+        pull = self.compactor_rate * self.penalty_strength / (1 - self.momentum)
         rates = optimizer.rate_optimizer
         # Steps are counted through every compile(), and rates from the last one on.
         late = int(optimizer.steps) - int(rates.iterations) * every
@@ -211,8 +222,9 @@ class ResRep(ChannelMethod):
             raise ValueError(
                 f"This run cannot meet its target: {needed} selections are needed, "
                 f"{len(plan.steps)} fit in, and the last channels masked could shrink by "
-                f"{fall:.3g} of the 1 that reaches zero (sum of learning rates * penalty_strength "
-                "/ (1 - momentum)). Train longer, or use the default schedule, PlannedSchedule()."
+                f"{fall:.3g} of the 1 that reaches zero (sum of learning rates * compactor_rate * "
+                "penalty_strength / (1 - momentum)). Train longer, or use the default schedule, "
+                "PlannedSchedule()."
             )
 
     def update(self, channel_state, optimizer, plan, step):
@@ -232,9 +244,11 @@ class ResRep(ChannelMethod):
 
         Args:
             channel_state: The `ChannelState` of the wrapped model.
-            optimizer: The `PenaltyOptimizer` that trains it; only norms can do without.
+            optimizer: The `PenaltyOptimizer` that trains it; without one, norms count.
         """
-        scores = SCORES[self.score](channel_state, optimizer)
+        scores = channel_state.norms()
+        if optimizer is not None:  # and none has been trained before there is one
+            scores = SCORES[self.score](channel_state, optimizer)
         scores = guarded(scores, channel_state.groups, self.guard)
         return NORMALIZATIONS[self.normalization](self, channel_state, scores)
 

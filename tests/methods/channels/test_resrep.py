@@ -151,6 +151,7 @@ BAD = [
     (lambda: ResRep(exclude="conv"), TypeError, "list of layer names.*got 'conv' of type str"),
     (lambda: ResRep(compactor="none"), ValueError, "'auto', 'full' or 'diagonal'; got 'none'"),
     (lambda: ResRep(score="l1"), ValueError, "'norm', 'fisher', 'root_fisher' or 'norm_fisher'"),
+    (lambda: ResRep(compactor_rate=-1), ValueError, "compactor_rate to be a number of 0 or more"),
     (lambda: ResRep(guard=-1), ValueError, "guard to be a number of 0 or more; got -1"),
     (lambda: ResRep(scope="stem"), ValueError, "'all' or 'blocks'; got 'stem'"),
     (lambda: ResRep(normalization="l"), ValueError, "'none', 'layer' or 'cost'; got 'l'"),
