@@ -39,7 +39,8 @@ from resrep_keras.methods.consolidation.pruning import percent_of, stages_of
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("seeds", ["0", "1", "2", "3", "4"])
-FLAGS.set_default("images", 12_032)  # whole batches: one shape to compile
+FLAGS.set_default("images", 6_016)  # whole batches: one shape to compile
+FLAGS.set_default("test_images", 5_000)
 FLAGS.set_default("threads", 1)
 PHASES = ("select", "report", "long", "page")
 flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "What to run.")
@@ -49,9 +50,9 @@ flags.DEFINE_list("long_seeds", ["0", "1", "2"], "Seeds of the long sequence.")
 flags.DEFINE_integer("tasks", 10, "Tasks of a sequence.")
 flags.DEFINE_integer("validation_images", 5_000, "Images on which strengths are chosen.")
 flags.DEFINE_integer("long_tasks", 50, "Tasks of the long sequence.")
-flags.DEFINE_integer("long_select_tasks", 20, "Tasks of it on which strengths are chosen.")
-flags.DEFINE_integer("long_images", 3_072, "Training images of each of its tasks.")
-flags.DEFINE_integer("long_test_images", 2_000, "Test images of each of its tasks.")
+flags.DEFINE_integer("long_select_tasks", 10, "Tasks of it on which strengths are chosen.")
+flags.DEFINE_integer("long_images", 2_048, "Training images of each of its tasks.")
+flags.DEFINE_integer("long_test_images", 1_000, "Test images of each of its tasks.")
 
 BATCH, RATE, CLIP = 128, 0.1, 5.0
 UNITS = (64, 32)
