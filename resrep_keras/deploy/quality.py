@@ -6,7 +6,8 @@ import numpy as np
 from resrep_keras.common.checks import came
 from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.graph.unroll import as_functional, is_graph
-from resrep_keras.keras_adapter import is_functional
+from resrep_keras.keras_adapter import is_array, is_functional
+from resrep_keras.surgery.forward import check_data
 from resrep_keras.training.own_methods import compile_objects, own_hooks, settings_of
 
 
@@ -25,10 +26,12 @@ def quality(dense, slim, data):
         ``{name: (dense value, slim value)}``, with the names that `evaluate` gives.
 
     Raises:
-        TypeError: Data that can be read once only, such as a generator.
-        ValueError: Neither is compiled, in a way that can be copied, or the data never end.
+        TypeError: Data that can be read once only, such as a generator, or are no arrays.
+        ValueError: Neither is compiled, in a way that can be copied; the data never end, or do not
+            fit the inputs. What losses and metrics of the user's own raise comes as it is.
     """
     _check(data)
+    _check_rows(dense, data)
     source = next((model for model in (dense, slim) if model.compiled), None)
     if source is None:
         raise ValueError(
@@ -62,6 +65,43 @@ def _check(data):
             "Expected test_data that end; got a data set that repeats itself for ever. Give "
             "data.take(number of batches)."
         )
+
+
+def _check_rows(model, data):
+    """Raise where rows of the data are nothing that a model could be evaluated on."""
+    if not isinstance(data, (tuple, list)):
+        data = _first_batch(data)
+    x, y, weight = (
+        (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
+    )
+    words = "Expected test_data of arrays with as many rows each, and at least one"
+    lengths = [_rows_of(leaf, words) for leaf in keras.tree.flatten((x, y, weight))]
+    lengths = {n for n in lengths if n is not None}
+    if x is None or len(lengths) > 1 or not all(lengths):
+        raise ValueError(f"{words}; got {sorted(lengths) or 'no'} rows.")
+    if y is None and model.compiled and not own_hooks(type(model)):
+        needs = model.get_compile_config().get("loss")
+        if needs:
+            raise ValueError(f"Expected test_data with the targets that the loss {needs} needs.")
+    if is_graph(model) and not isinstance(x, dict):  # Keras finds the entries of a dict by name
+        check_data(model, keras.tree.map_structure(lambda leaf: leaf[:1], x), "test_data")
+
+
+def _first_batch(data):
+    if isinstance(data, keras.utils.PyDataset):
+        return data[0]
+    if is_array(data):
+        return (data,)
+    return next(iter(data), ())
+
+
+def _rows_of(leaf, words):
+    """The number of rows of an array; `None` of a sparse or ragged one."""
+    if leaf is None:
+        return None
+    if not is_array(leaf) or len(leaf.shape) == 0:
+        raise TypeError(f"{words}; {came(leaf)}.")
+    return leaf.shape[0]
 
 
 def _never_ends(data):
@@ -110,14 +150,8 @@ def _by_itself(model, source, hooks):
 def _evaluate(model, data):
     """``{name: number}``; of a metric with several numbers, each by its place."""
     x, y, weight = (*data, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
-    try:
-        with quiet_about_tracing():
-            told = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
-    except Exception as error:  # whatever Keras says of data that fit no model
-        raise ValueError(
-            f"Expected test_data that evaluate() of model '{model.name}' takes; {came(data)}. It "
-            f"raised {type(error).__name__}: {error}"
-        ) from error
+    with quiet_about_tracing():
+        told = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)
     numbers = {}
     for name, value in told.items():
         value = np.asarray(keras.ops.convert_to_numpy(value), np.float64)

@@ -17,6 +17,7 @@ class Call:
         index: Position in the order of execution.
         repeats: How often it is called for one example; `None` where that is unknown.
         path: Names of the models and composite layers around the call.
+        closed: What raised where the inside of the layer was looked at, in words, or `None`.
         frozen: Whether the layer's weights stay as they are: some may go, none may change.
         args, kwargs: The arguments of the call, symbolic tensors included.
         inputs, outputs: One `Flow` for each symbolic tensor.
@@ -38,6 +39,7 @@ class Call:
         self.name = recorded.name
         self.repeats = repeats
         self.path = recorded.path
+        self.closed = recorded.closed
         self.frozen = recorded.name in tracer.frozen
         self.args = recorded.args
         self.kwargs = recorded.kwargs

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.draw import draw
+from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import (
     Probe,
     is_symbolic,
@@ -32,6 +33,10 @@ from resrep_keras.keras_adapter import (
 )
 
 
+class Closed(Exception):
+    """A call that cannot be opened because something raised: its text says what, and where."""
+
+
 def open_call(layer, args, kwargs, may_lose_weights=False):
     """The graph that the `call` of a layer or model makes of symbolic tensors, and these.
 
@@ -42,6 +47,9 @@ def open_call(layer, args, kwargs, may_lose_weights=False):
         layer: The layer or model.
         args, kwargs: Arguments of its call.
         may_lose_weights: Whether weights that its `call` does not use may be left behind.
+
+    Raises:
+        Closed: The call raises on symbolic tensors, or layer or graph on random arrays.
     """
     inner = sublayers(layer)
     inside = {id(weight) for each in inner for weight in each.weights}
@@ -128,15 +136,15 @@ def _changed(variables):
 def _graph(layer, args, kwargs, originals, values):
     """What one call of a layer makes of inputs like `originals`, while variables have `values`.
 
-    Returns `None` where the call fails on symbolic tensors, or assigns a variable.
+    Returns `None` where the call assigns a variable.
     """
     inputs = {key: input_like(value) for key, value in originals.items()}
     args, kwargs = keras.tree.map_structure(functools.partial(replaced, inputs), (args, kwargs))
     try:
         outputs, changes = call_with_values(layer.call, values, *args, **kwargs)
         graph = keras.Model(list(inputs.values()), outputs, name=layer.name)
-    except Exception:  # a user's own code may fail on symbolic tensors in any way
-        return None
+    except Exception as error:  # a user's own code may fail on symbolic tensors in any way
+        raise Closed(f"its call() raises {in_words(error)} on symbolic tensors") from error
     return None if changes else graph
 
 
@@ -197,10 +205,11 @@ def _fixes_training(graph):
 def _computes_the_same(layer, args, kwargs, graph, tensors):
     """Whether layer and graph agree on random arrays, in inference."""
     for size in (16, 64, 128):  # for unknown sizes: the first that the layer takes
-        answer = _agree(layer, args, kwargs, graph, tensors, size)
-        if answer is not None:
-            return answer
-    return False
+        try:
+            return _agree(layer, args, kwargs, graph, tensors, size)
+        except Exception as error:  # see above
+            closed = Closed(f"it raises {in_words(error)} on random arrays")
+    raise closed
 
 
 def _agree(layer, args, kwargs, graph, tensors, size):
@@ -209,11 +218,8 @@ def _agree(layer, args, kwargs, graph, tensors, size):
     own_args, own_kwargs = keras.tree.map_structure(
         functools.partial(replaced, arrays), (args, kwargs)
     )
-    try:
-        expected = layer(*own_args, **own_kwargs)
-        actual = graph([arrays[id(tensor)] for tensor in tensors], training=False)
-    except Exception:  # see above
-        return None
+    expected = layer(*own_args, **own_kwargs)
+    actual = graph([arrays[id(tensor)] for tensor in tensors], training=False)
     if len(layer.losses) != len(graph.losses):  # its call() adds a loss
         return False
     pairs = zip(keras.tree.flatten(expected), keras.tree.flatten(actual))

@@ -46,6 +46,8 @@ def flow(layer, call):
             f"where channels pass through a subclass of it as through any {base.__name__}, "
             f"r{remedy[1:]}"
         )
+    if call.closed is not None:
+        why = f" ({call.closed})"
     text = (
         f"{kind} has no rule for how channels pass through it{why}; register one with "
         f"resrep_keras.graph.flow.flow.register({kind})"

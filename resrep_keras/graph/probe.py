@@ -6,6 +6,7 @@ caller, and is remembered nowhere.
 
 import dataclasses
 import functools
+import re
 
 import keras
 import numpy as np
@@ -124,7 +125,12 @@ def _is_of_keras(function):
 
 
 def in_words(error, longest=160):
-    """An exception as one line: its class, and the first line of what it says."""
-    first = next(iter(str(error).strip().splitlines()), "")
+    """An exception as one line: its class, and the first line of what it says.
+
+    Keras puts a line before it that names the layer, and gives it a colour.
+    """
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    first = next(iter(told), "")
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

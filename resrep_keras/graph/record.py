@@ -9,6 +9,7 @@ import functools
 
 import keras
 
+from resrep_keras.graph.composite import Closed
 from resrep_keras.graph.recording import (
     Probe,
     RecordedCall,
@@ -78,9 +79,12 @@ class _Recorder:
         """Write one call, or the calls inside it; returns its outputs."""
         if not self._whole and is_transparent(operation):
             return symbolic_tensors(args, kwargs)[0]
-        inner = inner_layer(operation)
+        inner, closed = inner_layer(operation), None
         if inner is None and not self._is_known(operation):
-            opened = open_operation(operation, args, kwargs)
+            try:
+                opened = open_operation(operation, args, kwargs)
+            except Closed as error:
+                opened, closed = None, str(error)
             if opened is not None:
                 functional, tensors = opened
                 inside = (*path, operation.name)
@@ -91,7 +95,7 @@ class _Recorder:
             tensor = symbolic_tensors(args, kwargs)[0]
             recording = self._inner_recording(inner, tensor, (*path, operation.name))
         self.calls.append(
-            RecordedCall(operation, operation.name, args, kwargs, outputs, recording, path)
+            RecordedCall(operation, operation.name, args, kwargs, outputs, recording, path, closed)
         )
         return outputs
 

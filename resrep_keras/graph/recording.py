@@ -34,6 +34,7 @@ class RecordedCall:
         outputs: Symbolic outputs in their structure.
         inner: Recording that `operation` applies to each entry of axis 1, or `None`.
         path: Names of the models and composite layers around the call.
+        closed: What raised where its inside was looked at, in words, or `None`.
     """
 
     operation: object
@@ -43,6 +44,7 @@ class RecordedCall:
     outputs: object
     inner: "Recording | None" = None
     path: tuple = ()
+    closed: str | None = None
 
 
 @dataclasses.dataclass

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from resrep_keras.common.checks import check_instance
-from resrep_keras.graph.composite import open_call
+from resrep_keras.graph.composite import Closed, open_call
 from resrep_keras.graph.inheritance import CALLED
 from resrep_keras.graph.recording import (
     symbolic_tensors,
@@ -105,18 +105,28 @@ def as_functional(model, input_shape=None):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if is_graph(model):
         return keras.Model(model.input, model.output, name=model.name)
-    inputs = _built_inputs(model, input_shape)
-    opened = open_call(model, (inputs,), {}, may_lose_weights=True)
+    return _written_out(model, _built_inputs(model, input_shape))
+
+
+def _written_out(model, inputs):
+    """The graph that a subclassed model makes of symbolic inputs."""
+    kind = type(model).__name__
+    text = f"Model '{model.name}' of the subclass {kind} cannot be written out as a graph"
+    try:
+        opened = open_call(model, (inputs,), {}, may_lose_weights=True)
+    except Closed as closed:
+        raise ValueError(
+            f"{text}: {closed}. Call layers and keras.ops on tensors in call(), or move what "
+            "raises into a layer of its own; what has no rule is then pinned instead."
+        ) from closed
     if opened is None:
         raise ValueError(
-            f"Model '{model.name}' of the subclass {type(model).__name__} cannot be written out as "
-            "a graph: its call() does something else than calling layers and keras.ops on tensors, "
+            f"{text}: its call() does something else than calling layers and keras.ops on tensors, "
             "or something else in training than in inference, or it has weights of its own, or "
             "reads those of a layer that it holds, or draws random numbers. Move that part into a "
             "layer of its own; what has no rule is then pinned instead."
         )
-    functional, _ = opened
-    return functional
+    return opened[0]
 
 
 # --- what is inside a call ------------------------------------------------------------------------

@@ -70,8 +70,8 @@ def agreement_of(model):
     floats = {dtype for dtype in dtypes if keras.backend.is_float_dtype(dtype)}
     if floats == {"float64"}:
         return AGREEMENT["float64"]
-    x = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(64, 64)), "float32")
-    product = keras.ops.matmul(x, keras.ops.eye(64, dtype="float32"))
+    x = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(256, 256)), "float32")
+    product = keras.ops.matmul(x, keras.ops.eye(256, dtype="float32"))
     lost = _difference(as_numbers(x), as_numbers(product))
     return max(AGREEMENT["float32"], 4 * lost)
 

@@ -44,6 +44,11 @@ def as_numbers(value):
 def check_data(model, data, name="data"):
     """Return inputs of a model as tensors, in the structure in which it is called.
 
+    Args:
+        model: The model.
+        data: What was given.
+        name: That of the argument.
+
     Raises:
         TypeError: Something else than arrays.
         ValueError: Arrays of another structure or other shapes than those of the inputs.

@@ -151,3 +151,81 @@ def test_a_data_set_without_a_length_may_never_end():
     dense.compile(loss="mse")
     with pytest.raises(ValueError, match="repeats itself for ever"):
         quality(dense, slim, Endless())
+
+
+# --- what is told of data, and what is not ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "text"),
+    [
+        ((x, y[:20]), ValueError, r"with as many rows each, and at least one; got \[20, 40\] rows"),
+        ((x, y, np.ones(7)), ValueError, r"got \[7, 40\] rows"),
+        ((x[:0], y[:0]), ValueError, r"got \[0\] rows"),
+        ((3, 4), TypeError, "got 3 of type int"),
+        (("a", "b"), TypeError, "got 'a' of type str"),
+        ((x, None), ValueError, "with the targets that the loss mse needs"),
+        (x, ValueError, "with the targets that the loss mse needs"),
+        ((x[:, :4], y), ValueError, r"test_data to be arrays of the shapes \(None, 6\).*\(1, 4\)"),
+        (([x, x], y), ValueError, r"test_data to be arrays of the shapes"),
+        ((np.array(["a"] * 40), y), TypeError, r"test_data to be arrays of the shapes"),
+        ([1, 2, 3], TypeError, "got 1 of type int"),
+    ],
+)
+def test_rows_that_fit_no_model_are_refused_before_anything_is_evaluated(data, error, text):
+    dense, slim = pair()
+    dense.compile(loss="mse")
+    with pytest.raises(error, match=text):
+        quality(dense, slim, data)
+
+
+def test_a_data_set_is_told_by_its_first_batch():
+    class Batches(keras.utils.PyDataset):
+        num_batches = 2
+
+        def __getitem__(self, index):
+            return x[:, :4], y
+
+    dense, slim = pair()
+    dense.compile(loss="mse")
+    with pytest.raises(ValueError, match=r"test_data to be arrays of the shapes \(None, 6\)"):
+        quality(dense, slim, Batches())
+
+
+class Mine(Exception):
+    pass
+
+
+@keras.saving.register_keras_serializable("test_quality")
+class Raising(keras.metrics.Metric):
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        raise Mine("of my own")
+
+    def result(self):
+        return 0.0
+
+
+def test_what_a_metric_of_ones_own_raises_comes_as_it_is():
+    dense, slim = pair()
+    dense.compile(loss="mse", metrics=[Raising()])
+    with pytest.raises(Mine, match="of my own"):
+        quality(dense, slim, (x, y))
+
+
+def test_a_dict_of_named_inputs_and_a_model_without_targets():
+    inputs = {"b": keras.Input((2,), name="b"), "a": keras.Input((3,), name="a")}
+    both = layers.Concatenate()([inputs["a"], inputs["b"]])
+    dense = keras.Model(inputs, layers.Dense(1)(layers.Dense(8, activation="relu")(both)))
+    slim = resrep_keras.MagnitudePruning(0.5).prune(dense)
+    dense.compile(loss="mse")
+    told = quality(dense, slim, ({"a": x[:, :3], "b": x[:, 3:5]}, y))
+    assert set(told) == {"loss"}
+
+    class Own(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return ops.mean(y_pred**2)
+
+    dense, slim = pair(kind=Own)
+    dense.compile()
+    slim.compile(loss="mse")
+    assert set(quality(dense, dense, (x, None))) == {"loss"}

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 
 from resrep_keras.explanation.explain import explain
@@ -66,3 +67,26 @@ def test_explain_does_not_change_the_model():
     # A layer that had been called again would have two outputs, and Keras would raise here.
     assert all(layer.output is tensor for layer, tensor in zip(model.layers, outputs))
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights()))
+
+
+def test_what_closed_a_layer_is_given_as_the_reason():
+    class Block(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = keras.layers.Dense(8, name="inner")
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], 8)
+
+        def call(self, x):
+            if isinstance(x, keras.KerasTensor):
+                raise LookupError("no arrays here")
+            return self.inner(x)
+
+    inputs = keras.Input((6,))
+    block = Block(name="block")
+    block(keras.ops.ones((1, 6)))
+    x = block(keras.layers.Dense(6, name="first")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8)(x)))
+    text = " ".join(str(explain(model)).split())
+    assert "its call() raises LookupError: no arrays here on symbolic tensors" in text

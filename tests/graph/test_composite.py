@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resrep_keras.graph.composite import open_call, sublayers
+from resrep_keras.graph.composite import Closed, open_call, sublayers
 
 
 class Composite(layers.Layer):
@@ -122,12 +122,27 @@ def test_what_calls_its_parts_is_opened(kind):
         Draws,
         DrawsByKeras,
         Counts,
-        FailsOnSymbols,
         Trains,
     ],
 )
 def test_what_does_more_than_to_call_its_parts_stays_closed(kind):
     assert opened(kind)[1] is None
+
+
+def test_what_raises_stays_closed_with_the_reason():
+    with pytest.raises(Closed, match=r"its call\(\) raises \w+: .* on symbolic tensors"):
+        opened(FailsOnSymbols)
+
+
+def test_a_layer_that_takes_no_random_array_says_so():
+    class Table(Composite):
+        def call(self, x):
+            if not isinstance(x, keras.KerasTensor) and (keras.ops.convert_to_numpy(x) != 3).any():
+                raise LookupError("three is expected")
+            return self.second(self.first(x))
+
+    with pytest.raises(Closed, match=r"it raises LookupError: three is expected on random arrays"):
+        opened(Table)
 
 
 def test_a_model_may_leave_out_a_part_that_its_call_does_not_use():
