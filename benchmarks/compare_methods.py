@@ -16,6 +16,7 @@ from common import RESULTS
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.files import write_figure
 
 FLAGS = flags.FLAGS
 
@@ -161,7 +162,7 @@ def main(_):
     }
     trials.publish(result, as_markdown)
     if FLAGS.write:
-        plot(result).savefig(RESULTS / "compare_methods.png", dpi=120)
+        write_figure(RESULTS / "compare_methods.png", plot(result))
 
 
 if __name__ == "__main__":

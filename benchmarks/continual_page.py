@@ -6,6 +6,7 @@ from common import RESULTS
 from trials import mean_and_spread, spread
 
 import resrep_keras
+from resrep_keras.common.files import write_figure
 
 NUMBERS = {
     "average": resrep_keras.average_accuracy,
@@ -286,4 +287,4 @@ def publish(result):
     for methods in (result.get("long") or {}).values():
         figures["continual_long"] = plot_long(methods)
     for name, figure in figures.items():
-        figure.savefig(RESULTS / f"{name}.png", dpi=120)
+        write_figure(RESULTS / f"{name}.png", figure)

@@ -17,6 +17,7 @@ from absl import app, flags
 from common import RESULTS
 
 import resrep_keras
+from resrep_keras.common.files import write, write_figure
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("images", 60_000)
@@ -37,7 +38,7 @@ def record(phase, data, seed):
 
     def make(path):
         model, told = PHASES[phase](data, seed)
-        model.save(path.with_suffix(".keras"))
+        write(path.with_suffix(".keras"), model.save)
         return told
 
     return trials.record(f"{phase}_{seed}", make)
@@ -183,7 +184,7 @@ def main(_):
         result = summary(records)
         trials.publish(result, as_markdown)
         if FLAGS.write:
-            plot(records, result).savefig(RESULTS / "fashion_mnist.png", dpi=120)
+            write_figure(RESULTS / "fashion_mnist.png", plot(records, result))
 
 
 if __name__ == "__main__":

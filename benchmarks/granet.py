@@ -17,6 +17,7 @@ from keras import layers
 from trials import BATCH, mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.files import write
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
@@ -105,7 +106,7 @@ def run(method, data, seed):
 
     def make(path):
         model, told = train(data, methods()[method], seed)
-        model.save(path.with_suffix(".keras"))
+        write(path.with_suffix(".keras"), model.save)
         return told
 
     return trials.record(name_of(method, seed), make)

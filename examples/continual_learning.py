@@ -22,6 +22,7 @@ import task_data
 from absl import app, flags
 
 import resrep_keras
+from resrep_keras.common.files import write_figure
 
 METHODS = {
     "anpyc": lambda strength: resrep_keras.ANPyC(strength, retrain_epochs=FLAGS.retrain_epochs),
@@ -105,7 +106,7 @@ def main(_):
     )
     result.to_json(folder / "result.json")
     (folder / "result.md").write_text(table(result), encoding="utf-8")
-    result.plot().savefig(folder / "tasks.png", dpi=120)
+    write_figure(folder / "tasks.png", result.plot())
     print(f"{table(result)}\nTable, JSON and figure are in {folder.resolve()}")
 
 

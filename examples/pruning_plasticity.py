@@ -21,6 +21,7 @@ import run_flags
 from absl import app, flags
 from keras import layers
 
+from resrep_keras.common.files import write_text
 from resrep_keras.workflow.plasticity import pruning_plasticity
 
 FLAGS = flags.FLAGS
@@ -157,13 +158,13 @@ def main(_):
         settings = {k: getattr(FLAGS, k) for k in ("dataset", "limit", "units", "epochs", "more")}
         settings |= {k: getattr(FLAGS, k) for k in ("sparsity", "interval", "regrow_end")}
         settings |= {k: getattr(FLAGS, k) for k in ("batch_size", "seeds")}
-        path.with_suffix(".json").write_text(
-            json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n"
-        )
+        given = {"settings": settings, "rows": rows}
+        write_text(path.with_suffix(".json"), json.dumps(given, indent=1) + "\n")
         words = ", ".join(f"{key}={value}" for key, value in settings.items())
-        path.with_suffix(".md").write_text(
+        write_text(
+            path.with_suffix(".md"),
             f"Made by `python pruning_plasticity.py`, {words}; mean and sample standard deviation "
-            f"over the seeds.\n\n{table}"
+            f"over the seeds.\n\n{table}",
         )
 
 

@@ -18,6 +18,7 @@ import run_flags
 from absl import app, flags
 
 import resrep_keras
+from resrep_keras.common.files import write_figure
 from resrep_keras.costs.budget import UnreachableTarget
 
 FLAGS = flags.FLAGS
@@ -79,7 +80,7 @@ def main(_):
         print(f"{folder / name}: reloaded, largest relative difference {difference:.1e}")
     table = resrep_keras.report(dense, slim, test_data=test)
     table.to_json(folder / "report.json")
-    table.plot().savefig(folder / "widths.png", dpi=120)
+    write_figure(folder / "widths.png", table.plot())
     print(f"\n{table}\n")
     print(f"Wrapped and slim model differ by {slim.certificate.max_relative:.1e}, relative.")
     print(f"Models, report.json and widths.png are in {folder.resolve()}")

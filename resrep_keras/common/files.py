@@ -55,6 +55,11 @@ def write_text(path, text):
     write(path, lambda fresh: fresh.write_bytes(text.encode("utf-8")), read)
 
 
+def write_figure(path, figure):
+    """Write a figure of matplotlib as the ending of the path says."""
+    write(path, lambda fresh: figure.savefig(fresh, dpi=120))
+
+
 def check_place(path, folder=False, may_replace=None):
     """Raise where a file or folder must not be written, because of what stands there.
 

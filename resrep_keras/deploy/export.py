@@ -1,7 +1,6 @@
 """export(model, path): write a model, read it back, compare."""
 
 import keras
-import numpy as np
 
 from resrep_keras.common.checks import check_bool, check_path
 from resrep_keras.common.files import write
@@ -9,12 +8,13 @@ from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import tolerance_of
-from resrep_keras.surgery.forward import example_inputs, run
+from resrep_keras.surgery.forward import check_data, example_inputs, run
+from resrep_keras.surgery.heads import UNKNOWN, largest_difference
 from resrep_keras.surgery.insert import compactors_by_site
 
 
-def export(model, path, sparse=False, input_shape=None):
-    """Write a slim model, reload it and compare both on random inputs.
+def export(model, path, sparse=False, input_shape=None, data=None):
+    """Write a slim model, reload it and compare both on the same inputs.
 
     The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
     folder for a SavedModel. Inputs and outputs are called as in the model: by the keys of a dict,
@@ -31,17 +31,20 @@ def export(model, path, sparse=False, input_shape=None):
             faster, see `docs/sparsity.md`. Defaults to `False`.
         input_shape: Shape without batch of the random inputs where the model leaves sizes open, see
             `resrep_keras.graph.sizes`. Defaults to `None`, by which such a size is 64.
+        data: Inputs of the model, of which the first example is compared in the place of random
+            ones. Defaults to `None`.
 
     Returns:
         The largest difference of any output value between the model and the file, as a share of the
-        largest output value. The `tolerance` of a format, see `resrep_keras.deploy.formats`, says
-        how much of it is rounding.
+        largest output value. What is not-a-number in both is no difference. The `tolerance` of a
+        format, see `resrep_keras.deploy.formats`, says how much of it is rounding.
 
     Raises:
         TypeError: Not a Keras model.
         ValueError: The model is not finalized, the ending is unknown or not `.tflite` where
-            `sparse` is set, something else stands at the path, the backend cannot do it, or the
-            file, read back, differs by more than rounding. Nothing is written then.
+            `sparse` is set, something else stands at the path, the backend cannot do it, the file,
+            read back, differs by more than rounding, or an output is nothing but not-a-number, so
+            that it cannot be compared. Nothing is written then.
     """
     check_model(model)
     path, sparse = check_path("path", path), check_bool("sparse", sparse)
@@ -60,12 +63,17 @@ def export(model, path, sparse=False, input_shape=None):
     settings = {"sparse": True} if sparse else {}
     _check_settings(form, settings, path)
     written = form.prepare(model)
-    inputs = example_inputs(model, batch_size=1, input_shape=input_shape)
+    if data is None:
+        inputs = example_inputs(model, batch_size=1, input_shape=input_shape)
+    else:
+        inputs = keras.tree.map_structure(
+            lambda value: value if value is None else value[:1], check_data(model, data)
+        )
     expected = keras.tree.flatten(run(written, inputs))
 
     def read(fresh):
         outputs = form.run(fresh, written, inputs)
-        _check(form, written, largest_difference(expected, outputs), path)
+        _check(form, written, largest_difference(expected, outputs), path, data)
         return outputs
 
     outputs = write(
@@ -76,10 +84,18 @@ def export(model, path, sparse=False, input_shape=None):
         may_replace=form.may_replace,
     )
     own = expected if written is model else keras.tree.flatten(run(model, inputs))
-    return largest_difference(own, outputs)
+    return largest_difference(own, outputs).relative
 
 
-def _check(form, model, difference, path):
+def _check(form, model, found, path, data):
+    if found is UNKNOWN:
+        raise ValueError(
+            f"The {form.name} for '{path}' cannot be compared with model '{model.name}': an output "
+            f"of both is nothing but not-a-number on {'random inputs' if data is None else 'data'}."
+            " Give data that the model is made for; where it is not a number on these either, "
+            "training has diverged. Nothing is kept; what stood there is."
+        )
+    difference = found.relative
     limit = max(form.refused, tolerance_of(model))
     if not difference <= limit:
         raise ValueError(
@@ -89,24 +105,6 @@ def _check(form, model, difference, path):
             "otherwise when it is loaded or converted, such as one whose get_config() forgets an "
             "argument."
         )
-
-
-def largest_difference(expected, actual):
-    """The largest difference of any output value, as a share of the largest of its output.
-
-    Values that are not finite in both, and the same, are no difference.
-    """
-    found = 0.0
-    for one, other in zip(expected, actual, strict=True):
-        if one.shape != other.shape:
-            return float("inf")
-        differs = ~((one == other) | (np.isnan(one) & np.isnan(other)))
-        if not differs.any():
-            continue
-        size = np.abs(one[np.isfinite(one)]).max(initial=1e-12)
-        share = np.abs(one[differs] - other[differs]).max() / size
-        found = max(found, float("inf") if np.isnan(share) else float(share))
-    return found
 
 
 def _check_settings(form, settings, path):

@@ -9,6 +9,7 @@ from resrep_keras.surgery.forward import as_numbers, run
 from resrep_keras.tflite.convert import by_names, check_backend, to_tflite
 from resrep_keras.tflite.precision import in_float32
 from resrep_keras.tflite.run import TFLiteRunner
+from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
 
 
@@ -77,14 +78,14 @@ def is_saved_model(folder):
     )
 
 
-def _check_saved_model(model):
+def _for_saved_model(model):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"A SavedModel needs the TensorFlow backend; this process runs on "
             f"{keras.backend.backend()}. Save the model as .keras and export it in a process with "
             "KERAS_BACKEND=tensorflow."
         )
-    return model
+    return with_scope_names(model)
 
 
 def _write_saved_model(model, path):
@@ -125,7 +126,7 @@ def _run_saved_model(path, model, inputs):
 
 def _in_float32(model):
     check_backend()
-    return in_float32(model)
+    return with_scope_names(in_float32(model))
 
 
 def _write_tflite(model, path, sparse=False):
@@ -161,7 +162,7 @@ FORMATS = {
             "",
             1e-5,
             1e-2,
-            _check_saved_model,
+            _for_saved_model,
             _write_saved_model,
             _run_saved_model,
             may_replace=is_saved_model,

@@ -34,6 +34,8 @@ UNKNOWN = Difference(float("nan"), float("nan"))
 
 def difference(expected, found):
     """The `Difference` of two arrays; `UNKNOWN` where they hold no number."""
+    if expected.shape != found.shape:
+        return Difference(float("inf"), float("inf"))
     nothing = np.isnan(expected) & np.isnan(found)
     if nothing.size and nothing.all():
         return UNKNOWN
@@ -42,6 +44,14 @@ def difference(expected, found):
     apart = float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
     return Difference(apart, apart / max(float(largest), 1e-12))
+
+
+def largest_difference(expected, found):
+    """The largest `Difference` of several outputs; `UNKNOWN` where one holds no number in both."""
+    each = [difference(one, other) for one, other in zip(expected, found, strict=True)]
+    if any(one is UNKNOWN for one in each):
+        return UNKNOWN
+    return Difference(max(one.absolute for one in each), max(one.relative for one in each))
 
 
 def differences(before, after, inputs, around=None):
@@ -57,8 +67,8 @@ def differences(before, after, inputs, around=None):
     """
     first, second = Heads(before, around), Heads(after)
     outputs = [keras.tree.flatten(play(h.recording, inputs, around=h)) for h in (first, second)]
-    found = [difference(a, b) for a, b in zip(*outputs, strict=True)]
-    if any(each is UNKNOWN for each in found):
+    found = [largest_difference(*outputs)]
+    if found[0] is UNKNOWN:
         return UNKNOWN
     for key in first.values.keys() & second.values.keys():
         a, b = first.values[key], second.values[key]

@@ -8,6 +8,7 @@ from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.tflite.precision import in_float32
+from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
 
 FLOAT = "float32"
@@ -35,7 +36,7 @@ def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
     check_backend()
     import tensorflow as tf
 
-    model = in_float32(model)
+    model = with_scope_names(in_float32(model))
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serve", by_names(model, batch_size, input_shape, FLOAT))

@@ -1,12 +1,12 @@
 """The names by which a file's inputs and outputs are called: those of the model."""
 
 import dataclasses
-import re
 
 import keras
 
 from resrep_keras.graph.unroll import as_functional, inputs_of
 from resrep_keras.keras_adapter import input_name
+from resrep_keras.tflite.scopes import scope_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,7 @@ def _names(structure, names):
     ]
     taken = []
     for name in wanted:
-        name = re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.\-]", "_", name)
-        name = f"x{name}" if name.startswith("_") else name
+        name = scope_name(name)
         free, number = name, 0
         while free in taken:
             number += 1

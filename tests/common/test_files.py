@@ -224,3 +224,36 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path):
         assert names(path.parent) == ["model"] and names(path) in (["old"], ["new"])
         outcomes.add(*names(path))
     assert outcomes == {"old", "new"} and moment > 10 and names(path) == ["new"]
+
+
+def test_a_figure_is_seen_whole_or_not_at_all(tmp_path):
+    from matplotlib.figure import Figure
+
+    path, figure = tmp_path / "figure.png", Figure()
+    figure.subplots().plot([1, 2])
+    files.write_figure(path, figure)
+    before = path.read_bytes()
+    assert before.startswith(b"\x89PNG")
+
+    class Broken(Figure):
+        def savefig(self, place, **kwargs):
+            pathlib.Path(place).write_bytes(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write_figure(path, Broken())
+    assert path.read_bytes() == before and names(tmp_path) == ["figure.png"]
+
+
+def test_examples_and_benchmarks_write_through_this_file():
+    root = PACKAGE.parent
+    sources = [
+        path for folder in ("examples", "benchmarks") for path in (root / folder).glob("*.py")
+    ]
+    found = [
+        (path.name, line.strip())
+        for path in sources
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if ".savefig(" in line or ".write_text(" in line or "json.dump(" in line
+    ]
+    assert len(sources) > 10 and not found
