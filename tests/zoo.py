@@ -628,12 +628,12 @@ if _convolves_channels_first():
 
 # Laws that hold for a layer as soon as two others do run over all members on one backend, and over
 # these on the others, where each new shape is compiled anew.
-SAMPLE = list(ZOO)
-if keras.backend.backend() != "tensorflow":
-    SAMPLE = (
-        "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
-        "recurrent attention time_distributed subclassed operations"
-    ).split()
+# One of each kind of flow; other backends than TensorFlow compile each shape of each model.
+KINDS = (
+    "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
+    "recurrent attention time_distributed subclassed operations"
+).split()
+SAMPLE = list(ZOO) if keras.backend.backend() == "tensorflow" else KINDS
 
 
 def randomise(model, seed=0):

@@ -24,6 +24,9 @@ ACTIVATIONS = {
     "ops.relu": lambda: ops.relu,
     "ops.leaky_relu": lambda: lambda x: ops.leaky_relu(x, 0.1),
 }
+
+# A layer without weights, one with weights and an operation; the others in slow runs.
+EVERY_RUN = ("ReLU", "PReLU", "ops.leaky_relu")
 MODES = {"compiled": {}, "eager": {"run_eagerly": True}, "XLA": {"jit_compile": True}}
 
 
@@ -46,7 +49,10 @@ def trained(activation, mode):
 
 
 @pytest.mark.filterwarnings("ignore:AOFP's moves of max_damage")
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "activation",
+    [pytest.param(a, marks=() if a in EVERY_RUN else pytest.mark.slow) for a in ACTIVATIONS],
+)
 def test_the_same_channels_go_however_a_step_is_run(activation):
     modes = MODES if activation in ("ReLU", "PReLU") else ("compiled", "eager")
     models = {mode: trained(activation, mode) for mode in modes}

@@ -42,6 +42,9 @@ def check(name, model, inputs=None):
     assert products(model, inputs) == resrep_keras.count_macs(model) + more
 
 
+LARGE = ("InceptionResNetV2", "NASNetMobile")
+
+
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_of_the_zoo(name):
     check(name, zoo.build(name))
@@ -64,7 +67,14 @@ def families():
     return paths.benchmarks("families")
 
 
-@pytest.mark.parametrize("name", families().SMALLEST)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Their blocks are those of InceptionV3, ResNet50 and Xception; 6 s each.
+        pytest.param(n, marks=pytest.mark.slow if n in LARGE else ())
+        for n in families().SMALLEST
+    ],
+)
 def test_of_the_smallest_application_of_each_family(name):
     check(name, _application(name))
 

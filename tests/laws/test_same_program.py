@@ -347,6 +347,14 @@ OF_APPLICATIONS = (what_is_trainable, nothing_is_lost, names_and_flags, one_step
 LONG_STEPS = (
     "VGG16 DenseNet121 InceptionV3 InceptionResNetV2 Xception NASNetMobile ConvNeXtTiny".split()
 )
+LONG = {
+    *((name, one_step) for name in LONG_STEPS),
+    ("InceptionResNetV2", slim_equals_masked),
+    ("ConvNeXtTiny", slim_equals_masked),
+}
+# Other laws say it of the zoo in every run, in float32: tests/laws/test_wrap.py, test_finalize.py,
+# and tests/laws/test_methods.py of one-shot pruning.
+SAID_OF_THE_ZOO = (outputs_in_inference, slim_equals_masked, pruned_equals_masked)
 
 
 def _laws(name):
@@ -354,21 +362,30 @@ def _laws(name):
         return [(law, "float64") for law in (*OF_APPLICATIONS, slim_equals_masked)]
     if name in WITHOUT_FLOAT64:
         return [(law, "float32") for law in (*IN_FLOAT64, *IN_FLOAT32)]
+    if name in zoo.ZOO:  # without a second model in float32 in every run
+        return [
+            (law, "float64" if law is state_beyond_weights else dtype) for law, dtype in LAWS + SLOW
+        ]
     return LAWS + SLOW
+
+
+def _slow(name, law, dtype):
+    if name in families.ALL:
+        return name not in families.SMALLEST or (name, law) in LONG
+    if name in WITHOUT_FLOAT64:
+        return False
+    return (law, dtype) in SLOW or (name in zoo.ZOO and law in SAID_OF_THE_ZOO)
 
 
 def _pairs():
     for name in SUBJECTS:
-        slow_model = name in families.ALL and name not in families.SMALLEST
         for law, dtype in _laws(name):
-            slow = slow_model or ((law, dtype) in SLOW and name not in WITHOUT_FLOAT64)
-            slow = slow or (law is one_step and name in LONG_STEPS)
             if (name, law.__name__) not in EXCEPTIONS:
                 yield pytest.param(
                     name,
                     law,
                     dtype,
-                    marks=pytest.mark.slow if slow else (),
+                    marks=pytest.mark.slow if _slow(name, law, dtype) else (),
                     id=f"{name}-{law.__name__}-{dtype}",
                 )
 
