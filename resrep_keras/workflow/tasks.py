@@ -133,7 +133,7 @@ def fit_tasks(
     ```
     for k, (x, y) in enumerate(tasks):
         model.fit(x, y, epochs=epochs)
-        resrep_keras.end_task(model, (x, y))
+        resrep_keras.end_task(model, x, y)
         accuracies[k, : k + 1] = the score on each test task up to k
     ```
 

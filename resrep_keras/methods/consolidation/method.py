@@ -97,6 +97,7 @@ class Consolidation(Method):
             tasks=places.tasks,
             integrates=self.integrates,
             prunes=self.prunes,
+            num_tasks=len(heads_of(model)) if len(heads_of(model)) > 1 else None,
         )
 
     def callback(self):

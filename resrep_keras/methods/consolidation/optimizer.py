@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.common.checks import check_bool, check_number
+from resrep_keras.common.checks import check_bool, check_number, check_optional
 from resrep_keras.common.eager import eagerly
 from resrep_keras.common.untracked import Untracked
 from resrep_keras.keras_adapter import number_of_replicas
@@ -62,6 +62,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
         tasks: ``{path: numbers of the tasks that read it}``, for those that not all read.
         integrates: Whether it sums up `-dL/dw * change of w` over the steps of a task.
         prunes: Whether weights may be masked, which stay zero.
+        num_tasks: The number of tasks. Defaults to `None`: it is open.
         name: Name of the optimizer.
 
     Raises:
@@ -82,6 +83,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
         tasks=None,
         integrates=False,
         prunes=False,
+        num_tasks=None,
         name=None,
     ):
         strength = check_number("strength", strength, at_least=0)
@@ -95,6 +97,9 @@ class ConsolidationOptimizer(OptimizerWrapper):
         self.strength = strength
         self.integrates = check_bool("integrates", integrates)
         self.prunes = check_bool("prunes", prunes)
+        self.num_tasks = check_optional(
+            "num_tasks", num_tasks, check_number, at_least=1, whole=True
+        )
         self._trunk = Untracked(tuple(trunk))
         self._tasks = Untracked({path: tuple(each) for path, each in (tasks or {}).items()})
         if integrates:
@@ -111,7 +116,8 @@ class ConsolidationOptimizer(OptimizerWrapper):
     def _build(self, variables):
         super().build_parts(variables)
         self.task = self.keep("task", (), "int32")
-        trunk = [v for v in variables if v.path in set(self._trunk.value)]
+        paths = set(self._trunk.value)
+        trunk = [variable for variable in variables if variable.path in paths]
         slots = read_slots(self.inner_optimizer, variables) if self.prunes else {}
         held = [self._hold(variable, slots.get(id(variable), ())) for variable in trunk]
         self._held = Untracked({id(each.variable): each for each in held})
@@ -143,12 +149,6 @@ class ConsolidationOptimizer(OptimizerWrapper):
     # The task -------------------------------------------------------------------------------------
 
     @property
-    def num_tasks(self):
-        """The number of tasks, `None` where it is open."""
-        tasks = self._tasks.value.values()
-        return 1 + max(task for each in tasks for task in each) if tasks else None
-
-    @property
     def task_number(self):
         """The number of the current task, also while a step is traced."""
         return self.state.notes.get(TASK, 0)
@@ -157,6 +157,10 @@ class ConsolidationOptimizer(OptimizerWrapper):
     def is_over(self):
         """Whether the last task has ended."""
         return self.num_tasks is not None and self.task_number >= self.num_tasks
+
+    def is_read(self, variable):
+        """Whether the current task reads a variable."""
+        return self.task_number in self._tasks.value.get(variable.path, (self.task_number,))
 
     def _read_task(self):
         """Note the number of the task where a step that is traced finds it."""
@@ -209,12 +213,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
     # A step ---------------------------------------------------------------------------------------
 
     def apply_parts(self, grads, variables):
-        task, tasks = self.task_number, self._tasks.value
-        pairs = [
-            (gradient, variable)
-            for gradient, variable in zip(grads, variables)
-            if task in tasks.get(variable.path, (task,))
-        ]
+        pairs = [pair for pair in zip(grads, variables) if self.is_read(pair[1])]
         held = [v for _, v in pairs if id(v) in self._held.value]
         if self.integral is not None:
             self.integral.begin(held)
@@ -257,6 +256,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
             "tasks": {path: list(tasks) for path, tasks in self._tasks.value.items()},
             "integrates": self.integrates,
             "prunes": self.prunes,
+            "num_tasks": self.num_tasks,
         }
 
 

@@ -48,10 +48,15 @@ def later_mask(scores, needed, percent):
 
 def masks_of(wrapper, scores, percent):
     """The masks of a stage, bool arrays, one for each of `wrapper.held`."""
-    arrays = [ops.convert_to_numpy(found) for found in scores]
-    if wrapper.task_number == 0:
-        return [first_mask(found, percent) for found in arrays]
     return [
-        later_mask(found, ops.convert_to_numpy(each.needed), percent)
-        for found, each in zip(arrays, wrapper.held)
+        _mask_of(wrapper, each, ops.convert_to_numpy(found), percent)
+        for found, each in zip(scores, wrapper.held)
     ]
+
+
+def _mask_of(wrapper, held, scores, percent):
+    if not wrapper.is_read(held.variable):  # this task cannot tell what others need
+        return ops.convert_to_numpy(held.mask)
+    if wrapper.task_number == 0:
+        return first_mask(scores, percent)
+    return later_mask(scores, ops.convert_to_numpy(held.needed), percent)

@@ -123,11 +123,13 @@ def _method_of(model):
 
 def _wrapper_of(model):
     wrapper = find_wrapper(model.optimizer) if model.compiled else None
-    if wrapper is None or not wrapper.built:
+    if wrapper is None:
         raise ValueError(
-            f"Model '{model.name}' has not been trained. Expected model.compile(...) and "
+            f"Model '{model.name}' is not compiled. Expected model.compile(...) and "
             "model.fit(x, y) for the task before end_task(model, x)."
         )
+    if not model.optimizer.built:  # what was trained before wrap() knows a task already
+        model.optimizer.build(model.trainable_variables)
     if wrapper.is_over:
         raise ValueError(
             f"All {wrapper.num_tasks} tasks of model '{model.name}' have ended. Expected one "

@@ -39,7 +39,13 @@ def loss():
 
 def wrapped(method, dense=None, optimizer=None):
     model = resrep_keras.wrap(dense_model() if dense is None else dense, method)
-    model.compile(optimizer or keras.optimizers.SGD(0.05), loss(), metrics=["accuracy"])
+    return compiled(model, optimizer or keras.optimizers.SGD(0.05), metrics=["accuracy"])
+
+
+def compiled(model, optimizer, **kwargs):
+    """Without XLA on TensorFlow, where compiling would take longer than these runs."""
+    jit = keras.backend.backend() == "jax"
+    model.compile(optimizer, loss(), jit_compile=jit, **kwargs)
     return model
 
 

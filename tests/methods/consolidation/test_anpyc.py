@@ -96,6 +96,22 @@ def test_the_last_task_frees_nothing_and_needs_no_labels(last):
         assert same == (task == 1)
 
 
+def test_what_the_task_does_not_read_is_left_to_those_that_do():
+    inputs = keras.Input((5,))
+    x = keras.layers.Dense(6, name="all")(inputs)
+    y = keras.layers.Dense(6, name="two")(x)
+    heads = [keras.layers.Dense(3)(tensor) for tensor in (x, y, y)]
+    model = nets.wrapped(
+        ANPyC(0.01, initial_percent=10, retrain_epochs=0), keras.Model(inputs, heads)
+    )
+    nets.fit(model)
+    before = trunk(model)
+    end_task(model, *nets.data())
+    after = trunk(model)
+    np.testing.assert_array_equal(after["two/kernel"], before["two/kernel"])
+    assert (after["all/kernel"] == 0).any() and after["two/kernel"].all()
+
+
 def test_without_percent_nothing_is_freed():
     model = nets.wrapped(ANPyC(0.01, initial_percent=None))
     nets.fit(model)

@@ -27,7 +27,7 @@ def make(inner, task=0, **settings):
     tasks = {
         v.path: [int(v.path[5])] for v in model.trainable_variables if v.path.startswith("head")
     }
-    settings = {"strength": STRENGTH, "trunk": TRUNK, "tasks": tasks, **settings}
+    settings = {"strength": STRENGTH, "trunk": TRUNK, "tasks": tasks, "num_tasks": 3, **settings}
     optimizer = ConsolidationOptimizer(inner, **settings)
     variables = model.trainable_variables
     optimizer.build(variables)

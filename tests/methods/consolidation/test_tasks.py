@@ -74,9 +74,7 @@ def plain_sequence(dense, optimizer):
     """Fine-tuning in plain Keras: one model for each output, on the same layers."""
     optimizer.build(dense.trainable_variables)
     for task, output in enumerate(dense.output.values()):
-        model = keras.Model(dense.input, output)
-        model.compile(optimizer, nets.loss())
-        nets.fit(model, task)
+        nets.fit(nets.compiled(keras.Model(dense.input, output), optimizer), task)
     return nets.weights_of(dense)
 
 
@@ -126,10 +124,10 @@ def test_what_is_frozen_stays_bit_equal(make):
     assert "first/kernel" not in nets.importance_of(model)
 
 
-@each_method
-def test_single_batches_train_as_fit_does(make):
+@pytest.mark.parametrize("name", ["SynapticIntelligence", "ANPyC that prunes"])
+def test_single_batches_train_as_fit_does(name):
     dense = nets.dense_model(2)
-    fitted, batched = nets.wrapped(make(), dense), nets.wrapped(make(), dense)
+    fitted, batched = (nets.wrapped(METHODS[name](), dense) for _ in range(2))
     x, y = nets.data()
     for task in range(2):
         fitted.fit(x, y, batch_size=64, epochs=2, verbose=0)
@@ -188,7 +186,7 @@ def test_compiled_anew_the_sequence_goes_on():
     nets.fit(model)
     end_task(model, *nets.data())
     importance = nets.importance_of(model)
-    model.compile(keras.optimizers.Adam(0.01), nets.loss())
+    nets.compiled(model, keras.optimizers.Adam(0.01))
     nets.fit(model, 1)
     assert model.optimizer.task_number == 1
     assert_same(nets.importance_of(model), importance)
@@ -283,6 +281,24 @@ def test_layers_with_a_state_and_losses_of_their_own():
     assert (measured != nets.weights_of(model)["batch_normalization/moving_mean"]).all()
 
 
+def test_what_was_trained_before_wrap_knows_a_task():
+    model = nets.wrapped(EWC(samples=5), nets.dense_model(2))
+    end_task(model, *nets.data())
+    assert model.optimizer.task_number == 1 and model.optimizer.largest_importance() > 0
+
+
+def test_a_head_that_is_frozen_is_a_task_too():
+    dense = nets.dense_model(2)
+    dense.get_layer("head_1").trainable = False
+    model = nets.wrapped(FineTuning(), dense)
+    end_task(model, *nets.data())
+    before = nets.weights_of(model)
+    nets.fit(model, 1, epochs=1)
+    after = nets.weights_of(model)
+    moved = {path for path in before if (before[path] != after[path]).any()}
+    assert moved == {"first/kernel", "first/bias", "second/kernel", "second/bias"}
+
+
 # --- what is told ---------------------------------------------------------------------------------
 
 
@@ -305,7 +321,7 @@ def test_models_without_tasks_are_refused():
         with pytest.raises(TypeError, match=r"wrapped with ANPyC, .* got one with GraNet"):
             function(resrep_keras.wrap(nets.dense_model(), resrep_keras.GraNet(0.5)))
     model = resrep_keras.wrap(nets.dense_model(), FineTuning())
-    with pytest.raises(ValueError, match="has not been trained"):
+    with pytest.raises(ValueError, match="is not compiled"):
         end_task(model, x, y)
     with pytest.raises(ValueError, match="task to be an int of 0 or more and of at most 2; got 3"):
         task_model(model, 3)
