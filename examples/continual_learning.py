@@ -22,7 +22,7 @@ import task_data
 from absl import app, flags
 
 import resrep_keras
-from resrep_keras.common.files import write_figure
+from resrep_keras.common.files import write_figure, write_text
 
 METHODS = {
     "anpyc": lambda strength: resrep_keras.ANPyC(strength, retrain_epochs=FLAGS.retrain_epochs),
@@ -105,7 +105,7 @@ def main(_):
         verbose=0,
     )
     result.to_json(folder / "result.json")
-    (folder / "result.md").write_text(table(result), encoding="utf-8")
+    write_text(folder / "result.md", table(result))
     write_figure(folder / "tasks.png", result.plot())
     print(f"{table(result)}\nTable, JSON and figure are in {folder.resolve()}")
 
