@@ -46,6 +46,7 @@ PHASES = ("select", "report", "long", "page")
 flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "What to run.")
 flags.DEFINE_integer("jobs", 1, "Runs beside each other, each in a process of its own.")
 flags.DEFINE_list("select_seeds", ["10", "11"], "Seeds on which strengths are chosen.")
+flags.DEFINE_list("protocols", ["restarted", "smooth"], "Of the learning rate.")
 flags.DEFINE_list("long_seeds", ["0", "1", "2"], "Seeds of the long sequence.")
 flags.DEFINE_integer("tasks", 10, "Tasks of a sequence.")
 flags.DEFINE_integer("validation_images", 5_000, "Images on which strengths are chosen.")
@@ -279,7 +280,7 @@ def main(_):
     result["validation_images"] = FLAGS.validation_images
     if FLAGS.phase != "long":
         result["ten"] = compared(
-            *("report", "select", tuple(PROTOCOLS), tuple(METHODS)),
+            *("report", "select", tuple(FLAGS.protocols), tuple(METHODS)),
             *(seeds, FLAGS.select_seeds, data),
         )
     if FLAGS.phase in ("long", "page", "all"):

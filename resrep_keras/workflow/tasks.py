@@ -222,8 +222,11 @@ def accuracy(model, x, y):
 
 def _learn(model, data, task, settings, callbacks, verbose):
     """Train a model on one task, and end it; what `fit` logged."""
+    seeds = []
     if settings["seed"] is not None:
-        keras.utils.set_random_seed(settings["seed"] + task)
+        # Once more when fit has begun: to build a model, it draws from the data before.
+        seeds = [Seed(settings["seed"] + task)]
+        seeds[0].on_train_begin()
     if settings["restart"] == "task":
         _restart(model)
     each = [Restart()] if settings["restart"] == "fit" else []
@@ -233,10 +236,21 @@ def _learn(model, data, task, settings, callbacks, verbose):
         x,
         y,
         epochs=settings["epochs"][task],
-        **{**how, "callbacks": [*each, *callbacks]},
+        **{**how, "callbacks": [*seeds, *each, *callbacks]},
     )
     end_task(model, x, y, last=task + 1 == len(settings["epochs"]), **how)
     return {name: [float(value) for value in values] for name, values in history.history.items()}
+
+
+class Seed(keras.callbacks.Callback):
+    """Sets the seed of a `fit`, that of the order of its data included."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_train_begin(self, logs=None):
+        keras.utils.set_random_seed(self.seed)
 
 
 class Restart(keras.callbacks.Callback):
