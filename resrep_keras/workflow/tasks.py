@@ -155,8 +155,8 @@ def fit_tasks(
         score: Function of a plain model of one task, `x` and `y`, which returns a number, the
             larger the better. Defaults to the share of examples whose largest output is that of
             their label, an int or one-hot.
-        callbacks: List of callbacks for each `fit`, or a function of the number of a task that
-            returns one. Defaults to none.
+        callbacks: List of callbacks for the `fit` of each task, not for training anew, or a
+            function of the number of a task that returns one. Defaults to none.
         folder: A folder for this run alone. What was learned is kept there after each task, and a
             run that was killed, and is started again with the same arguments, goes on behind the
             last task that was ended. Defaults to `None`: nothing is kept.
