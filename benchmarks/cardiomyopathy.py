@@ -29,7 +29,7 @@ from absl import app, flags
 from common import RESULTS, machine, write_result
 
 import resrep_keras
-from resrep_keras.common.files import write
+from resrep_keras.common.files import write, write_figure
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("phase", "all", ["all", "train", "evaluate"], "What to do.")
@@ -188,7 +188,7 @@ def draw(model, test, seed):
     figure = patient_metrics.attention_figure(
         rows, synthetic_tissue.CLASSES, "SYNTHETIC tiles: attention of the pruned classifier"
     )
-    figure.savefig(RESULTS / "cardiomyopathy.png", dpi=130)
+    write_figure(RESULTS / "cardiomyopathy.png", figure)
 
 
 def results():
