@@ -1,6 +1,8 @@
 """A model that trains compactors without an optimizer that prunes is told of it, once.
 
-One that is made of the inputs and outputs of a wrapped model, say, or has it among its layers.
+One that is made of the inputs and outputs of a wrapped model, say, or has it among its layers. On
+JAX, where Keras runs the `call` of the model that trains by itself, a layer does not know of it:
+there `finalize` tells that the target is not met.
 """
 
 import functools

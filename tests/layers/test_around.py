@@ -27,7 +27,7 @@ def test_compactors_put_in_by_hand_tell_where_they_train(trainable, recwarn):
     model.train_on_batch(x, x)
     assert not [each for each in recwarn if "inside of" in str(each.message)]
     model.compile("sgd", "mse")
-    if trainable:
+    if trainable and keras.backend.backend() != "jax":  # where the model that trains is not known
         with pytest.warns(UserWarning, match="Compactor 'mine' is trained inside of model 'net'"):
             model.train_on_batch(x, x)
     else:
