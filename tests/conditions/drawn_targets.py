@@ -158,6 +158,7 @@ CHANNELS = {
     "min_share": per_layer(SHARE_FROM_0),
     "channel_multiple": per_layer(MULTIPLE),
     "exclude": EXCLUDE,
+    "scope": one_of("all", "blocks"),
     "coupled": BOOL,
     "threads": COUNT,
     "input_shape": SHAPE,
@@ -191,6 +192,10 @@ RESREP = {
     "penalty_strength": FROM_0,
     "momentum": SHARE_FROM_0,
     "schedule": SCHEDULE,
+    "clip_ratio": or_none(number(0.05, low=0, open_low=True)),
+    "compactor_rate": FROM_0,
+    "score": one_of("norm", "fisher", "root_fisher", "norm_fisher"),
+    "guard": FROM_0,
     "normalization": one_of("none", "layer", "cost"),
     "compactor": one_of("auto", "full", "diagonal"),
     "threshold": FROM_0,
@@ -333,7 +338,12 @@ def layer_targets():
 
 
 def optimizer_targets():
-    penalty = {"inner_optimizer": INNER, "penalty_strength": FROM_0, "momentum": SHARE_FROM_0}
+    penalty = {
+        "inner_optimizer": INNER,
+        "penalty_strength": FROM_0,
+        "momentum": SHARE_FROM_0,
+        "compactor_rate": FROM_0,
+    }
 
     def kept(optimizer):
         config = optimizer.get_config()
