@@ -40,7 +40,7 @@ def residual_net():
 
 def scaled(factors):
     """The state of `residual_net`, wrapped, its columns scaled by the names of their layers."""
-    method = resrep_keras.ResRep(0.3, coupled=True)
+    method = resrep_keras.ResRep(0.3, coupled=True, score="norm", guard=0)
     model = resrep_keras.wrap(residual_net(), method)
     for name, factor in factors.items():
         compactor = model.get_layer(f"{name}_compactor")

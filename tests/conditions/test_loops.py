@@ -26,7 +26,9 @@ from tests.conditions.training import (
 def one_step(**weights):
     """What one step without momentum or penalty adds to compactor kernels."""
     keras.utils.set_random_seed(0)
-    model = wrapped(keras.optimizers.SGD(0.1), ResRep(penalty_strength=0.0, momentum=0.0))
+    model = wrapped(
+        keras.optimizers.SGD(0.1), ResRep(penalty_strength=0.0, momentum=0.0, compactor_rate=1)
+    )
     before = kernels(model)
     model.train_on_batch(*data(16), **weights)
     return [new - old for old, new in zip(before, kernels(model))]

@@ -37,7 +37,7 @@ def make_model(normalization=None, penalty_strength=0.01, method=None):
     sgd = {"momentum": 0.9, "weight_decay": 1e-3, "global_clipnorm": 1.0}
     optimizer = keras.optimizers.SGD(0.05, **sgd) if normalization else keras.optimizers.Adam(0.01)
     keras.utils.set_random_seed(1)
-    method = method or resrep_keras.ResRep(0.4, penalty_strength=penalty_strength)
+    method = method or resrep_keras.ResRep(0.4, penalty_strength=penalty_strength, compactor_rate=1)
     model = resrep_keras.wrap(make_dense(normalization), method)
     model.compile(optimizer, make_loss())
     return model

@@ -91,7 +91,8 @@ def test_random_states_move_on_inside_a_gate():
 
 
 def test_the_objective_does_not_reach_a_masked_gate():
-    wrapped = resrep_keras.wrap(zoo.build("recurrent"), resrep_keras.ResRep(0.2))
+    method = resrep_keras.ResRep(0.2, compactor_rate=1)
+    wrapped = resrep_keras.wrap(zoo.build("recurrent"), method)
     gate = next(
         g for layer in wrapped.layers if isinstance(layer, Gated) for g in layer.gates.values()
     )

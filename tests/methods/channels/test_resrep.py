@@ -41,7 +41,9 @@ def test_defaults_meet_the_target_in_any_run_of_five_epochs_or_more(name, optimi
 
 @pytest.mark.parametrize("normalization", ["none", "layer"])
 def test_normalization_decides_what_is_compared(normalization):
-    model = wrapped(method=ResRep(0.05, normalization=normalization), name="chain")
+    model = wrapped(
+        method=ResRep(0.05, normalization=normalization, score="norm", guard=0), name="chain"
+    )
     first, second = helpers.compactors(model)[:2]
     first.kernel.assign(first.kernel * 3.0)  # a large layer with one relatively small channel
     first.kernel.assign(first.kernel * np.array([0.5, 1, 1, 1, 1, 1]))
@@ -68,7 +70,7 @@ def test_a_score_by_the_loss_is_that_of_the_optimizer(score, trained):
     worth = np.zeros(state.graph.num_channels)
     for layer, ids in state.behind_producers:
         worth[ids[ids >= 0]] += optimizer.squared_changes(layer.kernel)[ids >= 0]
-    found = ResRep(score=score).scores(state, optimizer)
+    found = ResRep(score=score, guard=0).scores(state, optimizer)
     known = np.isfinite(found)
     assert known.any() and worth[known].max() > 0
     norms, root = state.norms()[known], np.sqrt(worth[known])
@@ -80,7 +82,7 @@ def test_a_score_by_the_loss_is_that_of_the_optimizer(score, trained):
 def test_a_guard_keeps_layers_from_collapsing(score, trained):
     """The last channel of a layer costs as much as the layer, however little each is worth."""
     _, state, optimizer = trained
-    plain = ResRep(score=score).scores(state, optimizer)
+    plain = ResRep(score=score, guard=0).scores(state, optimizer)
     found = ResRep(score=score, guard=1.0).scores(state, optimizer)
     for group in state.groups:
         own = plain[group.channels]
