@@ -4,13 +4,16 @@
 
 Backbone and head are small; every number is about synthetic tiles, and nothing clinical follows.
 For each seed it trains attention over tiles and two baselines, prunes the first, and measures
-patients that were not trained on. It ends with an error where a bar is missed. Finished models are
-kept in `--work_dir`. Training runs on any backend, and TensorFlow need not be there:
+patients that were not trained on. It ends with an error where a bar is missed. Finished models, and
+what was measured of each, are kept in `--work_dir`. Training runs on any backend, and TensorFlow
+need not be there:
 
     KERAS_BACKEND=jax python benchmarks/cardiomyopathy.py --phase=train --work_dir=<folder>
     python benchmarks/cardiomyopathy.py --phase=evaluate --work_dir=<folder>
 """
 
+import io
+import json
 import os
 import pathlib
 import sys
@@ -23,13 +26,14 @@ import cardiomyopathy_nets as nets
 import keras
 import numpy as np
 import patient_metrics
+import run_flags
 import synthetic_tissue
 import tissue
 from absl import app, flags
 from common import RESULTS, machine, write_result
 
 import resrep_keras
-from resrep_keras.common.files import write, write_figure
+from resrep_keras.common.files import write, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("phase", "all", ["all", "train", "evaluate"], "What to do.")
@@ -48,9 +52,9 @@ flags.DEFINE_bool("write", True, "Whether to write the result files.")
 LENGTH, REDUCTION = 6, 0.5
 MODELS = {
     "attention": "BiLSTM, self-attention",
+    "slim": "BiLSTM, self-attention, pruned",
     "last": "BiLSTM, last states",
     "average": "mean of the tiles",
-    "slim": "BiLSTM, self-attention, pruned",
 }
 BARS = {
     "AUC of the attention model": ("at least 0.9, in each seed", lambda r: least(r, "auc") >= 0.9),
@@ -119,7 +123,6 @@ def place(name, seed):
 
 
 def train():
-    work_dir().mkdir(parents=True, exist_ok=True)
     for seed in map(int, FLAGS.seeds):
         missing = [name for name in MODELS if not place(name, seed).exists()]
         people = patients(seed)[0] if missing else None
@@ -151,7 +154,6 @@ def evaluate(name, seed, test, data):
         found["gain"] = patient_metrics.gain(attention, [p.tells for p in test], present)
     if name == "slim":
         found["tflite_agrees"] = agreeing(model, data, scores, work_dir() / f"slim_{seed}.tflite")
-        draw(model, test, seed)
     return found
 
 
@@ -172,23 +174,31 @@ def agreeing(model, data, scores, path):
     return same
 
 
-def draw(model, test, seed):
-    """Tiles, attention and decision for the first patients of each class, in the first seed."""
-    if str(seed) != FLAGS.seeds[0] or not FLAGS.write:
-        return
-    data = tissue.Batches(test[:4], FLAGS.size, LENGTH, 4)
-    inputs, _ = data[0]
+def draw(seed):
+    """Tiles, attention and decision of the slim model for the first two patients of each class."""
+    model = keras.models.load_model(place("slim", seed), compile=False)
+    shown = patients(seed)[1][:4]
+    inputs, _ = tissue.Batches(shown, FLAGS.size, LENGTH, 4)[0]
     scores = model.predict(inputs, verbose=0)[:, 0]
     attention = nets.attention_of(model).predict(inputs, verbose=0)
-    there = inputs["present"]
     rows = [
-        (patient, inputs["tiles"][i][there[i]], attention[i][there[i]], scores[i])
-        for i, patient in enumerate(test[:4])
+        (patient, inputs["tiles"][i][there], attention[i][there], scores[i])
+        for i, (patient, there) in enumerate(zip(shown, inputs["present"]))
     ]
     figure = patient_metrics.attention_figure(
         rows, synthetic_tissue.CLASSES, "SYNTHETIC tiles: attention of the pruned classifier"
     )
-    write_figure(RESULTS / "cardiomyopathy.png", figure)
+    write(RESULTS / "cardiomyopathy.png", lambda fresh: save_small(figure, fresh))
+
+
+def save_small(figure, path):
+    """A figure as a PNG of 64 colours: the grain of the tiles would else take a megabyte."""
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=100, format="png")
+    with Image.open(whole) as image:
+        image.convert("RGB").quantize(64).save(path, "PNG", optimize=True)
 
 
 def results():
@@ -197,7 +207,10 @@ def results():
         test = patients(seed)[1]
         data = tissue.Batches(test, FLAGS.size, LENGTH, 20)
         for name in MODELS:
-            found[name].append(evaluate(name, seed, test, data))
+            path = work_dir() / f"measured_{name}_{seed}.json"
+            if not path.exists():
+                write_text(path, json.dumps(evaluate(name, seed, test, data)))
+            found[name].append(json.loads(path.read_text()))
             print(f"seed {seed}: {name}: {found[name][-1]}", flush=True)
     return found
 
@@ -249,6 +262,7 @@ def as_markdown(result):
 
 
 def main(_):
+    run_flags.keep(work_dir(), but=("work_dir", "phase", "seeds", "workers", "write"))
     if FLAGS.phase != "evaluate":
         train()
     if FLAGS.phase == "train":
@@ -270,6 +284,7 @@ def main(_):
     print(page)
     if FLAGS.write:
         write_result(result, page)
+        draw(int(FLAGS.seeds[0]))
     missed = [name for name, (_, word) in bars.items() if word == "no"]
     if missed:
         raise SystemExit(f"Missed: {', '.join(missed)}.")

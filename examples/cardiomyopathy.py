@@ -37,6 +37,7 @@ flags.DEFINE_string("positive", None, "The class to find, with --data_dir: a fol
 run_flags.count("patients", 240, "Synthetic patients, where there is no --data_dir.")
 flags.DEFINE_enum("backbone", "slim", ["slim", "inception_v3"], "What reads a tile.")
 flags.DEFINE_enum("weights", "none", ["none", "imagenet"], "Those of inception_v3 to begin with.")
+run_flags.count("blocks", 3, "Mixed blocks of the slim backbone.")
 run_flags.count("image_size", 80, "Height and width of a tile in pixels.")
 run_flags.count("tiles", 6, "Tiles of a patient that are seen at once; others the next epoch.")
 run_flags.count("units", 32, "Units of the LSTM in each direction.")
@@ -116,7 +117,7 @@ def train(parts, folder):
     """A trained classifier, in two stages where its backbone is pretrained."""
     pretrained = FLAGS.weights != "none"
     if FLAGS.backbone == "slim":
-        backbone = nets.slim_inception(FLAGS.image_size)
+        backbone = nets.slim_inception(FLAGS.image_size, blocks=FLAGS.blocks)
     else:
         backbone = nets.inception_v3(FLAGS.image_size, FLAGS.weights if pretrained else None)
     model = nets.classifier(backbone, FLAGS.tiles, units=FLAGS.units, heads=FLAGS.heads)

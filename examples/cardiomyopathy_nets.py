@@ -21,14 +21,14 @@ def mixed(x, width, long=3):
     return layers.Concatenate()([one, two, three, pooled])
 
 
-def slim_inception(size, width=12):
-    """A stem and three mixed blocks in the manner of Inception-V3 (Szegedy et al., 2016)."""
+def slim_inception(size, width=12, blocks=3):
+    """A stem and mixed blocks in the manner of Inception-V3 (Szegedy et al., 2016)."""
     inputs = keras.Input((size, size, 3))
     x = conv_bn(inputs, width, 3, strides=2)
-    x = layers.MaxPooling2D(3, 2, padding="same")(conv_bn(x, 3 * width // 2, 3))
-    x = mixed(x, width)
-    x = mixed(layers.MaxPooling2D(3, 2, padding="same")(x), 3 * width // 2, long=5)
-    x = mixed(layers.MaxPooling2D(3, 2, padding="same")(x), 2 * width, long=5)
+    x = conv_bn(x, 3 * width // 2, 3)
+    for block in range(blocks):
+        x = layers.MaxPooling2D(3, 2, padding="same")(x)
+        x = mixed(x, (2 + block) * width // 2, long=5 if block else 3)
     return keras.Model(inputs, x, name="slim_inception")
 
 

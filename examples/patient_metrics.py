@@ -105,8 +105,11 @@ def attention_figure(rows, classes, title):
         for place in line:
             place.set_axis_off()
         chance = 1 / (1 + np.exp(-score))
-        words = f"{patient.name}\n{classes[patient.label]}\ndecided: {classes[int(score > 0)]}\n"
-        line[0].text(0, 0.5, words + f"P({classes[1]}) = {chance:.2f}", va="center", fontsize=7)
+        words = (
+            f"{patient.name}\ntrue: {classes[patient.label]}\n"
+            f"decided: {classes[int(score > 0)]}\nP({classes[1]}) = {chance:.2f}"
+        )
+        line[0].text(0, 0.5, words, va="center", fontsize=7)
         for number, (place, image, weight) in enumerate(zip(line[1:], tiles, attention)):
             told = patient.tells is not None and patient.tells[number]
             _tile(place, image, weight, 1 / len(tiles), told)
@@ -130,7 +133,7 @@ def _tile(place, image, weight, equal, told):
     bar.barh(0, weight, color="tab:orange")
     bar.axvline(equal, color="black", linewidth=1)
     bar.set(xlim=(0, 1), xticks=[], yticks=[])
-    place.set_xlabel(f"{100 * weight:.0f} %", fontsize=8, labelpad=12)
+    place.set_xlabel(f"{100 * weight:.0f} %", fontsize=8, labelpad=17)
 
 
 def confusion_figure(table, classes, title):

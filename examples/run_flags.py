@@ -70,7 +70,7 @@ def keep(folder, *, but=("output_dir",)):
 
     Args:
         folder: A `pathlib.Path`, which is made where it is missing.
-        but: Flags that change nothing of what is made.
+        but: Flags that change nothing of what is made; the first names the folder.
     """
     own = FLAGS.flags_by_module_dict()[sys.argv[0]]
     given = {flag.name: flag.value for flag in own if flag.name not in but}
@@ -85,6 +85,6 @@ def keep(folder, *, but=("output_dir",)):
         )
         raise SystemExit(
             f"'{folder}' holds a run with {was}; got {now}. Give the same flags to go on with it, "
-            "or another --output_dir."
+            f"or another --{but[0]}."
         )
     write_text(path, json.dumps(given, indent=1) + "\n")

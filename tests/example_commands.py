@@ -30,7 +30,14 @@ SMALL = {
     "custom_training_loop.py": ("--epochs=2",),
     "prune_image_classifier.py": ("--limit=128", "--dense_epochs=1", "--epochs=5"),
     "cardiomyopathy.py": (
-        *("--patients=40", "--image_size=32", "--tiles=2", "--batch_size=4", "--units=4"),
+        *(
+            "--patients=40",
+            "--image_size=32",
+            "--tiles=2",
+            "--batch_size=4",
+            "--units=4",
+            "--blocks=1",
+        ),
         *("--frozen_epochs=1", "--epochs=1", "--prune_epochs=5"),
     ),
     "own_layer.py": ("--dense_epochs=1", "--epochs=5"),
