@@ -47,7 +47,7 @@ flags.DEFINE_enum("phase", "all", [*PHASES, "all"], "What to run.")
 flags.DEFINE_integer("jobs", 1, "Runs beside each other, each in a process of its own.")
 flags.DEFINE_list("select_seeds", ["10", "11"], "Seeds on which strengths are chosen.")
 flags.DEFINE_list("protocols", ["restarted", "smooth"], "Of the learning rate.")
-flags.DEFINE_list("long_seeds", ["0", "1", "2"], "Seeds of the long sequence.")
+flags.DEFINE_list("long_seeds", ["0", "1", "2"], "Seeds of the long sequence; none leaves it out.")
 flags.DEFINE_integer("tasks", 10, "Tasks of a sequence.")
 flags.DEFINE_integer("validation_images", 5_000, "Images on which strengths are chosen.")
 flags.DEFINE_integer("long_tasks", 50, "Tasks of the long sequence.")
@@ -276,14 +276,18 @@ def main(_):
     logging.set_verbosity(logging.WARNING)
     data = load()
     seeds = list(map(int, FLAGS.seeds))
-    result = {**trials.origin(), "tasks": FLAGS.tasks, "epochs": FLAGS.epochs}
+    # What concerns the result, of all that was said.
+    beside = ("--work_dir", "--jobs", "--phase", "--data_dir")
+    words = [word for word in sys.argv[1:] if not word.startswith(beside)]
+    command = " ".join(["python benchmarks/continual.py", *words])
+    result = {**trials.origin(), "command": command, "tasks": FLAGS.tasks, "epochs": FLAGS.epochs}
     result["validation_images"] = FLAGS.validation_images
     if FLAGS.phase != "long":
         result["ten"] = compared(
             *("report", "select", tuple(FLAGS.protocols), tuple(METHODS)),
             *(seeds, FLAGS.select_seeds, data),
         )
-    if FLAGS.phase in ("long", "page", "all"):
+    if FLAGS.long_seeds and FLAGS.phase in ("long", "page", "all"):
         long_seeds = list(map(int, FLAGS.long_seeds))
         result["long"] = compared(
             *("long", "long_select", ("restarted",), LONG),

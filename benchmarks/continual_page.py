@@ -191,8 +191,9 @@ def plot_methods(result):
     """Average accuracy by method, each seed and the mean, for each protocol."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, (protocol, methods) in zip(figure.subplots(1, 2, sharey=True), result["ten"].items()):
+    figure = Figure(figsize=(1.8 + 3.6 * len(result["ten"]), 3.2), layout="constrained")
+    grid = figure.subplots(1, len(result["ten"]), sharey=True, squeeze=False)
+    for axes, (protocol, methods) in zip(grid.flat, result["ten"].items()):
         names = list(methods)[::-1]
         for place, name in enumerate(names):
             values = averages(methods, name)
@@ -282,7 +283,7 @@ def publish(result):
         return
     figures = {
         "continual": plot_methods(result),
-        "continual_matrices": plot_matrices(result["ten"]["restarted"]),
+        "continual_matrices": plot_matrices(next(iter(result["ten"].values()))),
     }
     for methods in (result.get("long") or {}).values():
         figures["continual_long"] = plot_long(methods)
