@@ -248,7 +248,8 @@ def compared(part, select_part, protocols, methods, seeds, select_seeds, data):
         for protocol in protocols
         for method in methods
     }
-    records = make_all([run for some in runs.values() for run in some], data)
+    by_seed = zip(*runs.values())  # one seed of all, then the next
+    records = make_all([run for some in by_seed for run in some], data)
     return {
         protocol: {
             method: {
