@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 import resrep_keras
 from resrep_keras.graph.trace import recording_of
@@ -10,6 +11,14 @@ from resrep_keras.surgery.forward import example_inputs, run
 from resrep_keras.surgery.insert import compactors_by_site
 from resrep_keras.surgery.zero_channels import without_zero_channels
 from tests import zoo
+
+
+def each_kind(names):
+    """A test over models of the zoo: of each kind of flow in every run, of all in slow ones."""
+    slow = pytest.mark.slow
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=() if n in zoo.KINDS else slow) for n in names]
+    )
 
 
 def outputs_of(model, seed=0):

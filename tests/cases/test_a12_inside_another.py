@@ -67,9 +67,19 @@ def fit(outer, **settings):
     return outer.fit(x, y, batch_size=16, epochs=5, verbose=0, **settings)
 
 
+def _pairs():
+    """Each model around the first method, and each method in the first model, in every run."""
+    for outer in OUTER:
+        for kind in METHODS:
+            every_run = outer == next(iter(OUTER)) or kind == next(iter(METHODS))
+            yield pytest.param(outer, kind, marks=() if every_run else pytest.mark.slow)
+
+
+each_outer_and_kind = pytest.mark.parametrize(("outer", "kind"), [*_pairs()])
+
+
 @told_in_training
-@pytest.mark.parametrize("kind", METHODS)
-@pytest.mark.parametrize("outer", OUTER)
+@each_outer_and_kind
 def test_it_is_told_at_the_first_fit(outer, kind):
     model = OUTER[outer](resrep_keras.wrap(net(), METHODS[kind]()))
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -158,8 +168,7 @@ def test_inference_of_a_composed_model_is_not_told():
 
 
 @pytest.mark.filterwarnings("ignore:AOFP's moves")
-@pytest.mark.parametrize("kind", METHODS)
-@pytest.mark.parametrize("outer", OUTER)
+@each_outer_and_kind
 def test_it_is_pruned_as_the_warning_says(outer, kind):
     wrapped = resrep_keras.wrap(net(), METHODS[kind]())
     model = OUTER[outer](wrapped)

@@ -11,7 +11,7 @@ from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
 
-@pytest.mark.parametrize("name", zoo.ZOO)
+@helpers.each_kind(zoo.ZOO)
 def test_predicted_costs_are_those_of_the_slim_model(name):
     model, channel_state, kept = helpers.masked(name, seed=3)
     slim = resrep_keras.finalize(model)

@@ -48,7 +48,7 @@ def assert_equal(first, second):
         np.testing.assert_array_equal(np.array(a), np.array(b), err_msg=a.path)
 
 
-@pytest.mark.parametrize("name", zoo.SAMPLE)
+@helpers.each_kind(zoo.SAMPLE)
 def test_a_wrapped_model_survives_a_file(name, tmp_path):
     model = resrep_keras.wrap(zoo.build(name), resrep_keras.ResRep(0.1))
     helpers.scramble(model)

@@ -8,12 +8,6 @@ from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, zoo
 
-# Of each kind of flow in every run, of all members in slow ones.
-each_kind = pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n in zoo.KINDS else pytest.mark.slow) for n in zoo.SAMPLE],
-)
-
 
 def _groups(graph):
     return [group for group in graph.groups if group.prunable]
@@ -27,7 +21,7 @@ def test_keep_everything_changes_nothing(name):
     assert resrep_keras.count_params(same) == resrep_keras.count_params(model)
 
 
-@each_kind
+@helpers.each_kind(zoo.SAMPLE)
 def test_removing_twice_equals_removing_the_union(name):
     model = zoo.build(name)
     graph = resrep_keras.trace(model)
@@ -43,7 +37,7 @@ def test_removing_twice_equals_removing_the_union(name):
     assert resrep_keras.count_macs(once) == resrep_keras.count_macs(twice)
 
 
-@each_kind
+@helpers.each_kind(zoo.SAMPLE)
 def test_the_order_of_layers_does_not_matter_and_the_cost_is_predicted(name):
     model = zoo.build(name)
     graph = resrep_keras.trace(model)

@@ -165,7 +165,14 @@ def draw_alike(first, second):
 @tensorflow_only
 @pytest.mark.parametrize(
     ("name", "policy", "tolerance"),
-    [(n, "float32", 2e-3) if n in ONLY_32_BITS else (n, "float64", 1e-6) for n in MEMBERS],
+    [
+        pytest.param(
+            n,
+            *(("float32", 2e-3) if n in ONLY_32_BITS else ("float64", 1e-6)),
+            marks=() if n in zoo.KINDS else pytest.mark.slow,
+        )
+        for n in MEMBERS
+    ],
     indirect=["policy"],
 )
 def test_measuring_changes_nothing_that_training_computes(name, policy, tolerance):

@@ -147,7 +147,7 @@ def kernel_widths(model):
 
 
 @pytest.mark.parametrize("biases", [True, False], ids=["with biases", "biases zero"])
-@pytest.mark.parametrize("name", zoo.ZOO)
+@helpers.each_kind(zoo.ZOO)
 def test_removing_channels_of_zero_weights_changes_no_output(name, biases):
     model = zoo.build(name)
     kill(model, biases=biases)
