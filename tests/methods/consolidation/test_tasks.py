@@ -78,6 +78,7 @@ def plain_sequence(dense, optimizer):
     return nets.weights_of(dense)
 
 
+@pytest.mark.tensorflow_only  # on JAX, an optimizer of plain Keras serves one model only
 @pytest.mark.parametrize("make", [FineTuning, lambda: ANPyC(0, initial_percent=None)])
 def test_without_strength_and_pruning_it_is_fine_tuning_bit_for_bit(make):
     def dense():
