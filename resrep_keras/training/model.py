@@ -1,8 +1,10 @@
 """WrappedModel: the model that fit() runs on."""
 
 import inspect
+import warnings
 
 import keras
+import numpy as np
 
 from resrep_keras.keras_adapter import (
     deep_models,
@@ -20,6 +22,8 @@ from resrep_keras.training.backup import Backup, seeds
 from resrep_keras.training.early_removal.member import EarlyRemoval
 from resrep_keras.training.given_callbacks import callbacks_of, with_callbacks
 from resrep_keras.training.own_methods import find_class
+
+REMEMBERED = "pruning."  # before the names of what the method remembers, in files
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -154,16 +158,32 @@ class WrappedModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         super().load_weights(filepath, *args, **kwargs)
 
+    def save(self, filepath, *args, **kwargs):
+        legacy = str(filepath).lower().endswith((".h5", ".hdf5"))
+        if legacy and self._pruning_state.values():
+            warnings.warn(
+                f"A file in the older format such as '{filepath}' does not hold what the pruning "
+                "run remembers (its plan, its step, what it has measured): a model that is loaded "
+                "from it begins a new run. Save it as .keras.",
+                stacklevel=2,
+            )
+        super().save(filepath, *args, **kwargs)
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
         for number, seed in enumerate(seeds(self)):  # Keras leaves them out
             store[f"seed.{number}"] = seed
+        for name, value in self._pruning_state.values().items():
+            store[REMEMBERED + name.replace("/", "|")] = value
 
     def load_own_variables(self, store):
-        own = seeds(self)
-        if len(store.keys()) == len(own):  # weights may come from a model without dropout
+        own, keys = seeds(self), list(store.keys())
+        if sum(key.startswith("seed.") for key in keys) == len(own):  # else of another model
             for number, seed in enumerate(own):
                 seed.assign(store[f"seed.{number}"])
+        kept = [key for key in keys if key.startswith(REMEMBERED)]
+        names = [key.removeprefix(REMEMBERED).replace("|", "/") for key in kept]
+        self._pruning_state.load({n: np.array(store[key]) for n, key in zip(names, kept)})
 
     def get_config(self):
         config = super().get_config()

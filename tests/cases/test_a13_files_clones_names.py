@@ -1,6 +1,7 @@
 """Files of the older format, clones, names that are taken and functions of one's own."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -44,7 +45,8 @@ def test_a_file_of_the_older_format(name, tmp_path):
     wrapped.fit(x, y, batch_size=8, epochs=10, verbose=0)
     paths = [variable.path for variable in wrapped.optimizer.variables]
     assert len(set(paths)) == len(paths)
-    wrapped.save(tmp_path / "wrapped.h5")
+    with pytest.warns(UserWarning, match="begins a new run"):
+        wrapped.save(tmp_path / "wrapped.h5")
     loaded = keras.models.load_model(tmp_path / "wrapped.h5")
     np.testing.assert_array_equal(*(ops.convert_to_numpy(m(x)) for m in (wrapped, loaded)))
     assert loaded.method.get_config() == wrapped.method.get_config()
@@ -96,7 +98,9 @@ def test_names_that_gates_would_have(tmp_path):
     wrapped.fit(x, x[:, 0, :2], epochs=20, verbose=0)
     assert not isinstance(wrapped.get_layer("l_units_compactor"), Compactor)
     for name in ("wrapped.keras", "wrapped.h5"):
-        wrapped.save(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A file in the older format")
+            wrapped.save(tmp_path / name)
         loaded = keras.models.load_model(tmp_path / name)
         np.testing.assert_array_equal(*(ops.convert_to_numpy(m(x)) for m in (wrapped, loaded)))
 
