@@ -59,7 +59,7 @@ BATCH, RATE, CLIP = 128, 0.1, 5.0
 UNITS = (64, 32)
 METHODS = {
     "fine-tuning": (lambda strength: resrep_keras.FineTuning(), (0.0,)),
-    "EWC": (resrep_keras.EWC, (3.0, 10.0, 30.0, 100.0)),
+    "EWC": (resrep_keras.EWC, (1.0, 3.0, 10.0, 30.0)),
     "MAS": (resrep_keras.MAS, (1.0, 3.0, 10.0, 30.0)),
     "SI": (resrep_keras.SynapticIntelligence, (0.1, 0.3, 1.0, 3.0)),
     "ANPyC, not pruned": (
