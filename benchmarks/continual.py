@@ -57,27 +57,31 @@ flags.DEFINE_integer("long_test_images", 1_000, "Test images of each of its task
 
 BATCH, RATE, CLIP = 128, 0.1, 5.0
 UNITS = (64, 32)
-# Of 12,000 images, in the batches of 100 that the authors take. With fewer batches more weights
-# are never of a positive importance, and pruned at once.
+# As of 12,000 images in the batches of 100 that the authors take: with fewer, more weights are
+# never of a positive importance, and pruned at once.
 IMPORTANCE_BATCHES = 120
 
 
-def anpyc(strength, **settings):
-    batch = max(1, FLAGS.images // IMPORTANCE_BATCHES)
+def anpyc(strength, images, **settings):
+    batch = max(1, images // IMPORTANCE_BATCHES)
     return resrep_keras.ANPyC(strength, importance_batch_size=batch, **settings)
 
 
+# What makes each method of a strength for tasks of so many images, and the strengths to choose from.
 METHODS = {
-    "fine-tuning": (lambda strength: resrep_keras.FineTuning(), (0.0,)),
-    "EWC": (resrep_keras.EWC, (1.0, 3.0, 10.0, 30.0)),
-    "MAS": (resrep_keras.MAS, (1.0, 3.0, 10.0, 30.0)),
-    "SI": (resrep_keras.SynapticIntelligence, (0.1, 0.3, 1.0, 3.0)),
+    "fine-tuning": (lambda strength, images: resrep_keras.FineTuning(), (0.0,)),
+    "EWC": (lambda strength, images: resrep_keras.EWC(strength), (1.0, 3.0, 10.0, 30.0)),
+    "MAS": (lambda strength, images: resrep_keras.MAS(strength), (1.0, 3.0, 10.0, 30.0)),
+    "SI": (
+        lambda strength, images: resrep_keras.SynapticIntelligence(strength),
+        (0.1, 0.3, 1.0, 3.0),
+    ),
     "ANPyC, not pruned": (
-        lambda strength: anpyc(strength, initial_percent=None),
+        lambda strength, images: anpyc(strength, images, initial_percent=None),
         (1.0, 3.0, 10.0, 30.0),
     ),
     "ANPyC, pruned": (
-        lambda strength: anpyc(strength, retrain_epochs=1),
+        lambda strength, images: anpyc(strength, images, retrain_epochs=1),
         (1.0, 3.0, 10.0, 30.0),
     ),
 }
@@ -121,7 +125,7 @@ class Run:
         keras.utils.set_random_seed(self.seed)
         dense = task_data.multi_head_net(tasks.inputs, UNITS, tasks.classes, len(tasks))
         make_method, _ = METHODS[self.method]
-        method = make_method(self.strength)
+        method = make_method(self.strength, len(tasks[0][1]))
         model = resrep_keras.wrap(dense, method)
         steps = -(-len(tasks[0][1]) // BATCH)
         protocol = PROTOCOLS[self.protocol]
