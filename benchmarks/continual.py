@@ -67,7 +67,7 @@ def anpyc(strength, images, **settings):
     return resrep_keras.ANPyC(strength, importance_batch_size=batch, **settings)
 
 
-# What makes each method of a strength for tasks of so many images, and the strengths to choose from.
+# What makes a method of a strength, for tasks of so many images; and the strengths to choose from.
 METHODS = {
     "fine-tuning": (lambda strength, images: resrep_keras.FineTuning(), (0.0,)),
     "EWC": (lambda strength, images: resrep_keras.EWC(strength), (1.0, 3.0, 10.0, 30.0)),
