@@ -50,6 +50,9 @@ flags.DEFINE_list("protocols", ["restarted", "smooth"], "Of the learning rate.")
 flags.DEFINE_list("long_seeds", ["0", "1", "2"], "Seeds of the long sequence; none leaves it out.")
 flags.DEFINE_integer("tasks", 10, "Tasks of a sequence.")
 flags.DEFINE_integer("validation_images", 5_000, "Images on which strengths are chosen.")
+flags.DEFINE_integer(
+    "importance_batches", 120, "Batches of ANPyC's importance: 12,000 images by 100, as released."
+)
 flags.DEFINE_integer("long_tasks", 50, "Tasks of the long sequence.")
 flags.DEFINE_integer("long_select_tasks", 10, "Tasks of it on which strengths are chosen.")
 flags.DEFINE_integer("long_images", 2_048, "Training images of each of its tasks.")
@@ -57,13 +60,11 @@ flags.DEFINE_integer("long_test_images", 1_000, "Test images of each of its task
 
 BATCH, RATE, CLIP = 128, 0.1, 5.0
 UNITS = (64, 32)
-# As of 12,000 images in the batches of 100 that the authors take: with fewer, more weights are
-# never of a positive importance, and pruned at once.
-IMPORTANCE_BATCHES = 120
 
 
 def anpyc(strength, images, **settings):
-    batch = max(1, images // IMPORTANCE_BATCHES)
+    # With fewer batches more weights are never of a positive importance, and pruned at once.
+    batch = max(1, images // FLAGS.importance_batches)
     return resrep_keras.ANPyC(strength, importance_batch_size=batch, **settings)
 
 
