@@ -205,7 +205,7 @@ def fit(method, constraint, epochs=8):
 
 
 @pytest.mark.parametrize(
-    "constraint", ["non_neg", keras.constraints.MaxNorm(1, [0, 1, 2])], ids=str
+    "constraint", ["non_neg", keras.constraints.MaxNorm(1, [0, 1, 2])], ids=["non_neg", "max_norm"]
 )
 def test_channels_leave_in_training_where_constraints_hold(constraint):
     wrapped = fit(rk.ResRep(0.5, slim_every=1), constraint)
