@@ -2,6 +2,7 @@
 
 import keras
 
+from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.keras_adapter import call_with_values
 
 
@@ -42,7 +43,11 @@ def _on_tensorflow(function, variables):
         found = tape.gradient(value, sources, unconnected_gradients=zero)
         return [tf.convert_to_tensor(gradient) for gradient in found]  # rows of an embedding
 
-    return compute
+    def gradients(*args):
+        with quiet_about_tracing():
+            return compute(*args)
+
+    return gradients
 
 
 def _on_jax(function, variables, others):
