@@ -31,8 +31,6 @@ BASE_SCHEDULE = {"warmup": 0.05, "selection_end": 0.25, "forgetting": 0.06, "sel
 CHANGES = {
     "select15": {"schedule": {"selection_end": 0.15}},
     "select40": {"schedule": {"selection_end": 0.4}},
-    "clip1": {"clip_ratio": 0.01},
-    "clip5": {"clip_ratio": 0.05},
     "pull0": {"penalty_strength": 0.0},
     "coupled": {"coupled": True},
     "blocks": {"scope": "blocks"},
@@ -66,7 +64,7 @@ METHODS = {
     "lasso": ("GroupLasso", {"strength": 3e-4}),
 }
 # What decides how a wrapped model looks, and what its training step has in it.
-COMPILED = ("coupled", "scope", "compactor", "clip_ratio", "strength")
+COMPILED = ("coupled", "scope", "compactor", "strength")
 ALIKE = ("MagnitudePruning", "FPGM", "RandomPruning")  # one training step serves these
 
 

@@ -25,7 +25,7 @@ CHOICES = {"streams and blocks": True, "blocks alone": False}
 flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_list("choices", list(CHOICES), "What to compare.")
-flags.DEFINE_float("clip_ratio", None, "Another clip_ratio than that of ResRep.")
+flags.DEFINE_float("compactor_rate", None, "Another compactor_rate than that of ResRep.")
 
 
 def shares_removed(dense, slim):
@@ -48,7 +48,8 @@ def run(choice, data, seed):
 
     def train(_):
         dense = trials.dense_net(data, seed, FLAGS.dense_epochs, "resnet20")
-        settings = {} if FLAGS.clip_ratio is None else {"clip_ratio": FLAGS.clip_ratio}
+        rate = FLAGS.compactor_rate
+        settings = {} if rate is None else {"compactor_rate": rate}
         method = resrep_keras.ResRep(FLAGS.target_reduction, coupled=CHOICES[choice], **settings)
         _, slim = trials.pruned(dense, method, data, seed)
         return {

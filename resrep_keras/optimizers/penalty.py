@@ -11,17 +11,14 @@ from resrep_keras.optimizers.wrapper import Companion, OptimizerWrapper, in_norm
 
 # Of the average of squared slopes, per update.
 MEMORY = 0.98
-# What a column counts as at least where its gradient is bounded: one near zero may still grow.
-SMALLEST = 1e-3
 
 
 class _GroupLassoSGD(Companion):
     """Momentum SGD with the group-lasso gradient, for compactor kernels alone."""
 
-    def __init__(self, learning_rate, penalty_strength, momentum, clip_ratio, rate, keep, **kwargs):
+    def __init__(self, learning_rate, penalty_strength, momentum, rate, keep, **kwargs):
         super().__init__(learning_rate=learning_rate, name="group_lasso_sgd", **kwargs)
         self._keep = keep
-        self._clip_ratio = clip_ratio
         self.penalty_strength = penalty_strength
         self.momentum = momentum
         self.rate = rate
@@ -66,7 +63,6 @@ class _GroupLassoSGD(Companion):
             for value in (variable, gradient, shrink, velocity, learning_rate)
         )
         self._watch(gradient, kernel, *watched)
-        gradient = self._bounded(gradient, kernel)
         gradient = gradient + self.penalty_strength * kernel * inverse(column_norms(kernel))
         forgetting = amount > 0
         speed = ops.where(forgetting, 0.0, self.momentum * speed + gradient)
@@ -75,13 +71,6 @@ class _GroupLassoSGD(Companion):
         kernel = ops.where(forgetting, left, 1.0) * kernel
         self.assign(velocity, ops.cast(speed, velocity.dtype))
         self.assign(variable, ops.cast(kernel, variable.dtype))
-
-    def _bounded(self, gradient, kernel):
-        """The gradient, no longer than a share of its column."""
-        if self._clip_ratio is None:
-            return gradient
-        most = self._clip_ratio * ops.maximum(column_norms(kernel), SMALLEST)
-        return gradient * ops.minimum(most * inverse(column_norms(gradient)), 1.0)
 
     def _watch(self, gradient, kernel, effect, seen):
         """Average the squared slope of the objective along each column, over recent updates."""
@@ -98,11 +87,6 @@ class _GroupLassoSGD(Companion):
         share = reached * ops.maximum(1 - MEMORY, 1 / ops.maximum(updates, 1.0))
         self.assign(effect, ops.cast(before + share * (slope**2 - before), effect.dtype))
         self.assign(seen, ops.cast(updates, seen.dtype))
-
-
-def check_ratio(name, value):
-    """Return a number above 0, or `None`."""
-    return None if value is None else float(check_number(name, value, above=0))
 
 
 def column_norms(kernel):
@@ -134,11 +118,6 @@ class PenaltyOptimizer(OptimizerWrapper):
     K_j = K_j * max(0, 1 - shrink_j / ||K_j||)
     ```
 
-    With `clip_ratio`, the objective's gradient of a column is first shortened to this share of the
-    column's norm where it is longer. What normalises a convolution's output makes its weights safe
-    at any rate; a compactor stands behind that, and on a residual stream nothing follows it that
-    would do the same, so that one large step can end a training.
-
     Beside that it averages what each column is worth to the loss, see `squared_changes`.
 
     Args:
@@ -148,8 +127,6 @@ class PenaltyOptimizer(OptimizerWrapper):
             default of its `OptimizerMap`.
         penalty_strength: Strength of the group lasso, 0 or larger. Defaults to `1e-4`.
         momentum: Momentum of compactors, in [0, 1). Defaults to `0.99`.
-        clip_ratio: Largest norm of the objective's gradient of a column, as a share of the column's
-            norm, above 0. Defaults to `None`: any.
         compactor_rate: Learning rate of compactors as a share of the inner optimizer's. Behind
             layers without a normalisation their gradients are large. Defaults to `1.0`.
         name: Name of the optimizer.
@@ -164,8 +141,7 @@ class PenaltyOptimizer(OptimizerWrapper):
     >>> optimizer = resrep_keras.PenaltyOptimizer(keras.optimizers.Adam(1e-3))
 
     Reference:
-        Ding et al., ICCV 2021, equations 8 to 11; settings of section 4. `clip_ratio`: Brock et
-        al., ICML 2021, equation 3, for columns in place of rows.
+        Ding et al., ICCV 2021, equations 8 to 11; settings of section 4.
 
     Note:
         The learning rate multiplies the buffer from outside, as in the authors' code. Keras's SGD
@@ -179,7 +155,6 @@ class PenaltyOptimizer(OptimizerWrapper):
         inner_optimizer,
         penalty_strength=1e-4,
         momentum=0.99,
-        clip_ratio=None,
         name=None,
         compactor_rate=1.0,
         **kwargs,
@@ -191,18 +166,15 @@ class PenaltyOptimizer(OptimizerWrapper):
             )
         strength = check_number("penalty_strength", penalty_strength, at_least=0)
         momentum = check_number("momentum", momentum, at_least=0, below=1)
-        clip_ratio = check_ratio("clip_ratio", clip_ratio)
         rate = check_number("compactor_rate", compactor_rate, at_least=0)
         super().__init__(inner_optimizer, name=name)
         self.penalty_strength = float(strength)
         self.momentum = float(momentum)
-        self.clip_ratio = clip_ratio
         self.compactor_rate = float(rate)
         self.compactor_optimizer = _GroupLassoSGD(
             learning_rate=lambda: self.rate_optimizer.learning_rate,
             penalty_strength=self.penalty_strength,
             momentum=self.momentum,
-            clip_ratio=self.clip_ratio,
             rate=self.compactor_rate,
             keep=self.keep,
             scale=lambda: self.loss_scale_factor,
@@ -288,7 +260,6 @@ class PenaltyOptimizer(OptimizerWrapper):
         return {
             "penalty_strength": self.penalty_strength,
             "momentum": self.momentum,
-            "clip_ratio": self.clip_ratio,
             "compactor_rate": self.compactor_rate,
         }
 

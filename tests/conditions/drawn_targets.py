@@ -192,7 +192,6 @@ RESREP = {
     "penalty_strength": FROM_0,
     "momentum": SHARE_FROM_0,
     "schedule": SCHEDULE,
-    "clip_ratio": or_none(number(0.05, low=0, open_low=True)),
     "compactor_rate": FROM_0,
     "score": one_of("norm", "fisher", "root_fisher", "norm_fisher"),
     "guard": FROM_0,

@@ -34,7 +34,7 @@ odd = strategies.sampled_from(ODD) | strategies.floats() | strategies.integers(-
 NAMES = (
     "target_reduction at_most min_channels min_share channel_multiple exclude coupled threads "
     "penalty_strength momentum schedule normalization compactor threshold total_steps input_shape "
-    "exact score guard scope compactor_rate clip_ratio"
+    "exact score guard scope compactor_rate"
 ).split()
 SCHEDULES = {
     PlannedSchedule: ("warmup", "selection_end", "forgetting", "selections"),

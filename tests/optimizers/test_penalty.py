@@ -305,27 +305,3 @@ def test_what_a_column_is_worth_depends_on_no_scale_or_accumulation(scale):
     np.testing.assert_allclose(
         penalty.squared_changes(compactor.kernel), watcher.of(np.eye(3)), rtol=1e-4
     )
-
-
-@pytest.mark.parametrize("ratio", [0.01, 10.0])
-def test_a_gradient_is_no_longer_than_a_share_of_its_column(ratio):
-    # Columns (3, 4) and (0, 5) of norm 5, gradients (6, 8) of norm 10 and (0, 0.02) of norm 0.02:
-    # a hundredth allows 0.05, so that the first becomes (0.03, 0.04) and the second stays.
-    layer = Compactor(name="compactor")
-    layer.build((None, 2))
-    layer.kernel.assign([[3.0, 0.0], [4.0, 5.0]])
-    optimizer = PenaltyOptimizer(
-        keras.optimizers.SGD(1.0), penalty_strength=0.0, momentum=0.0, clip_ratio=ratio
-    )
-    optimizer.build([layer.kernel])
-    optimizer.apply([ops.convert_to_tensor([[6.0, 0.0], [8.0, 0.02]])], [layer.kernel])
-    first = (0.03, 0.04) if ratio == 0.01 else (6.0, 8.0)
-    expected = [[3 - first[0], 0], [4 - first[1], 5 - 0.02]]
-    np.testing.assert_allclose(ops.convert_to_numpy(layer.kernel), expected, rtol=1e-5)
-
-
-def test_the_bound_of_gradients_is_a_setting():
-    optimizer = PenaltyOptimizer("sgd", clip_ratio=0.05)
-    assert PenaltyOptimizer.from_config(optimizer.get_config()).clip_ratio == 0.05
-    with pytest.raises(ValueError, match="clip_ratio"):
-        PenaltyOptimizer("sgd", clip_ratio=0.0)

@@ -16,7 +16,7 @@ from resrep_keras.methods.channels.scores import (
     savings,
     sum_over,
 )
-from resrep_keras.optimizers.penalty import PenaltyOptimizer, check_ratio
+from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.surgery.constraints import is_constrained
 
 # A full matrix of more channels than this costs more memory than its mixing is worth.
@@ -80,7 +80,6 @@ class ResRep(ChannelMethod):
     Args:
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
-        clip_ratio: Bound of a compactor's gradient, see `PenaltyOptimizer`. Defaults to `None`.
         compactor_rate: Learning rate of compactors as a share of that of the other weights, as it
             is in the paper at `1`. Where no batch normalisation stands before a compactor, a large
             one upsets the training. Defaults to `1.0`.
@@ -118,7 +117,6 @@ class ResRep(ChannelMethod):
 
     penalty_strength: float = setting(1e-4, check_number, at_least=0)
     momentum: float = setting(0.9, check_number, at_least=0, below=1)
-    clip_ratio: float | None = setting(None, check_ratio)
     compactor_rate: float = setting(1.0, check_number, at_least=0)
     schedule: Schedule | None = setting(
         None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
@@ -147,7 +145,6 @@ class ResRep(ChannelMethod):
         defaults = {
             "penalty_strength": 1e-4,
             "momentum": 0.99,
-            "clip_ratio": None,
             "compactor_rate": 1.0,
             "schedule": PaperSchedule(),
             "compactor": "full",
@@ -184,7 +181,6 @@ class ResRep(ChannelMethod):
             inner,
             self.penalty_strength,
             self.momentum,
-            self.clip_ratio,
             compactor_rate=self.compactor_rate,
         )
 
