@@ -12,7 +12,6 @@ need not be there:
     python benchmarks/cardiomyopathy.py --phase=evaluate --work_dir=<folder>
 """
 
-import io
 import json
 import os
 import pathlib
@@ -193,12 +192,13 @@ def draw(seed):
 
 def save_small(figure, path):
     """A figure as a PNG of 64 colours: the grain of the tiles would else take a megabyte."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    whole = io.BytesIO()
-    figure.savefig(whole, dpi=100, format="png")
-    with Image.open(whole) as image:
-        image.convert("RGB").quantize(64).save(path, "PNG", optimize=True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+    image.convert("RGB").quantize(64).save(path, "PNG", optimize=True)
 
 
 def results():

@@ -24,7 +24,7 @@ from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.inside import graph_inside
 from resrep_keras.graph.labels import WHOLE
 from resrep_keras.graph.trace import trace
-from resrep_keras.keras_adapter import is_layer
+from resrep_keras.keras_adapter import automatic_names_kept, is_layer
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.surgery.narrow import narrow
 
@@ -115,6 +115,7 @@ class MacCost(TermSum):
 
     unit = "MACs"
 
+    @automatic_names_kept()  # of the symbolic tensors that calls are looked into with
     def __init__(self, graph, compactors=True):
         named_terms, unknown = [], {}
         of_tensor = rows_of(graph, rows_made)

@@ -71,9 +71,8 @@ def _check_rows(model, data):
     """Raise where rows of the data are nothing that a model could be evaluated on."""
     if not isinstance(data, (tuple, list)):
         data = _first_batch(data)
-    x, y, weight = (
-        (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
-    )
+    parts = (*data, None, None, None) if isinstance(data, (tuple, list)) else (data, None, None)
+    x, y, weight = parts[:3]
     words = "Expected test_data of arrays with as many rows each, and at least one"
     lengths = [_rows_of(leaf, words) for leaf in keras.tree.flatten((x, y, weight))]
     lengths = {n for n in lengths if n is not None}

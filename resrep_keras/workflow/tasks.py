@@ -1,5 +1,6 @@
 """fit_tasks: a sequence of tasks, one after the other, and what is left of each of them."""
 
+import collections.abc
 import dataclasses
 import json
 
@@ -231,7 +232,7 @@ def _learn(model, data, task, settings, callbacks, verbose):
         _restart(model)
     each = [Restart()] if settings["restart"] == "fit" else []
     how = {"batch_size": settings["batch_size"], "callbacks": each, "verbose": verbose}
-    x, y = data
+    x, y = _check_pair("tasks", data)
     history = model.fit(
         x,
         y,
@@ -299,14 +300,31 @@ def _check_sequences(tasks, test_tasks):
     """The number of tasks."""
     for name, value in (("tasks", tasks), ("test_tasks", test_tasks)):
         words = "a sequence of (x, y), one a task: a list, or an object with __len__, __getitem__"
-        if not (callable(getattr(value, "__len__", None)) and hasattr(value, "__getitem__")):
+        if not _is_sequence(value):
             raise TypeError(f"Expected {name} to be {words}; {came(value)}.")
+        if isinstance(value, (list, tuple)):  # others make a task when they are asked
+            for each in value:
+                _check_pair(name, each)
     if len(tasks) == 0 or len(tasks) != len(test_tasks):
         raise ValueError(
             "Expected tasks and test_tasks to be of the same length, 1 or more; got "
             f"{len(tasks)} and {len(test_tasks)}."
         )
     return len(tasks)
+
+
+def _is_sequence(value):
+    """Whether a value has a length and entries by their number."""
+    kind = type(value)
+    if isinstance(value, (str, bytes, collections.abc.Mapping, np.ndarray)):
+        return False
+    return hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
+
+
+def _check_pair(name, task):
+    if not isinstance(task, (list, tuple)) or len(task) != 2:
+        raise TypeError(f"Expected {name} to be pairs (x, y), one a task; {came(task)}.")
+    return task
 
 
 def _of_tasks(value, number, check):

@@ -275,8 +275,10 @@ def test_a_model_that_is_frozen_as_a_whole_trains_nothing_of_its_own():
     dense.trainable = False
     dense.get_layer("c").trainable = True  # which Keras does not train, either
     copy = resrep_keras.surgery.rebuild.rebuild(recording_of(dense))
-    assert not any(variable.trainable for variable in copy.weights)
+    assert not copy.trainable
     assert trained(copy) == trained(dense) == []
+    copy.trainable = dense.trainable = True
+    assert trained(copy) == trained(dense) != []
 
 
 def test_what_was_set_on_variables_by_hand():

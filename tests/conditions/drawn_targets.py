@@ -332,8 +332,20 @@ def layer_targets():
         return {name: config[name] for name in ("diagonal", "axis")}
 
     yield Target("Compactor", rk.Compactor, compactor, kept, "layer")
+    pooling = {
+        "units": required(COUNT),
+        "heads": COUNT,
+        "return_attention": BOOL,
+        "penalty": FROM_0,
+    }
+    yield Target("SelfAttentionPooling", rk.SelfAttentionPooling, pooling, _pooling, "layer")
     pruner = {"rate": SHARE_FROM_0, **GRADIENTS}
     yield Target("GradientPruner", GradientPruner, pruner, _config, "layer", share=0.5)
+
+
+def _pooling(layer):
+    config = layer.get_config()
+    return {name: config[name] for name in ("units", "heads", "return_attention", "penalty")}
 
 
 def optimizer_targets():
@@ -380,13 +392,14 @@ def forget_targets():
         kind="optimizer",
         share=0.5,
     )
-    yield Target(
-        "PenaltyOptimizer.forgetting",
-        lambda kernel: compactor_and_optimizer()[1].forgetting(kernel),
-        {"kernel": kernel},
-        kind="optimizer",
-        share=0.3,
-    )
+    for name in ("forgetting", "squared_changes"):
+        yield Target(
+            f"PenaltyOptimizer.{name}",
+            lambda kernel, name=name: getattr(compactor_and_optimizer()[1], name)(kernel),
+            {"kernel": kernel},
+            kind="optimizer",
+            share=0.3,
+        )
 
 
 def _is_callbacks(value):
@@ -527,8 +540,58 @@ def task_targets():
     x = required(Kind((lambda: np.ones((2, 4), "float32"),), is_batches, called=True))
     y = or_none(Kind((lambda: np.ones((2, 2), "float32"),), _is_data))
     yield Target("end_task", rk.end_task, {"model": model, "x": x, "y": y, "last": BOOL}, share=0.5)
+    yield Target("free_capacity", rk.free_capacity, {"model": model}, share=0.3)
+    matrix = required(Kind((lambda: [[0.9, np.nan], [0.5, 0.8]],), _is_matrix))
+    for function in (rk.average_accuracy, rk.forgetting, rk.learning_accuracy):
+        yield Target(function.__name__, function, {"accuracies": matrix}, share=0.3)
     task = required(number(0, 1, low=0, whole=True))
     yield Target("task_model", rk.task_model, {"model": model, "task": task}, share=0.5)
+
+
+def sequence_targets():
+    pairs = required(Kind((lambda: [_pair(), _pair()],), _is_pairs))
+    yield Target(
+        "fit_tasks",
+        lambda model, tasks, **given: rk.fit_tasks(model, tasks, **{"verbose": 0, **given}),
+        {
+            "model": required(instance(keras.Model, two_tasks)),
+            "tasks": pairs,
+            "epochs": Kind((lambda: 1,), lambda v: callable(v) or COUNT.allows(v)),
+            "batch_size": COUNT,
+            "restart": one_of("task", "fit", "never"),
+            "seed": or_none(SEED),
+        },
+        share=0.2,
+    )
+
+
+@functools.cache
+def two_tasks():
+    trunk = keras.layers.Dense(3)(inputs := keras.Input((4,)))
+    heads = [keras.layers.Dense(2)(trunk), keras.layers.Dense(2)(trunk)]
+    model = rk.wrap(keras.Model(inputs, heads), rk.FineTuning())
+    model.compile("sgd", "mse")
+    return model
+
+
+def _pair():
+    return np.ones((2, 4), "float32"), np.eye(2, dtype="float32")
+
+
+def _is_pairs(value):
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(one, tuple) and len(one) == 2 for one in value
+    )
+
+
+def _is_matrix(value):
+    try:
+        array = np.asarray(value, "float64")
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    if array.ndim != 2 or not 1 <= array.shape[0] <= array.shape[1]:
+        return False
+    return bool(np.isfinite(array[np.tril_indices(len(array))]).all())
 
 
 def _is_data(value):
@@ -642,6 +705,7 @@ def targets():
         callback_targets,
         function_targets,
         task_targets,
+        sequence_targets,
         file_targets,
         graph_targets,
     )

@@ -108,6 +108,8 @@ def test_the_answer_without_a_rule_says_what_to_register():
     told = []
 
     class Call:
+        closed = None
+
         def pin_all(self, text, kind, remedy):
             told.append((text, kind))
             assert "resrep_keras.surgery.narrow.narrow.register(Base)" in remedy
