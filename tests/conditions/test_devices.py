@@ -66,6 +66,7 @@ def test_mirrored_replicas_train_as_one_device(tmp_path):
     assert largest_difference(first, second) == 0
 
 
+@pytest.mark.slow  # starts a process with two devices; ResRep's test runs every time
 def test_baselines_measure_and_press_on_replicas_as_on_one_device(tmp_path):
     """Sums and penalties that each replica would add up are seen in all variables."""
     runs = run_two_devices("baselines", tmp_path)

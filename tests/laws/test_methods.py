@@ -157,6 +157,7 @@ def test_saved_and_resumed_equals_uninterrupted(row, tmp_path):
             )
 
 
+@pytest.mark.slow  # test_standalone has one model of each kind
 @pytest.mark.tensorflow_only
 def test_slim_models_load_without_the_package(tmp_path):
     for row in ROWS:
