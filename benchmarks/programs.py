@@ -3,7 +3,6 @@
 import time
 
 import keras
-import nets
 import numpy as np
 import trials
 from absl import flags
@@ -18,11 +17,11 @@ BATCH = 125  # without a smaller batch at the end of an epoch, which would be co
 UPDATE = {"penalty_strength": "penalty_strength", "momentum": "momentum", "rate": "compactor_rate"}
 
 NETS = {
-    "resnet": lambda *shape: nets.small_resnet(*shape, width=30),
-    "resnet_wide": nets.small_resnet,
-    "vgg": nets.small_vgg,
-    "mobilenet": nets.small_mobilenet,
-    "densenet": nets.small_densenet,
+    "resnet": lambda *shape: trials.nets.small_resnet(*shape, width=30),
+    "resnet_wide": trials.nets.small_resnet,
+    "vgg": trials.nets.small_vgg,
+    "mobilenet": trials.nets.small_mobilenet,
+    "densenet": trials.nets.small_densenet,
 }
 
 

@@ -1,0 +1,99 @@
+"""The rate of compactors where nothing normalises what stands behind them.
+
+    python benchmarks/plain_convolutions.py
+
+Each seed trains three convolutions without batch normalisation on scikit-learn's digits, and goes
+on from there under three optimizers: dense, and with half of the MACs removed by ResRep at several
+`compactor_rate`. Finished runs are kept in the work folder. Writes
+`benchmarks/results/plain_convolutions.json` and `.md`.
+"""
+
+import keras
+import trials
+from absl import app, flags
+from trials import mean_and_spread
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+FLAGS.set_default("epochs", 12)
+
+BATCH = 32
+RATES = (1.0, 0.1)
+OPTIMIZERS = {
+    "SGD, momentum 0.9, cosine from 0.05": lambda steps: keras.optimizers.SGD(
+        keras.optimizers.schedules.CosineDecay(0.05, steps), momentum=0.9
+    ),
+    "SGD at 0.1": lambda steps: keras.optimizers.SGD(0.1),
+    "Adam": lambda steps: keras.optimizers.Adam(),
+}
+
+
+def net():
+    x = inputs = keras.Input((8, 8, 1))
+    for filters in (16, 32, 32):
+        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(10)(x))
+
+
+def fit(model, data, optimizer, seed):
+    """Train; the test accuracy in percent."""
+    x, y = data[0]
+    keras.utils.set_random_seed(1000 + seed)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(OPTIMIZERS[optimizer](FLAGS.epochs * -(-len(x) // BATCH)), loss)
+    model.fit(x, y, BATCH, FLAGS.epochs, verbose=0)
+    return trials.accuracy(model, data)
+
+
+def run(optimizer, data, seed):
+    """The accuracies of a seed under an optimizer."""
+
+    def train(_):
+        keras.utils.set_random_seed(seed)
+        dense = net()
+        found = {"dense": fit(dense, data, optimizer, seed)}
+        longer = keras.models.clone_model(dense)
+        longer.set_weights(dense.get_weights())
+        found["dense, trained on"] = fit(longer, data, optimizer, seed)
+        for rate in RATES:
+            model = resrep_keras.wrap(dense, resrep_keras.ResRep(0.5, compactor_rate=rate))
+            found[f"compactor_rate={rate:g}"] = fit(model, data, optimizer, seed)
+        return found
+
+    name = "".join(c if c.isalnum() else "_" for c in optimizer)
+    return trials.record(f"{name}_{seed}", train)
+
+
+def as_markdown(result):
+    columns = list(next(iter(result["runs"].values()))[0])
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}: three convolutions without batch "
+        f"normalisation, scikit-learn's digits, {result['epochs']} epochs, then {result['epochs']} "
+        f"more, half of the MACs removed; test accuracy (%) of seeds {', '.join(result['seeds'])}, "
+        "mean and sample standard deviation.",
+        "",
+        f"| optimizer | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for name, runs in result["runs"].items():
+        cells = [mean_and_spread([run[column] for run in runs]) for column in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(_):
+    trials.set_threads()
+    trials.work_dir().mkdir(parents=True, exist_ok=True)
+    data = trials.datasets.load_digits()
+    result = {
+        **{key: value for key, value in trials.origin().items() if key != "images"},
+        "epochs": FLAGS.epochs,
+        "runs": trials.records(OPTIMIZERS, lambda optimizer, seed: run(optimizer, data, seed)),
+    }
+    trials.publish(result, as_markdown)
+
+
+if __name__ == "__main__":
+    app.run(main)
