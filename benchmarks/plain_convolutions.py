@@ -9,6 +9,7 @@ on from there under three optimizers: dense, and with half of the MACs removed b
 """
 
 import keras
+import numpy as np
 import trials
 from absl import app, flags
 from trials import mean_and_spread
@@ -47,6 +48,16 @@ def fit(model, data, optimizer, seed):
     return trials.accuracy(model, data)
 
 
+def fit_or_diverge(model, data, optimizer, seed):
+    """As `fit`; `None` where training ends in NaN, which the method refuses to go on with."""
+    try:
+        return fit(model, data, optimizer, seed)
+    except ValueError:
+        if all(np.isfinite(weights).all() for weights in model.get_weights()):
+            raise
+        return None
+
+
 def run(optimizer, data, seed):
     """The accuracies of a seed under an optimizer."""
 
@@ -59,11 +70,18 @@ def run(optimizer, data, seed):
         found["dense, trained on"] = fit(longer, data, optimizer, seed)
         for rate in RATES:
             model = resrep_keras.wrap(dense, resrep_keras.ResRep(0.5, compactor_rate=rate))
-            found[f"compactor_rate={rate:g}"] = fit(model, data, optimizer, seed)
+            found[f"compactor_rate={rate:g}"] = fit_or_diverge(model, data, optimizer, seed)
         return found
 
     name = "".join(c if c.isalnum() else "_" for c in optimizer)
     return trials.record(f"{name}_{seed}", train)
+
+
+def cell(values):
+    ended = [value for value in values if value is not None]
+    diverged = len(values) - len(ended)
+    words = [mean_and_spread(ended)] * bool(ended) + [f"{diverged} diverged"] * bool(diverged)
+    return ", ".join(words)
 
 
 def as_markdown(result):
@@ -78,7 +96,7 @@ def as_markdown(result):
         "|---" * (1 + len(columns)) + "|",
     ]
     for name, runs in result["runs"].items():
-        cells = [mean_and_spread([run[column] for run in runs]) for column in columns]
+        cells = [cell([run[column] for run in runs]) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
