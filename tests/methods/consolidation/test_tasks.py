@@ -28,7 +28,8 @@ def assert_same(first, second):
 
 def assert_close(first, second):
     for path, value in first.items():
-        np.testing.assert_allclose(value, second[path], atol=1e-5, err_msg=path)
+        # `fit` shuffles the rows of a batch, whose sum is rounded in another order.
+        np.testing.assert_allclose(value, second[path], atol=5e-5, err_msg=path)
 
 
 def state_of(model):
@@ -63,7 +64,8 @@ def test_outputs_are_those_of_the_current_task_and_behind_the_last_those_of_the_
     for task in (0, 1, 1):
         expected = task_model(model, task).predict(x, verbose=0)
         np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
-        np.testing.assert_array_equal(ops.convert_to_numpy(model(x)), expected)
+        # Compiled and eager sums round differently on JAX.
+        np.testing.assert_allclose(ops.convert_to_numpy(model(x)), expected, atol=1e-6)
         assert model.evaluate(x, y, verbose=0) == task_model(model, task).evaluate(x, y, verbose=0)
         if not model.optimizer.built or not model.optimizer.is_over:
             nets.fit(model, task)
