@@ -11,7 +11,6 @@ import math
 import numbers
 import os
 import pathlib
-import re
 import reprlib
 
 import keras
@@ -35,12 +34,6 @@ def came(value):
     if inspect.isclass(value):
         return f"got the class {value.__name__} itself"
     return f"got {shown(value)} of type {type(value).__name__}"
-
-
-def in_one_line(error):
-    """An error in one line, without the colours and the list of arguments that Keras gives it."""
-    text = re.sub(r"\x1b\[\d+m", "", str(error)).partition("Arguments received by")[0]
-    return f"{type(error).__name__}: {' '.join(text.split())[:300]}"
 
 
 def check_number(name, value, at_least=None, above=None, below=None, at_most=None, whole=False):

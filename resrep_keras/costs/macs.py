@@ -16,13 +16,13 @@ import warnings
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import in_one_line
 from resrep_keras.costs.params import weight_shapes
 from resrep_keras.costs.rows import rows, rows_of, rows_read, rows_seen
 from resrep_keras.costs.terms import Term, TermSum, Unknown, UnknownSize
 from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.inside import graph_inside
 from resrep_keras.graph.labels import WHOLE
+from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import automatic_names_kept, is_layer
 from resrep_keras.layers.compactor import Compactor
@@ -61,7 +61,7 @@ def parts_inside(layer, graph, error, shrinking=types.MappingProxyType({})):
     kind = type(layer).__name__
     if graph is None:
         why = (
-            f"the call of {kind} does not run on symbolic tensors ({in_one_line(error)}) and has "
+            f"the call of {kind} does not run on symbolic tensors ({in_words(error)}) and has "
             f"no rule; register one with resrep_keras.costs.macs.macs.register({kind}), or use "
             "keras.ops in the call"
         )

@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 
-from resrep_keras.common.checks import in_one_line
+from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
@@ -92,7 +92,7 @@ def _first_run(model, input_shape):
                 return run  # where too little is left of small inputs, outputs are no numbers
     if run[0] is None:
         warnings.warn(
-            f"Model '{model.name}' does not run on random inputs ({in_one_line(error)}), so that "
+            f"Model '{model.name}' does not run on random inputs ({in_words(error)}), so that "
             "the wrapped model was not compared with it. Compare both on inputs of yours.",
             stacklevel=4,
         )
@@ -181,7 +181,7 @@ def _parted(recording, inputs, values, names, tolerance):
         _evaluate(recording, inputs, before=before, behind=behind)
     except Exception as error:  # a copy that does not run, where the model does
         name = current[0] if current else recording.name
-        found.append(((name, 0), f"whose copy raises {in_one_line(error)}"))
+        found.append(((name, 0), f"whose copy raises {in_words(error)}"))
     return found
 
 

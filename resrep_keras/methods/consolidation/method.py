@@ -60,7 +60,7 @@ class Consolidation(Method):
             data: The `TaskData` of the task.
 
         Returns:
-            A list of tensors, one for each variable of `wrapper.trunk_variables`.
+            A list of tensors, one for each of `wrapper.held`.
         """
         raise NotImplementedError
 
