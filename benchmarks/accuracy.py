@@ -33,6 +33,7 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("variants", False, "Whether to compare settings of ResRep instead of methods.")
+flags.DEFINE_list("settings", list(grids.VARIANTS), "With --variants: which to compare.")
 flags.DEFINE_list("nets", list(programs.NETS), "Architectures.")
 flags.DEFINE_integer("jobs", 2, "Processes side by side.")
 flags.DEFINE_float("time_limit", 1e9, "Seconds after which no run is begun.")
@@ -116,10 +117,14 @@ def main(_):
     FLAGS.seeds = FLAGS.seeds or (["10", "11", "12"] if FLAGS.variants else list("01234"))
     seeds = list(map(int, FLAGS.seeds))
     run = FLAGS.dense_epochs, FLAGS.epochs
-    make = grids.variant_stages if FLAGS.variants else grids.table_stages
-    stages = make(FLAGS.nets, seeds, *run)[: FLAGS.most_stages]
+    if FLAGS.variants:
+        stages = grids.variant_stages(FLAGS.nets, seeds, *run, FLAGS.settings)
+    else:
+        stages = grids.table_stages(FLAGS.nets, seeds, *run)
+    stages = stages[: FLAGS.most_stages]
     if FLAGS.both:
-        stages = grids.variant_stages(FLAGS.nets, [10, 11, 12], *run)[:3] + stages
+        choice = grids.variant_stages(FLAGS.nets, [10, 11, 12], *run, FLAGS.settings)
+        stages = choice[:3] + stages
     plan = pool.Plan(stages, trials.work_dir(), FLAGS.collect, FLAGS.time_limit)
     plan.limit("choice", FLAGS.choice_limit)
     pool.run_all(plan, FLAGS.jobs)

@@ -160,10 +160,10 @@ def _senseless(settings, net):
 # --- the order of value --------------------------------------------------------------------------
 
 
-def variant_stages(nets, seeds, dense_epochs, epochs):
+def variant_stages(nets, seeds, dense_epochs, epochs, settings):
     """Settings of ResRep: all at 70 %, the best of them elsewhere; then what goes on top."""
     grid = Grid("choice", nets, seeds, dense_epochs, epochs)
-    every = {name: ("ResRep", settings) for name, settings in VARIANTS.items()}
+    every = {name: ("ResRep", VARIANTS[name]) for name in settings}
     peers = {name: METHODS[name] for name in ("taylor", "l1")}
 
     def of_best(results, number):
@@ -171,8 +171,8 @@ def variant_stages(nets, seeds, dense_epochs, epochs):
         return {name: every[name] for name in names}
 
     def changed(results, names):
-        top, (_, settings) = next(iter(of_best(results, 1).items()))
-        return {f"{top}+{'+'.join(each)}": ("ResRep", _merged(settings, each)) for each in names}
+        top, (_, best_one) = next(iter(of_best(results, 1).items()))
+        return {f"{top}+{'+'.join(each)}": ("ResRep", _merged(best_one, each)) for each in names}
 
     return [
         lambda results: grid.dense(),

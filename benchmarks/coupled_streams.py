@@ -9,6 +9,7 @@ with `coupled=False`, where they are left alone. Finished runs are kept in the w
 shows where channels go, and too little training to compare accuracies.
 """
 
+import json
 import sys
 
 import trials
@@ -25,7 +26,7 @@ CHOICES = {"streams and blocks": True, "blocks alone": False}
 flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_list("choices", list(CHOICES), "What to compare.")
-flags.DEFINE_float("compactor_rate", None, "Another compactor_rate than that of ResRep.")
+flags.DEFINE_string("settings", "{}", "Other settings of ResRep than its defaults, as JSON.")
 
 
 def shares_removed(dense, slim):
@@ -48,9 +49,8 @@ def run(choice, data, seed):
 
     def train(_):
         dense = trials.dense_net(data, seed, FLAGS.dense_epochs, "resnet20")
-        rate = FLAGS.compactor_rate
-        settings = {} if rate is None else {"compactor_rate": rate}
-        method = resrep_keras.ResRep(FLAGS.target_reduction, coupled=CHOICES[choice], **settings)
+        settings = {**json.loads(FLAGS.settings), "coupled": CHOICES[choice]}
+        method = resrep_keras.ResRep(FLAGS.target_reduction, **settings)
         _, slim = trials.pruned(dense, method, data, seed)
         return {
             "dense": trials.accuracy(dense, data),
