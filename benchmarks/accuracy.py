@@ -42,6 +42,7 @@ flags.DEFINE_bool("worker", False, "Be one of the processes; for this program al
 flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
 flags.DEFINE_bool("both", False, "Whether to choose settings first, and make the table of these.")
 flags.DEFINE_float("choice_limit", 1e9, "With --both: seconds after which it goes on.")
+flags.DEFINE_string("peers", None, "Work folder of torch_pruning.py, to be shown, too.")
 flags.DEFINE_integer("most_stages", 1000, "How many stages of the grid to run.")
 FLAGS.set_default("seeds", None)  # 10 to 12 with --variants, else 0 to 4
 FLAGS.set_default("images", 12_000)
@@ -135,6 +136,8 @@ def main(_):
         "runs": sorted(plan.results.values(), key=lambda run: run["name"]),
     }
     for split in ("choice", "table"):
+        if FLAGS.peers:
+            result["runs"] += tables.kept_runs(FLAGS.peers, split)
         if any(run["split"] == split for run in result["runs"]):
             tables.publish(result, split, FLAGS.write)
 

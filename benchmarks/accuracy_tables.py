@@ -1,6 +1,7 @@
 """The pages that `accuracy.py` writes."""
 
 import json
+import pathlib
 
 import numpy as np
 from accuracy_grids import best
@@ -19,12 +20,24 @@ def cells_of(runs):
     return found
 
 
-def as_markdown(result, split):
+def kept_runs(folder, split):
+    """The runs of a split that `accuracy.py` or `torch_pruning.py` has kept in a folder."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(pathlib.Path(folder).glob("*.json"))
+    ]
+    return [run for run in found if run["split"] == split]
+
+
+def as_markdown(result, split, labels=None):
+    """The page of a split; rows are those `labels`, by default what enough cells have."""
     runs = [run for run in result["runs"] if run["split"] == split]
     pruned = [run for run in runs if run["cut"] is not None]
     cells = cells_of(pruned)
     columns = sorted(cells, key=str)
-    labels = best({run["name"]: run for run in pruned}, {run["label"]: 0 for run in pruned}, None)
+    if labels is None:
+        names = {run["label"]: 0 for run in pruned}
+        labels = best({run["name"]: run for run in pruned}, names, None)
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; {result['images']:,} images of "

@@ -116,16 +116,16 @@ class Plan:
                 file.write(json.dumps(result) + "\n")
 
 
-def run_all(plan, jobs):
-    """Run a plan in so many processes, each this program with `--worker`."""
-    processes = {}
+def run_all(plan, jobs, command=None):
+    """Run a plan in so many processes, each by `command`; by default this program's `--worker`."""
+    processes, command = {}, command or [sys.executable, *sys.argv, "--worker"]
 
     def drive(worker):
         while (task := plan.take(worker)) is not None:
             if worker not in processes:
                 log = open(plan._folder / f"worker_{worker}.log", "a")
                 processes[worker] = subprocess.Popen(
-                    [sys.executable, *sys.argv, "--worker"],
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

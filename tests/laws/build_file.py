@@ -32,6 +32,15 @@ py_library(
     srcs = ["benchmarks/families.py"],
     imports = ["benchmarks"],
 )
+
+py_library(
+    name = "torch_side",
+    srcs = [
+        "benchmarks/torch_side/layouts.py",
+        "benchmarks/torch_side/ratios.py",
+    ],
+    imports = ["benchmarks"],
+)
 """
 # What tests read beside the files that they import.
 DATA = """
@@ -101,7 +110,7 @@ def _zoo():
     """What tests share."""
     own = {*_tests("test_*.py"), "tests/run.py"}
     sources = _list("srcs", set(_tests("*.py")) - own)
-    deps = _list("deps", [":examples", ":families", ":resrep_keras"])
+    deps = _list("deps", [":examples", ":families", ":resrep_keras", ":torch_side"])
     head = '\npy_library(\n    name = "zoo",\n    testonly = True,\n'
     return f"{head}{sources}    data = [{DATA}\n{deps})\n"
 
