@@ -21,8 +21,8 @@ class ScoredCompactor(Compactor):
         candidates: Bool `(channels,)`, the search set.
         damage: `(channels,)`, the sum of the damages measured without the channel.
         draws: `(channels,)`, how many these were.
-        scores: `(channels,)`, mean damage without the channel and half of the others, of the last
-            round that began with all channels; infinite before.
+        scores: `(channels,)`, what each channel does by itself, by the rounds that began with all
+            channels, the last of which counts half; infinite before.
         begun: Step at which the current half-round began, or `WAITING`, or `DONE`.
     """
 

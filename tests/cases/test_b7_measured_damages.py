@@ -82,7 +82,7 @@ def test_the_measured_block_ends_behind_a_raw_activation():
 def test_channels_that_were_never_measured_are_told():
     model = resrep_keras.wrap(net("ReLU"), AOFP(0.3))
     state = ChannelState(model)
-    text = "smallest mean damages go beside them, and [1-9] that no half has ever left out"
+    text = "smallest damages go beside them, and [1-9] that no half has ever left out"
     with pytest.warns(UserWarning, match=text):
         model.method._complete(state, model.method.limits(state))
 

@@ -18,7 +18,9 @@ from resrep_keras.layers.scored import DONE, WAITING, ScoredCompactor
 from resrep_keras.methods.channels.ablation import Ablation, searches_of, unmeasured
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.damages import next_step, own_damages, without_chance
 from resrep_keras.methods.channels.schedules import Plan
+from resrep_keras.methods.channels.scores import guarded
 from resrep_keras.methods.wrapped import notes_of
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
@@ -54,8 +56,8 @@ class AOFP(ChannelMethod):
             of the search, at least 10.
         warmup: Share of the run before the search. Defaults to `0.05`.
         search_end: Share of the run at which the search ends; the rest is fine-tuning. A target
-            that is not met by then is met by the mean damages found so far, and a warning says so.
-            Defaults to `0.5`.
+            that is not met by then is met by the channels that do the least by themselves, and a
+            warning says so. Defaults to `0.5`.
         seed: Seed of the ablations. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`. The search stops where the target is met; with `target_reduction=None`
@@ -70,11 +72,13 @@ class AOFP(ChannelMethod):
         ICML 2019. `AOFP.paper()` has its settings.
 
     Note:
-        Batch normalisation on the ablated path uses the statistics of its own batch, as in the
-        authors' code, but does not touch the moving averages, as it does there. Layers with several
-        readers add up the damages at each, which the paper does not treat. What a mean over random
-        halves estimates is a channel's average marginal damage (a Banzhaf value), not that of
-        leaving it out alone.
+        What a channel does by itself is found from the means over halves as if damages added up,
+        and counts for more as its layer empties (see `scores.guarded`); the authors' code searches
+        on until the target is met. Batch normalisation on the ablated path uses the statistics of
+        its own batch, as in that code, but does not touch the moving averages, as it does there.
+        Layers with several readers add up the damages at each, which the paper does not treat. What
+        a mean over random halves estimates is a channel's average marginal damage (a Banzhaf
+        value), not that of leaving it out alone.
     """
 
     max_damage: float = setting(0.05, check_number, at_least=0)
@@ -301,56 +305,48 @@ class AOFP(ChannelMethod):
         return keep(counts[min(first, len(counts) - 1)])
 
     def _complete(self, channel_state, limits):
-        """Meet the target by the mean damages, where moves have not."""
-        kept = channel_state.kept()
-        scores, unknown = np.where(kept, np.inf, -1.0), set()
+        """Meet the target by what channels do by themselves, where moves have not.
+
+        A channel stands for more where its layer has lost those below it, see `guarded`: the last
+        of a layer does the damage of all.
+        """
+        kept, unknown = channel_state.kept(), set()
+        scores = np.full(len(kept), np.inf)
         for search in self.searches(channel_state):
             alive = self._alive(search, kept)
-            values = self._note(search.compactor, alive)
-            scores[search.ids[alive]] = values[alive]
+            values = self._damages(search.compactor, alive)
+            scores[search.ids[alive]] = without_chance(values[alive])
             unknown.update(search.ids[alive & ~np.isfinite(values)].tolist())
+        scores = np.where(kept, guarded(scores, self.selectable(channel_state)), -1.0)
         left = {limit.name: round(limit.left(kept), 3) for limit in limits}
         chosen = self.choose(channel_state, scores)
         blind = len(unknown.intersection(np.flatnonzero(~chosen).tolist()))
         warnings.warn(
             f"AOFP's moves of max_damage={self.max_damage} left shares of {left} by the end of its "
-            "search, which is not the target. The channels of the smallest mean damages go beside "
-            "them"
+            "search, which is not the target. The channels of the smallest damages go beside them"
             + (f", and {blind} that no half has ever left out" if blind else "")
             + ". Search longer (search_end, more epochs) or allow more damage.",
             stacklevel=2,
         )
         channel_state.switch_off(chosen)
 
-    def _note(self, layer, alive):
-        """Write down, and return, the mean damages of the channels that are left."""
+    def _damages(self, layer, alive):
+        """What the channels that are left do by themselves, by a part of a round if need be."""
         scores = ops.convert_to_numpy(layer.scores)
+        if not np.isfinite(scores[alive]).all():
+            self._note(layer, alive)
+        return np.asarray(ops.convert_to_numpy(layer.scores), np.float64)
+
+    def _note(self, layer, alive):
+        """Write down what the channels that are left do: the mean of this round and the last."""
         candidates = ops.convert_to_numpy(layer.candidates).astype(bool)
         if (candidates == alive).all():  # with a smaller set, damages would not compare
-            means = layer.means()
-            scores = np.where(alive, np.where(np.isfinite(means), means, scores), np.inf)
-            layer.scores.assign(scores)
-        return scores
-
-
-def next_step(means, candidates, max_damage):
-    """What a layer does at the end of a half-round.
-
-    Args:
-        means: Mean damage of each channel, float `(channels,)`; infinite where it was never drawn.
-        candidates: Bool `(channels,)`, the search set.
-        max_damage: What the worst of the chosen channels may do.
-
-    Returns:
-        `("move", channels)`: these can go, in the order of their damage; `("halve", channels)`:
-        they are the next search set; `("stay", none)`: the round ends with nothing.
-    """
-    number = int(candidates.sum()) // 2
-    order = np.argsort(np.where(candidates, means, np.inf), kind="stable")
-    chosen = order[:number]
-    if number and means[chosen[-1]] < max_damage:
-        return "move", chosen
-    return ("halve", chosen) if number > 1 else ("stay", chosen[:0])
+            before, found = (
+                ops.convert_to_numpy(layer.scores),
+                own_damages(layer.means(), alive),
+            )
+            both = np.where(np.isfinite(before), before, found) / 2 + found / 2
+            layer.scores.assign(np.where(np.isfinite(found), both, np.where(alive, before, np.inf)))
 
 
 def as_inputs(model, inputs):

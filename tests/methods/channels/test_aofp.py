@@ -1,6 +1,5 @@
-"""AOFP: the state machine without a net, and whole runs."""
+"""AOFP: whole runs."""
 
-import itertools
 import warnings
 
 import keras
@@ -10,84 +9,14 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.methods.channels.ablation import searches_of
-from resrep_keras.methods.channels.aofp import AOFP, next_step
+from resrep_keras.methods.channels.aofp import AOFP
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.damages import without_chance
+from resrep_keras.methods.channels.scores import guarded
 from tests.conditions import training
 from tests.methods.channels.searches import begun, conv_chain
 
 tensorflow_only = pytest.mark.tensorflow_only
-
-
-# --- the state machine ----------------------------------------------------------------------------
-
-
-def mean_damages(each, candidates):
-    """Mean damage of each channel over all halves of the search set, where damages add up."""
-    members = np.flatnonzero(candidates)
-    total, number = np.zeros(len(each)), np.zeros(len(each))
-    for half in itertools.combinations(members, len(members) // 2):
-        half = list(half)
-        total[half] += each[half].sum()
-        number[half] += 1
-    return np.divide(total, number, out=np.full(len(each), np.inf), where=number > 0)
-
-
-def search(each, max_damage, rounds):
-    """The channels that a layer loses, and the sizes of its search sets on the way."""
-    alive = np.ones(len(each), bool)
-    candidates, sizes = alive.copy(), []
-    for _ in range(rounds):
-        sizes.append(int(candidates.sum()))
-        kind, chosen = next_step(mean_damages(each, candidates), candidates, max_damage)
-        if kind == "move":
-            alive[chosen] = False
-        candidates = alive.copy() if kind != "halve" else np.isin(np.arange(len(each)), chosen)
-    return np.flatnonzero(~alive), sizes
-
-
-def test_the_channels_of_the_smallest_damages_go():
-    each = np.array([5, 1, 8, 2, 7, 3, 6, 4]) / 100
-    # Of 8, halves of 4 with a channel of damage d: d + 3 / 7 * (36 - d), in hundredths. The fourth
-    # smallest is 4: 4 + 3 / 7 * 32 = 17.7, so that four go at once where 0.18 is allowed.
-    gone, sizes = search(each, 0.18, 1)
-    assert gone.tolist() == [1, 3, 5, 7]
-    assert sizes == [8]
-
-
-def test_a_smaller_question_is_asked_until_one_channel_is_too_many():
-    each = np.array([5, 1, 8, 2, 7, 3, 6, 4]) / 100
-    # 8 -> 4 channels of 1, 2, 3, 4: halves of 2 with d: d + (10 - d) / 3: the second smallest,
-    # 2, has 4.67. 4 -> 2 channels of 1 and 2: one alone does its own damage, 1.
-    gone, sizes = search(each, 0.011, 3)
-    assert gone.tolist() == [1]
-    assert sizes == [8, 4, 2]
-    gone, sizes = search(each, 0.009, 4)
-    assert gone.tolist() == []
-    assert sizes == [8, 4, 2, 8]
-
-
-def test_two_of_four_go_where_their_mean_damage_is_allowed():
-    each = np.array([5, 1, 8, 2, 7, 3, 6, 4]) / 100
-    gone, sizes = search(each, 0.047, 2)
-    assert gone.tolist() == [1, 3]
-    assert sizes == [8, 4]
-
-
-@pytest.mark.parametrize("max_damage", [0.0, 0.02, 0.1, 1.0])
-def test_more_damage_never_leaves_a_wider_layer(max_damage):
-    each = np.arange(1, 9) / 100
-    narrower = len(search(each, max_damage, 12)[0])
-    assert narrower <= len(search(each, 2 * max_damage + 0.01, 12)[0])
-    # Always the smallest ones, whatever the path.
-    assert search(each, max_damage, 12)[0].tolist() == list(range(narrower))
-
-
-def test_a_channel_that_was_never_drawn_counts_as_the_worst():
-    means = np.array([0.01, np.inf, 0.02, 0.03])
-    kind, chosen = next_step(means, np.ones(4, bool), 0.05)
-    assert (kind, chosen.tolist()) == ("move", [0, 2])
-    assert next_step(np.full(4, np.inf), np.ones(4, bool), 0.05)[0] == "halve"
-    assert next_step(means, np.array([True, False, False, False]), 1.0)[0] == "stay"
 
 
 # --- whole runs -----------------------------------------------------------------------------------
@@ -116,19 +45,39 @@ def test_a_run_meets_its_target_by_moves(optimizer, jit_compile):
     assert sum(part.size for part in off) and not any(part.any() for part in off)
 
 
-def test_a_small_damage_is_completed_by_the_mean_damages_and_says_so():
+def test_a_small_damage_is_completed_by_what_channels_do_and_says_so():
     model = training.wrapped(method=AOFP(0.3, max_damage=0.0, interval=3))
     with pytest.warns(UserWarning, match="max_damage=0.0 left shares of {'macs': 1.0}"):
         training.fit(model, epochs=20)
     assert resrep_keras.finalize(model, strict=True).certificate.macs_left <= 0.7
-    searches = searches_of(ChannelState(model))
-    scores = [ops.convert_to_numpy(one.compactor.scores) for one in searches]
-    assert all(np.isfinite(score).all() for score in scores)
-    kept = ChannelState(model).kept()
-    lost = max(s[~kept[one.ids]].max(initial=0) for s, one in zip(scores, searches))
-    for score, one in zip(scores, searches):
-        alive = np.sort(score[kept[one.ids]])
+    channel_state = ChannelState(model)
+    kept, searches = channel_state.kept(), searches_of(channel_state)
+    scores = np.full(len(kept), np.inf)
+    for one in searches:
+        own = ops.convert_to_numpy(one.compactor.scores)
+        assert np.isfinite(own).all()
+        scores[one.ids] = without_chance(own)
+    worth = guarded(scores, [one.group for one in searches])
+    lost = max(worth[one.ids][~kept[one.ids]].max(initial=0) for one in searches)
+    for one in searches:
+        alive = np.sort(worth[one.ids][kept[one.ids]])
         assert len(alive) == 1 or alive[0] >= lost  # the smallest of all went
+
+
+def test_no_layer_collapses_while_others_have_channels():
+    """Halves of the second layer do the least, each of its channels as much as in the first."""
+    method = AOFP(0.5)
+    model = resrep_keras.wrap(conv_chain(normalise=False), method)
+    channel_state, (first, second) = begun(model, method)
+    # In the mean over halves: 0.4 of 4 channels, 2 of which go, and 0.39 of 5.
+    for search, means in ((first, [0.4] * 4), (second, [0.39] * 5)):
+        search.compactor.damage.assign(np.array(means, "float32"))
+        search.compactor.draws.assign(np.ones(len(means), "float32"))
+    with pytest.warns(UserWarning, match="AOFP's moves"):
+        method._complete(channel_state, method.limits(channel_state))
+    kept = channel_state.kept()
+    left = [int(kept[one.ids].sum()) for one in (first, second)]
+    assert min(left) >= 2
 
 
 def test_without_a_target_the_damage_decides_the_widths():
