@@ -10,6 +10,8 @@ from trials import spread
 
 from resrep_keras.common.files import write_text
 
+PEER = "tp_"  # how the rows of `torch_pruning.py` begin; few cells are enough for them
+
 
 def cells_of(runs):
     """`{(net, cut, epochs): {label: {seed: run}}}`."""
@@ -30,7 +32,7 @@ def kept_runs(folder, split):
 
 
 def as_markdown(result, split, labels=None):
-    """The page of a split; rows are those `labels`, by default what enough cells have."""
+    """The page of a split; rows are those `labels`, by default those that enough cells have."""
     runs = [run for run in result["runs"] if run["split"] == split]
     pruned = [run for run in runs if run["cut"] is not None]
     cells = cells_of(pruned)
@@ -38,6 +40,7 @@ def as_markdown(result, split, labels=None):
     if labels is None:
         names = {run["label"]: 0 for run in pruned}
         labels = best({run["name"]: run for run in pruned}, names, None)
+        labels += sorted(name for name in names if name.startswith(PEER) and name not in labels)
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; {result['images']:,} images of "

@@ -31,6 +31,7 @@ import pool
 import programs
 import trials
 from absl import app, flags
+from accuracy_tables import PEER
 from torch_side import layouts
 
 import resrep_keras
@@ -121,14 +122,14 @@ def python():
 
 
 def task_of(stage, label, net, seed, cut=None, kind=None, settings=None):
-    parts = ["tp", label, net, *([] if cut is None else [f"{cut:g}"]), str(seed)]
+    parts = [PEER + label, net, *([] if cut is None else [f"{cut:g}"]), str(seed)]
     return {
         "name": "_".join(parts),
         "stage": stage,
         "program": "torch",
         "after": None,
         "split": FLAGS.split,
-        "label": f"tp_{label}",
+        "label": PEER + label,
         "net": net,
         "seed": seed,
         "cut": cut,
@@ -152,7 +153,7 @@ def chosen_strength(results, net):
         return f"group_norm {STRENGTHS[0]:g}"
     cut = next(float(cut) for cut in [*FLAGS.cuts, found[0]["cut"]] if float(cut) in _cuts(found))
     at_cut = [run for run in found if run["cut"] == cut]
-    return max(at_cut, key=lambda run: run["accuracy"])["label"].removeprefix("tp_")
+    return max(at_cut, key=lambda run: run["accuracy"])["label"].removeprefix(PEER)
 
 
 def _cuts(runs):
@@ -225,16 +226,9 @@ def as_markdown(result):
     pruned = [run for run in runs if run["cut"] is not None]
     labels = sorted({run["label"] for run in pruned}, key=lambda name: _rank(name, pruned))
     lines = [accuracy_tables.as_markdown(result, result["split"], labels)]
-    on = {
-        label: [run for run in runs if run["label"] == label] for label in ("longer", "tp_longer")
-    }
-    both = {(run["net"], run["seed"]) for run in on["longer"]}
-    both &= {(run["net"], run["seed"]) for run in on["tp_longer"]}
+    both = _in_both(runs, "longer", f"{PEER}longer")
     if both:
-        means = [
-            np.mean([run["accuracy"] for run in found if (run["net"], run["seed"]) in both])
-            for found in on.values()
-        ]
+        means = np.mean(both, 0)
         lines.append(
             f"The dense nets trained on, {len(both)} runs: {means[0]:.2f} % in Keras, "
             f"{means[1]:.2f} % in PyTorch."
@@ -242,14 +236,22 @@ def as_markdown(result):
     if any(run["kind"] == "group_norm" for run in runs):
         chosen = ", ".join(f"`{label}` ({net})" for net, label in result["strengths"].items())
         lines.append(f"Strengths chosen on seed {CHOICE_SEED} of the choice: {chosen}.")
-    lines.append(f"Rows that begin with `tp_`: {', '.join(result['packages'])}, one CPU thread.")
+    lines.append(f"Rows that begin with `{PEER}`: {', '.join(result['packages'])}, one CPU thread.")
     return "\n".join(lines) + "\n"
+
+
+def _in_both(runs, *labels):
+    """Pairs of accuracies of two labels on the same net and seed."""
+    found = [
+        {(r["net"], r["seed"]): r["accuracy"] for r in runs if r["label"] == x} for x in labels
+    ]
+    return [[own[cell] for own in found] for cell in sorted(set(found[0]) & set(found[1]))]
 
 
 def _rank(label, runs):
     """Rows by their mean accuracy, those of Torch-Pruning below the others."""
     found = [run["accuracy"] for run in runs if run["label"] == label]
-    return label.startswith("tp_"), -np.mean(found)
+    return label.startswith(PEER), -np.mean(found)
 
 
 if __name__ == "__main__":
