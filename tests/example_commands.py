@@ -47,6 +47,10 @@ SMALL = {
     "continual_learning.py": (
         *("--tasks=2", "--limit=64", "--epochs=1", "--retrain_epochs=0", "--units=8"),
     ),
+    "reproduce_paper.py": (
+        *("--limit=64", "--batch_size=32", "--dense_epochs=1", "--epochs=5"),
+        *("--depth=8", "--width=4"),
+    ),
     "mirrored.py": FEW,
     "jax_data_parallel.py": FEW,
     "multi_worker.py": FEW,
@@ -54,6 +58,9 @@ SMALL = {
 # Data that is not there without a network, and the size of what is trained on it.
 ELSEWHERE = {
     "--dataset=cifar10": "--dataset=digits",
+    "--dataset=imagenet2012": "--dataset=digits",
+    "--net=resnet50": "--net=resnet56",
+    "--weights=resnet50.npz": "--schedule=planned",
     "--model=resnet56": "--model=small_resnet",
     "--weights=imagenet": "--weights=none",
     "--backbone=inception_v3": "--backbone=slim",

@@ -9,7 +9,7 @@ from resrep_keras import ResRep
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.schedules import PaperSchedule
 from resrep_keras.optimizers.wrapper import find_wrapper
-from tests import helpers, zoo
+from tests import helpers, paths, zoo
 from tests.conditions.training import data, loss, wrapped
 
 pytestmark = pytest.mark.tensorflow_only
@@ -135,6 +135,64 @@ def test_paper_settings_work_where_the_budget_allows():
     model.fit(x, y, batch_size=8, epochs=12, verbose=0)
     kept = [np.array(layer.keep_mask).sum() for layer in helpers.compactors(model)]
     assert sum(kept) < sum(layer.keep_mask.shape[0] for layer in helpers.compactors(model))
+
+
+def code_of_the_paper(norms, masked, macs, target):
+    """One selection of the authors' code: four channels more than are masked, or to the target.
+
+    Args:
+        norms: ``{layer: norms of its columns}``.
+        masked: Number of channels masked so far.
+        macs: Function of ``{layer: width}``.
+        target: Share of the MACs that may be left.
+    """
+    widths = {layer: len(values) for layer, values in norms.items()}
+    ascending = sorted((value, key, i) for key, values in norms.items() for i, value in
+                       enumerate(values))  # fmt: skip
+    dense, found = macs(widths), {layer: np.ones(len(v), bool) for layer, v in norms.items()}
+    for _, layer, place in ascending[: masked + 4]:
+        if macs(widths) <= target * dense:
+            break
+        widths[layer] -= 1
+        found[layer][place] = False
+    return found
+
+
+def test_the_papers_selections_are_those_of_its_code():
+    """Redone from scratch each time, so that a masked channel may be released."""
+    net = paths.examples("paper_nets").resnet_cifar((8, 8, 3), 5, depth=8, width=4)
+    schedule = PaperSchedule(warmup_epochs=0, interval=1)
+    model = resrep_keras.wrap(net, ResRep.paper(target_reduction=0.4, schedule=schedule))
+    state, plan = ChannelState(model), schedule.plan(0, 9, 1)
+    layers = {layer.name: layer for layer, _ in state.compactors}
+    names = [f"layer{stage}_0_bn1_compactor" for stage in (1, 2, 3)]
+    assert list(layers) == names and resrep_keras.ResRep.paper().threshold == 1e-5
+
+    def macs(widths):
+        """Of the stem, the convolutions of each block, the projections and the head."""
+        total, inputs = 8 * 8 * 9 * 3 * 4 + 16 * 5, 4
+        for name, side, outputs in zip(names, (8, 4, 2), (4, 8, 16)):
+            total += side**2 * 9 * widths[name] * (inputs + outputs)
+            total += side**2 * inputs * outputs if inputs != outputs else 0
+            inputs = outputs
+        return total
+
+    assert macs({name: w for name, w in zip(names, (4, 8, 16))}) == resrep_keras.count_macs(net)
+    generator, masked, released, reached = np.random.default_rng(0), 0, 0, False
+    before = {name: np.ones(layers[name].keep_mask.shape, bool) for name in names}
+    for step in plan.steps:
+        for layer in layers.values():
+            scale = generator.uniform(0.2, 1, layer.kernel.shape[-1])
+            layer.kernel.assign(np.eye(len(scale))[None, None] * scale)
+        norms = {name: layer.column_norms() for name, layer in layers.items()}
+        expected = code_of_the_paper(norms, masked, macs, 0.6)
+        model.method.update(state, None, plan, step)
+        for name, layer in layers.items():
+            np.testing.assert_array_equal(np.array(layer.keep_mask), expected[name])
+            released += (~before[name] & expected[name]).sum()
+        before, masked = expected, sum((~kept).sum() for kept in expected.values())
+        reached = reached or masked < 4 * (step - plan.steps[0] + 1)
+    assert released and reached  # both have occurred
 
 
 BAD = [
