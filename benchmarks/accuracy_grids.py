@@ -60,11 +60,12 @@ METHODS = {
     "fpgm": ("FPGM", {}),
     "random": ("RandomPruning", {}),
     "aofp": ("AOFP", {}),
-    "slimming": ("NetworkSlimming", {"strength": 1e-3}),
-    "lasso": ("GroupLasso", {"strength": 3e-4}),
+    "slimming": ("NetworkSlimming", {}),
+    "lasso": ("GroupLasso", {}),
+    "lasso_growth": ("GroupLasso", {"growth": 4.0}),
 }
 # What decides how a wrapped model looks, and what its training step has in it.
-COMPILED = ("coupled", "scope", "compactor", "strength")
+COMPILED = ("coupled", "scope", "compactor", "strength", "growth")
 ALIKE = ("MagnitudePruning", "FPGM", "RandomPruning")  # one training step serves these
 
 

@@ -28,11 +28,13 @@ METHODS = {
     "taylor": ("Taylor", lambda cut, seed: resrep_keras.TaylorPruning(cut)),
     "slimming": (
         "network slimming",
-        lambda cut, seed: resrep_keras.NetworkSlimming(cut, strength=FLAGS.slimming_strength),
+        lambda cut, seed: resrep_keras.NetworkSlimming(
+            cut, at=0.5, strength=FLAGS.slimming_strength
+        ),
     ),
     "lasso": (
         "group lasso on kernels",
-        lambda cut, seed: resrep_keras.GroupLasso(cut, strength=FLAGS.lasso_strength),
+        lambda cut, seed: resrep_keras.GroupLasso(cut, at=0.5, strength=FLAGS.lasso_strength),
     ),
     "aofp": ("AOFP", lambda cut, seed: resrep_keras.AOFP(cut, seed=seed)),
     "resrep": ("ResRep", lambda cut, seed: resrep_keras.ResRep(cut)),

@@ -8,7 +8,8 @@ The questions stand where they are asked. A file answers those that concern its 
 - `graph.record.inner_layer`: what it calls at each entry of axis 1;
 - `layers.gated.gate_factors`: what gates inside multiply its weights with;
 - `surgery.narrow.narrow`: its settings and weights with fewer channels;
-- `surgery.channel_weights.producing_variable`, `producing_weights`: what makes its channels;
+- `surgery.channel_weights.producing_variable`, `producing_weights`, `reading_variable`: what makes
+  its channels, and what reads them;
 - `surgery.rebuild.copy_operation`: a fresh layer of the same configuration;
 - `costs.macs.macs`, `costs.activations.runs_in_place`, `costs.file_size.may_be_folded`,
   `costs.latency_model.is_fused`: what it costs.

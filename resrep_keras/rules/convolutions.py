@@ -10,7 +10,7 @@ from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import channel_axis
-from resrep_keras.surgery.channel_weights import producing_variable
+from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -102,6 +102,12 @@ def _conv_macs(layer, call):
     return Term(times(positions_of(call.output_shape, axis), *layer.kernel_size), factors)
 
 
+@register_all(reading_variable, *CONVOLUTIONS)
+def _conv_reads(layer):
+    """In a grouped one an entry stands for a channel of each group."""
+    return (layer.kernel, len(layer.kernel.shape) - 2) if layer.groups == 1 else None
+
+
 # --- depthwise -----------------------------------------------------------------------------------
 
 
@@ -179,6 +185,13 @@ def _separable_weights(layer, inside=None):
     return layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1
 
 
+@register_all(reading_variable, *SEPARABLE)
+def _separable_reads(layer):
+    """Several entries stand for a channel where it is filtered more than once."""
+    axis = len(layer.pointwise_kernel.shape) - 2
+    return (layer.pointwise_kernel, axis) if layer.depth_multiplier == 1 else None
+
+
 # --- transposed ----------------------------------------------------------------------------------
 
 
@@ -212,3 +225,8 @@ def _transposed_macs(layer, call):
 @register_all(producing_variable, *TRANSPOSED)
 def _transposed_weights(layer, inside=None):
     return layer.kernel, len(layer.kernel.shape) - 2
+
+
+@register_all(reading_variable, *TRANSPOSED)
+def _transposed_reads(layer):
+    return layer.kernel, len(layer.kernel.shape) - 1

@@ -9,7 +9,7 @@ from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow
 from resrep_keras.graph.labels import State
-from resrep_keras.surgery.channel_weights import producing_variable
+from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
 
 # --- Dense ---------------------------------------------------------------------------------------
@@ -121,6 +121,17 @@ def _einsum_macs(layer: layers.EinsumDense, call):
     factors = labels_along(call.input, axis), labels_along(call.outputs[0], out)
     # Keras leaves sizes of the output open where the user did.
     return Term(positions_of(call.input.shape, axis), factors)
+
+
+@reading_variable.register
+def _dense_reads(layer: layers.Dense):
+    return layer.kernel, 0
+
+
+@reading_variable.register
+def _einsum_reads(layer: layers.EinsumDense):
+    axes = EinsumAxes(layer)
+    return (layer.kernel, axes.kernel_in % len(layer.kernel.shape)) if axes.simple else None
 
 
 @producing_variable.register

@@ -1,4 +1,4 @@
-"""The weights that make each channel of a layer: one rule per layer of its own kind."""
+"""The weights that make or read each channel of a layer: one rule per layer of its own kind."""
 
 import functools
 
@@ -46,3 +46,14 @@ def producing_weights(layer, inside=None):
         return np.moveaxis(ops.convert_to_numpy(found[0]), found[1], -1)
     kernel = _kernel_of(layer, inside)
     return None if kernel is None else ops.convert_to_numpy(kernel)
+
+
+@functools.singledispatch
+def reading_variable(layer):
+    """The variable that a layer multiplies the channels of its input with, and their axis.
+
+    Returns:
+        The pair, or `None` where it is not known, or not one variable whose entries along an axis
+        are the channels.
+    """
+    del layer

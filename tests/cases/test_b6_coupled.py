@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.methods.channels.channel_state import ChannelState
-from resrep_keras.methods.channels.network_slimming import NetworkSlimming
+from resrep_keras.methods.channels.network_slimming import NetworkSlimming, scales_of
 from resrep_keras.optimizers.taylor import TaylorOptimizer
 from tests import zoo
 from tests.methods.channels.searches import begun
@@ -114,12 +114,10 @@ def test_scales_of_a_stream_are_a_mean():
     state, _ = state_of("residual")
     method = NetworkSlimming(0.01, coupled=True)
     scores = method.scores(state)
-    scales = {id(gamma): np.abs(ops.convert_to_numpy(gamma)) for gamma, _ in method.scales(state)}
+    scales = {id(gamma): np.abs(ops.convert_to_numpy(gamma)) for gamma, _ in scales_of(state)}
     for group in state.groups:
         own = [
-            scales[id(gamma)]
-            for gamma, ids in method.scales(state)
-            if set(ids) & set(group.channels)
+            scales[id(gamma)] for gamma, ids in scales_of(state) if set(ids) & set(group.channels)
         ]
         if own:
             np.testing.assert_allclose(scores[group.channels], np.mean(own, axis=0), rtol=1e-6)

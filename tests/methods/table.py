@@ -211,7 +211,11 @@ ROWS = [
     baseline(FPGM, FPGM(None, {"params": 100}, min_channels={"a*": 3})),
     baseline(TaylorPruning, TaylorPruning(0.3, at=0.2, coupled=True)),
     baseline(NetworkSlimming, NetworkSlimming(0.3, strength=0.5)),
-    baseline(GroupLasso, GroupLasso(0.3, strength=0.5, min_share=0.2, exact=False)),
+    baseline(
+        GroupLasso,
+        GroupLasso(0.3, strength=0.5, min_share=0.2, exact=False),
+        GroupLasso(0.3, growth=4.0, guard=1.0, at=0.3),
+    ),
     Row(
         "GraNet",
         lambda: GraNet(0.3),

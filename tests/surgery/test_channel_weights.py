@@ -6,7 +6,11 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.surgery.channel_weights import producing_variable, producing_weights
+from resrep_keras.surgery.channel_weights import (
+    producing_variable,
+    producing_weights,
+    reading_variable,
+)
 
 CASES = {
     "dense": (lambda: layers.Dense(5), (None, 3), (3, 5)),
@@ -51,9 +55,41 @@ def test_a_channel_switched_off_is_a_channel_of_zeros(name):
     assert [bool(column.any()) for column in outputs.T] == [True, True, False, True, True]
 
 
+@pytest.mark.parametrize("name", ["dense", "convolution", "transposed", "separable", "einsum"])
+def test_a_channel_that_is_not_read_changes_nothing(name):
+    layer, _ = built(name)
+    variable, axis = rule_of(reading_variable, layer)(layer)
+    shape = CASES[name][1]
+    assert variable.shape[axis] == shape[-1]
+    values = np.moveaxis(ops.convert_to_numpy(variable).copy(), axis, -1)
+    values[..., 1] = 0
+    variable.assign(np.moveaxis(values, -1, axis))
+    x = np.random.default_rng(0).normal(size=(2, *shape[1:])).astype("float32")
+    for channel in range(shape[-1]):
+        other = x.copy()
+        other[..., channel] += 1
+        same = np.array_equal(*(ops.convert_to_numpy(layer(each)) for each in (x, other)))
+        assert same == (channel == 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.Conv2D(4, 3, groups=2), (None, 8, 8, 4)),
+        (layers.DepthwiseConv2D(3), (None, 8, 8, 4)),
+        (layers.SeparableConv2D(4, 3, depth_multiplier=2), (None, 8, 8, 4)),
+        (layers.LSTM(4), (None, 3, 4)),
+    ],
+)
+def test_what_reads_channels_by_more_than_one_entry_is_not_known(layer, shape):
+    layer.build(shape)
+    assert rule_of(reading_variable, layer)(layer) is None
+
+
 def test_a_layer_without_a_kernel_is_not_known():
     norm = layers.BatchNormalization()
     norm.build((None, 3))
+    assert rule_of(reading_variable, norm)(norm) is None
     assert rule_of(producing_variable, norm)(norm) is None
     assert rule_of(producing_weights, norm)(norm) is None
 

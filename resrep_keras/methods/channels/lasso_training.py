@@ -1,11 +1,19 @@
 """LassoTraining: what the methods share that press channels down before they choose."""
 
 import dataclasses
+import typing
+
+import keras
 
 from resrep_keras.common.checks import check_number, setting
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.one_shot import OneShot
+from resrep_keras.methods.channels.schedules import summed_rate
 from resrep_keras.optimizers.lasso import LassoOptimizer
+
+# A short run would ask for so much that nothing but the penalty counts; and what it is under
+# optimizers that divide by the size of gradients, where no sum of rates tells what it does.
+LARGEST_PLANNED, UNDER_OTHERS = 0.02, 1e-3
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -17,14 +25,16 @@ class LassoTraining(OneShot):
 
     Args:
         at: Share of the run with the penalty; the selection ends it.
-        strength: Strength of the penalty, 0 or larger.
+        strength: Strength of the penalty, 0 or larger; `None` for what shrinks by `planned_pull`
+            what nothing holds, until the selection.
         **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
-    at: float = 0.5
-    strength: float = setting(1e-4, check_number, at_least=0)
+    at: float = 0.2
+    strength: float | None = setting(None, check_number, at_least=0)
 
     trained_by = LassoOptimizer
+    planned_pull: typing.ClassVar[float]
 
     def penalised(self, channel_state):
         """Pairs `(variable, channel axis)`."""
@@ -39,11 +49,38 @@ class LassoTraining(OneShot):
         channel_state = ChannelState(model, self.input_shape, self.exact)
         positions = {id(variable): i for i, variable in enumerate(model.trainable_variables)}
         penalised = [
-            (positions[id(variable)], axis % len(variable.shape))
-            for variable, axis in self.penalised(channel_state)
+            (positions[id(variable)], axis % len(variable.shape), *more)
+            for variable, axis, *more in self.penalised(channel_state)
             if id(variable) in positions  # neither frozen nor computed from other variables
         ]
+        return self.make_optimizer(inner, penalised, channel_state)
+
+    def make_optimizer(self, inner, penalised, channel_state):
+        """The optimizer that pulls at the variables of these positions."""
+        del channel_state
         return self.trained_by(inner, strength=self.strength, penalised=penalised)
+
+    def check(self, channel_state, plan, last, optimizer):
+        super().check(channel_state, plan, last, optimizer)
+        if self.strength is None and optimizer is not None and not optimizer.planned():
+            optimizer.strength.assign(self.planned_strength(plan, optimizer))
+
+    def planned_strength(self, plan, optimizer):
+        """The strength that shrinks by `planned_pull` what nothing holds, until the selection.
+
+        ```
+        sum of the learning rates * strength / (1 - momentum) = planned_pull
+        ```
+        """
+        rates = optimizer.rate_optimizer
+        if not isinstance(rates, keras.optimizers.SGD):
+            return UNDER_OTHERS
+        every, begin = optimizer.steps_per_update, int(optimizer.steps)
+        # Steps are counted through every compile(), and rates from the last one on.
+        late = begin - int(rates.iterations) * every
+        summed = summed_rate(rates, begin - late, max(0, plan.steps[0] - late)) / every
+        most = LARGEST_PLANNED * summed / (1 - rates.momentum)
+        return LARGEST_PLANNED * min(1.0, self.planned_pull / max(most, 1e-30))
 
     def update(self, channel_state, optimizer, plan, step):
         super().update(channel_state, optimizer, plan, step)

@@ -12,6 +12,7 @@ from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import PrunableChannels
 from resrep_keras.methods.channels.finalize import certify_removal
 from resrep_keras.methods.channels.schedules import Plan
+from resrep_keras.methods.channels.scores import guarded
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.surgery.masked import Masked
 from resrep_keras.surgery.remove import remove
@@ -26,10 +27,12 @@ class OneShot(ChannelMethod):
 
     Args:
         at: Share of the run before the selection, in [0, 1). At 0 it comes before the first step.
+        guard: How much a score rises as its layer empties, 0 or larger, see `worth`.
         **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
     at: float = setting(0.0, check_number, at_least=0, below=1)
+    guard: float = setting(0.0, check_number, at_least=0)
 
     # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
     trained_by = FrozenCompactorsOptimizer
@@ -43,6 +46,14 @@ class OneShot(ChannelMethod):
             optimizer: The optimizer that has trained it, for methods that measure in training.
         """
         raise NotImplementedError
+
+    def worth(self, channel_state, optimizer=None):
+        """The scores by which channels go: raised where their layer has lost those below them.
+
+        See `guarded`, whose strength is `guard`.
+        """
+        scores = self.scores(channel_state, optimizer)
+        return guarded(scores, self.selectable(channel_state), self.guard)
 
     def optimizer(self, inner, model=None):
         del model
@@ -68,7 +79,7 @@ class OneShot(ChannelMethod):
         kept = channel_state.kept()
         if all(limit.met(kept) for limit in self.limits(channel_state)):
             return  # a run that goes on: another choice could only release channels
-        scores = np.where(kept, self.scores(channel_state, optimizer), -1.0)
+        scores = np.where(kept, self.worth(channel_state, optimizer), -1.0)
         channel_state.switch_off(self.choose(channel_state, scores))
 
     def prune(self, model, strict=False, data=None):
@@ -95,7 +106,7 @@ class OneShot(ChannelMethod):
         warn_of_unknown(MacCost(graph), stacklevel=3)
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
-        kept = self.choose(channels, self.scores(channels))
+        kept = self.choose(channels, self.worth(channels))
         own, own_kept = channels.own, channels.own_keep(kept)
         slim = remove(own, own_kept)
         certificate = certify_removal(slim, channels, kept, data, Masked(own, own_kept))

@@ -8,7 +8,12 @@ import numpy as np
 from resrep_keras.common.checks import check_choice, check_instance, check_number, setting
 from resrep_keras.costs.macs import positions_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
-from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
+from resrep_keras.methods.channels.schedules import (
+    PaperSchedule,
+    PlannedSchedule,
+    Schedule,
+    summed_rate,
+)
 from resrep_keras.methods.channels.scores import (
     guarded,
     per_cost,
@@ -213,7 +218,7 @@ class ResRep(ChannelMethod):
         rates = optimizer.rate_optimizer
         # Steps are counted through every compile(), and rates from the last one on.
         late = int(optimizer.steps) - int(rates.iterations) * every
-        fall = pull * _summed_rate(rates, max(0, begin - late), max(0, last - late)) / every
+        fall = pull * summed_rate(rates, max(0, begin - late), max(0, last - late)) / every
         if fall < 1:
             raise ValueError(
                 f"This run cannot meet its target: {needed} selections are needed, "
@@ -259,15 +264,3 @@ class ResRep(ChannelMethod):
             optimizer.forget(
                 layer.kernel, np.where(masked, np.where(current > 0, current, begun), 0.0)
             )
-
-
-def _summed_rate(optimizer, begin, end):
-    """Sum of the learning rates of the steps from `begin` to `end`, by 100 samples."""
-    if end <= begin:
-        return 0.0
-    try:
-        schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
-        rates = [schedule(point) for point in np.linspace(begin, end, 100)]
-    except (TypeError, ValueError):  # a number, or what cannot be sampled: the rate of now
-        rates = [optimizer.learning_rate]
-    return float(np.mean([keras.ops.convert_to_numpy(rate) for rate in rates])) * (end - begin)

@@ -137,3 +137,15 @@ class PaperSchedule(Schedule):
         begin = first + self.warmup_epochs * steps_per_epoch
         steps = range(begin + self.interval, last, self.interval)
         return Plan(tuple(steps), None, self.channels_per_selection)
+
+
+def summed_rate(optimizer, begin, end):
+    """Sum of the learning rates of the steps from `begin` to `end`, by 100 samples."""
+    if end <= begin:
+        return 0.0
+    try:
+        schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
+        rates = [schedule(point) for point in np.linspace(begin, end, 100)]
+    except (TypeError, ValueError):  # a number, or what cannot be sampled: the rate of now
+        rates = [optimizer.learning_rate]
+    return float(np.mean([keras.ops.convert_to_numpy(rate) for rate in rates])) * (end - begin)

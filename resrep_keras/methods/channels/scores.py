@@ -43,6 +43,11 @@ def relative_to_layer(scores, groups, kept):
     return relative
 
 
+def by_layer_mean(scores, groups):
+    """Scores divided by the mean of their layer, so that layers of any scale compare."""
+    return relative_to_layer(scores, groups, np.isfinite(scores))
+
+
 def guarded(scores, groups, strength=1.0):
     """Scores that rise as their layer empties, so that none collapses while others have channels.
 

@@ -1,5 +1,8 @@
 """The methods that choose all channels at one moment: their scores, their penalties, their runs."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,14 +13,23 @@ from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.fpgm import FPGM
 from resrep_keras.methods.channels.group_lasso import GroupLasso
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
-from resrep_keras.methods.channels.network_slimming import NetworkSlimming
+from resrep_keras.methods.channels.network_slimming import NetworkSlimming, scales_of
 from resrep_keras.methods.channels.random_pruning import RandomPruning
 from resrep_keras.methods.channels.scores import kernel_distance, mean_over
 from resrep_keras.methods.channels.taylor import TaylorPruning
 from tests import helpers, zoo
 from tests.conditions.training import data, fit, loss, wrapped
 
-METHODS = [MagnitudePruning, RandomPruning, FPGM, TaylorPruning, NetworkSlimming, GroupLasso]
+GROWTH = functools.partial(GroupLasso, growth=4)
+METHODS = [
+    MagnitudePruning,
+    RandomPruning,
+    FPGM,
+    TaylorPruning,
+    NetworkSlimming,
+    GroupLasso,
+    GROWTH,
+]
 LEARNING = [TaylorPruning, NetworkSlimming, GroupLasso]  # those that measure in training
 
 each_method = pytest.mark.parametrize("kind", METHODS)
@@ -76,7 +88,7 @@ def test_a_mean_over_layers_leaves_out_what_is_pinned():
 def test_network_slimming_scores_by_the_scales():
     model = wrapped(method=NetworkSlimming(0.3))
     channel_state = ChannelState(model)
-    scales = model.method.scales(channel_state)
+    scales = scales_of(channel_state)
     assert len(scales) == 2  # the stem and the inside of the block; the sum is coupled
     for number, (gamma, ids) in enumerate(scales):
         values = np.linspace(-1, 1, len(ids)) * (number + 1)
@@ -92,6 +104,91 @@ def test_random_channels_are_those_of_the_seed():
 
     assert widths(0) == widths(0)
     assert len({tuple(widths(seed)) for seed in range(6)}) > 1
+
+
+def test_growth_scores_by_all_that_goes_with_a_channel():
+    """Norms by hand: kernels 3 and 4, read by 4 and 0: roots of 25 / 2 and 16 / 2."""
+    inputs = keras.Input((4, 4, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 1, name="conv")(inputs))
+    dense = keras.Model(inputs, layers.Dense(1, name="out")(x))
+    dense.get_layer("conv").set_weights([np.array([3.0, 4]).reshape(1, 1, 1, 2), np.zeros(2)])
+    dense.get_layer("out").set_weights([np.array([[4.0], [0]]), np.zeros(1)])
+    method = GroupLasso(0.3, growth=4)
+    scores = method.scores(ChannelState(resrep_keras.wrap(dense, method)))
+    np.testing.assert_allclose(scores[np.isfinite(scores)], [5 / 4.5, 4 / 4.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [MagnitudePruning, FPGM])
+def test_a_guard_keeps_a_layer_from_emptying(kind):
+    """Scores 0.9, 0.95 of one layer and 1.8, 1.9 of another, of which each is worth 3.7 / 1.85."""
+    scores = np.array([0.9, 0.95, 1.8, 1.9])
+
+    class Given(kind):
+        def scores(self, channel_state, optimizer=None):
+            return scores
+
+    class State:
+        groups = ()
+
+    state = State()
+    state.groups = [
+        dataclasses.replace(
+            resrep_keras.trace(zoo.build("residual")).groups[0],
+            channels=np.array(ids),
+            pinned=np.zeros(2, bool),
+        )
+        for ids in ([0, 1], [2, 3])
+    ]
+    np.testing.assert_array_equal(Given(guard=0).worth(state), scores)
+    np.testing.assert_allclose(Given(guard=1).worth(state), [0.9, 1.85, 1.8, 3.7])
+    np.testing.assert_allclose(Given(guard=0.5).worth(state)[1], 0.95 * (1.85 / 0.95) ** 0.5)
+
+
+# --- strengths ------------------------------------------------------------------------------------
+
+
+PLANNED = [  # 8 steps to the selection; the sum of rates over 1 - momentum, and what it asks for
+    (lambda: keras.optimizers.SGD(0.25, momentum=0.9), NetworkSlimming, 0.3 / 20),
+    (lambda: keras.optimizers.SGD(5.0), NetworkSlimming, 0.3 / 40),
+    (lambda: keras.optimizers.SGD(5.0, gradient_accumulation_steps=2), NetworkSlimming, 0.3 / 20),
+    (lambda: keras.optimizers.SGD(5.0), GroupLasso, 0.02 / 40),
+    (lambda: keras.optimizers.SGD(5.0), functools.partial(GroupLasso, growth=4), 0.15 / 40),
+    (lambda: keras.optimizers.SGD(0.01), NetworkSlimming, 0.02),  # 0.3 / 0.08 is beyond all
+    (lambda: keras.optimizers.SGD(0.0), NetworkSlimming, 0.02),
+    (keras.optimizers.Adam, NetworkSlimming, 1e-3),
+    (lambda: keras.optimizers.AdamW(0.1), GroupLasso, 1e-3),
+    (  # rates 5 for 4 steps, then 2.5 for 4
+        lambda: keras.optimizers.SGD(
+            keras.optimizers.schedules.PiecewiseConstantDecay([4], [5.0, 2.5])
+        ),
+        NetworkSlimming,
+        0.3 / 30,
+    ),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "kind", "strength"), PLANNED, ids=range(len(PLANNED)))
+def test_a_strength_is_planned_for_the_run(optimizer, kind, strength):
+    model = wrapped(optimizer(), kind(0.3, at=0.5))
+    model.optimizer.build(model.trainable_variables)
+    plan = model.method.plan(0, 16, 4)
+    assert plan.steps == (8,)
+    found = model.method.planned_strength(plan, model.optimizer)
+    np.testing.assert_allclose(found, strength, rtol=0.02)
+
+
+@pytest.mark.parametrize(("strength", "begins"), [(None, 0.02), (0.5, 0.5)])
+def test_a_run_begins_with_the_planned_strength_and_another_one_goes_on(strength, begins):
+    model = wrapped(keras.optimizers.SGD(0.01), NetworkSlimming(0.3, at=0.5, strength=strength))
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(
+            float(ops.convert_to_numpy(model.optimizer.strength))
+        )
+    )
+    fit(model, 4, callbacks=[spy])
+    fit(model, 1, callbacks=[spy])
+    np.testing.assert_allclose(seen, [begins, 0, 0, 0, 0], rtol=1e-6)
 
 
 # --- runs -----------------------------------------------------------------------------------------
