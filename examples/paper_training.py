@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import functools
 import math
 
 import coupled_decay
 import keras
 import paper_data
+import tensorflow as tf
 
 import resrep_keras
 from resrep_keras.methods.channels.schedules import PaperSchedule
@@ -98,6 +100,7 @@ def train(model, images, folder, epochs, batch_size, schedule, seed=0):
         schedule: Function of the number of steps that returns a learning rate.
         seed: An int.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     backup = resrep_keras.Backup(folder / "backup", delete_checkpoint=False)
     batches, steps = paper_data.training_batches(images, batch_size, seed, backup.epoch, epochs)
     model.compile(
@@ -125,8 +128,10 @@ def measured(model, images, batch_size):
     """Top-1 and top-5 accuracy in percent, MACs and parameters."""
     top1 = keras.metrics.SparseCategoricalAccuracy()
     top5 = keras.metrics.SparseTopKCategoricalAccuracy(5)
+    # Not `evaluate`, in which workers would wait for each other: only one of them measures.
+    logits_of = tf.function(functools.partial(model, training=False))
     for x, y in paper_data.test_batches(images, batch_size):
-        logits = model.predict_on_batch(x)
+        logits = logits_of(x)
         top1.update_state(y, logits)
         top5.update_state(y, logits)
     return {
@@ -138,7 +143,12 @@ def measured(model, images, batch_size):
 
 
 def read_epochs(path):
-    """What was logged at the end of each epoch; of one that was trained twice, the later."""
+    """What was logged at the end of each epoch; of one that was trained twice, the later.
+
+    Nothing, where several machines have trained: they test the slim model only.
+    """
+    if not path.exists():
+        return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
     return [
@@ -153,7 +163,6 @@ def read_epochs(path):
 
 def page_of(result):
     dense, slim, epochs = result["dense"], result["slim"], result["epochs"]
-    lowest = min(epochs, key=lambda row: row["top1"])
     rows = [
         f"| {name} | {values['top1']:.2f} | {values['top5']:.2f} | {values['macs']:,} | "
         f"{values['parameters']:,} |"
@@ -165,19 +174,27 @@ def page_of(result):
             "",
             f"`{result['command']}`",
             "",
-            f"{result['machine']}, seed {result['seed']}, {result['images']:,} training images, "
-            f"{len(epochs)} epochs of pruning.",
+            f"{result['machine']}, seed {result['seed']}, {result['images']:,} training images.",
             f"Method: `{result['method']}`.",
             "",
             "| model | top-1 (%) | top-5 (%) | MACs | parameters |",
             "|---|---|---|---|---|",
             *rows,
             "",
-            f"{slim['macs'] / dense['macs']:.4f} of the MACs are left. While pruning, top-1 was "
-            f"{epochs[0]['top1']:.2f} % after the first epoch, {lowest['top1']:.2f} % at its "
-            f"lowest (epoch {lowest['epoch']}) and {epochs[-1]['top1']:.2f} % after the last one. "
-            f"Wrapped and slim model differ by {result['largest_relative_difference']:.1e} of the "
-            "largest output.",
+            f"{slim['macs'] / dense['macs']:.4f} of the MACs are left. Wrapped and slim model "
+            f"differ by {result['largest_relative_difference']:.1e} of the largest output.",
+            *_falls(epochs),
             "",
         ]
+    )
+
+
+def _falls(epochs):
+    if not epochs:
+        return
+    lowest = min(epochs, key=lambda row: row["top1"])
+    yield (
+        f"While pruning, top-1 was {epochs[0]['top1']:.2f} % after the first of {len(epochs)} "
+        f"epochs, {lowest['top1']:.2f} % at its lowest (epoch {lowest['epoch']}) and "
+        f"{epochs[-1]['top1']:.2f} % after the last one."
     )

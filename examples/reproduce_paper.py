@@ -6,7 +6,8 @@
     python examples/reproduce_paper.py --data_dir=/path/to/idx_files --depth=20 --width=8 \\
         --limit=9600 --dense_epochs=15 --epochs=45
 
-The second takes all GPUs of a machine, with `--batch_size` images in a step of all together. A run
+The second takes all GPUs of a machine, with `--batch_size` images in a step of all together;
+`--devices=workers`, started on each of several machines with TF_CONFIG, takes all of theirs. A run
 that is shorter than the paper's has its schedule scaled, and says how. Started again with the same
 flags, it goes on where it was stopped. docs/reproduce_paper.md says what to expect.
 """
@@ -19,14 +20,17 @@ import platform
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "distributed"))
 
 import datasets
 import keras
 import paper_data
 import paper_nets
 import paper_training
+import paper_workers
 import run_flags
 import tensorflow as tf
+import worker_loop
 from absl import app, flags
 
 import resrep_keras
@@ -74,16 +78,23 @@ def own(name):
 
 
 def make_strategy():
-    """Where it is trained; a line for each number of GPUs."""
-    if FLAGS.devices == "workers":
-        raise SystemExit(
-            "--devices=workers: `fit` under MultiWorkerMirroredStrategy fails inside of Keras "
-            "(keras issue 20585). Use --devices=mirrored for all GPUs of one machine; for several "
-            "machines take the training loop of examples/distributed/multi_worker.py."
-        )
+    """Where it is trained: one line for one GPU, for all of a machine, for several machines."""
+    if FLAGS.devices == "one":
+        return tf.distribute.get_strategy()
     if FLAGS.devices == "mirrored":
         return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+    paper_workers.check_environment(FLAGS.mixed_precision)
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief(strategy):
+    """Whether this process writes the results; all others wait for it."""
+    return FLAGS.devices != "workers" or worker_loop.is_chief(strategy)
+
+
+def wait_for_all(strategy):
+    if FLAGS.devices == "workers":
+        worker_loop.wait_for_all(strategy)
 
 
 def make_net(images):
@@ -101,8 +112,9 @@ def make_net(images):
 
 def check_flags():
     """End the program in words where flags contradict each other."""
-    if FLAGS.weights == "keras" and (FLAGS.net, FLAGS.image_size) != ("resnet50", 224):
-        raise SystemExit("--weights=keras are those of --net=resnet50 at --image_size=224.")
+    given = (FLAGS.net, own("dataset"), FLAGS.image_size)
+    if FLAGS.weights == "keras" and given != ("resnet50", "imagenet2012", 224):
+        raise SystemExit("--weights=keras are those of ResNet-50 on ImageNet at 224 pixels.")
     if FLAGS.weights is None and not own("dense_epochs"):
         raise SystemExit(
             f"--net={FLAGS.net} starts from trained weights, as in the paper: give --weights (see "
@@ -143,8 +155,28 @@ def write_result(folder, dense, slim, images, method):
     return page
 
 
-def train(model, images, folder, epochs, schedule):
-    paper_training.train(model, images, folder, epochs, own("batch_size"), schedule, FLAGS.seed)
+def train(model, images, folder, epochs, schedule, strategy):
+    settings = (model, images, folder, epochs, own("batch_size"), schedule, FLAGS.seed)
+    if FLAGS.devices == "workers":
+        paper_workers.train(*settings, strategy)
+        return
+    with strategy.scope():
+        paper_training.train(*settings)
+
+
+def make_dense(net, images, path, strategy):
+    """The dense net, trained, or as a run before has left it."""
+    if path.exists():
+        with strategy.scope():
+            return keras.models.load_model(path, compile=False)
+    epochs, rate = own("dense_epochs"), FLAGS.dense_rate
+    if epochs:
+        schedule = functools.partial(paper_training.dense_schedule, rate)
+        train(net, images, path.parent / "dense", epochs, schedule, strategy)
+    if is_chief(strategy):
+        resrep_keras.export(net, path)
+    wait_for_all(strategy)
+    return net
 
 
 def main(_):
@@ -163,25 +195,21 @@ def main(_):
     with strategy.scope():
         net = make_net(images)
         run_flags.wrapped(net, method)  # fails now, if it does
-        run_flags.keep(folder, but=("output_dir", "devices"))
-        dense_path, slim_path = folder / "dense.keras", folder / "slim.keras"
-        if slim_path.exists():
-            print(f"The run is done, see {(folder / 'result.md').resolve()}")
-            return
-        if dense_path.exists():
-            dense = keras.models.load_model(dense_path, compile=False)
-        else:
-            dense, rate = net, functools.partial(paper_training.dense_schedule, FLAGS.dense_rate)
-            if own("dense_epochs"):
-                train(dense, images, folder / "dense", own("dense_epochs"), rate)
-            resrep_keras.export(dense, dense_path)
+    run_flags.keep(folder, but=("output_dir", "devices"))
+    if (folder / "slim.keras").exists():
+        print(f"The run is done, see {(folder / 'result.md').resolve()}")
+        return
+    dense = make_dense(net, images, folder / "dense.keras", strategy)
+    with strategy.scope():
         model = resrep_keras.wrap(dense, method)
-        rate = functools.partial(paper_training.cosine, FLAGS.rate)
-        train(model, images, folder / "pruning", epochs, rate)
-    slim = resrep_keras.finalize(model)  # outside of the scope: a model for one device
-    page = write_result(folder, dense, slim, images, method)
-    resrep_keras.export(slim, slim_path)
-    print(f"\n{page}\nModels and results are in {folder.resolve()}")
+    schedule = functools.partial(paper_training.cosine, FLAGS.rate)
+    train(model, images, folder / "pruning", epochs, schedule, strategy)
+    if is_chief(strategy):
+        slim = resrep_keras.finalize(model)  # outside of the scope: a model for one device
+        page = write_result(folder, dense, slim, images, method)
+        resrep_keras.export(slim, folder / "slim.keras")
+        print(f"\n{page}\nModels and results are in {folder.resolve()}")
+    wait_for_all(strategy)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ def examples(name):
     return _imported("examples", name)
 
 
+def distributed(name):
+    """Import a module of the folder of distributed examples."""
+    return _imported("examples/distributed", name)
+
+
 def benchmarks(name):
     """Import a module of the benchmarks folder."""
     return _imported("benchmarks", name)

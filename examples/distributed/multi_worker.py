@@ -19,6 +19,7 @@ import numpy as np
 import run_flags
 import supervisor
 import tensorflow as tf
+import worker_loop
 from absl import app, flags
 
 import resrep_keras
@@ -38,7 +39,7 @@ run_flags.whole("seed", 0, "Seed of weights and data order.")
 def worker_rows(size, strategy, epochs):
     """Row numbers of this worker's batches, the same whether the run was interrupted or not."""
     resolver = strategy.cluster_resolver
-    workers = len(resolver.cluster_spec().as_dict()["worker"])
+    workers = worker_loop.workers(strategy)
     replicas = strategy.num_replicas_in_sync
     steps = size // (FLAGS.batch_size * replicas)
     rows = []
@@ -47,80 +48,26 @@ def worker_rows(size, strategy, epochs):
         order = order[: steps * replicas * FLAGS.batch_size]
         shares = order.reshape(steps, workers, replicas // workers, FLAGS.batch_size)
         rows.append(shares[:, resolver.task_id].reshape(-1, FLAGS.batch_size))
-    return np.concatenate(rows), steps
+    return np.concatenate(rows)
 
 
-def make_batches(x, y, rows, strategy):
+def make_batches(x, y, rows):
     """One batch for each replica and step, from this worker's rows alone."""
-
-    def dataset(_):
-        rows_ = tf.data.Dataset.from_tensor_slices(rows)
-        return rows_.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch))).prefetch(1)
-
-    return iter(strategy.distribute_datasets_from_function(dataset))
-
-
-def make_step(model, optimizer, strategy):
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
-
-    def on_replica(images, labels):
-        with tf.GradientTape() as recording:
-            losses = loss_of(labels, model(images, training=True))
-            # The optimizers sum gradients over replicas: the mean is over the global batch.
-            loss = tf.reduce_sum(losses) / (FLAGS.batch_size * strategy.num_replicas_in_sync)
-        gradients = recording.gradient(loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        return loss
-
-    @tf.function
-    def step(images, labels):
-        losses = strategy.run(on_replica, args=(images, labels))
-        return strategy.reduce("SUM", losses, axis=None)
-
-    return step
-
-
-def say(strategy, text):
-    print(f"worker {strategy.cluster_resolver.task_id}: {text}", flush=True)
-
-
-def check_same_start(strategy, begin):
-    begins = strategy.gather(tf.constant([begin]), axis=0).numpy().tolist()
-    if len(set(begins)) > 1:
-        raise ValueError(
-            f"The workers' checkpoints are at different epochs: {begins}. Expected one "
-            "--output_dir that all of them see."
-        )
+    rows = tf.data.Dataset.from_tensor_slices(rows)
+    return rows.map(lambda batch: (tf.gather(x, batch), tf.gather(y, batch))).prefetch(1)
 
 
 def train(model, data, strategy, checkpoint):
     """Train to the end, from the checkpoint where there is one."""
-    optimizer, chief = model.optimizer, strategy.cluster_resolver.task_id == 0
-    state = [*model.variables, *optimizer.variables]
-    begin = common.load_state(checkpoint, state).get("epochs", 0)
-    check_same_start(strategy, begin)
-    if begin >= FLAGS.epochs:
-        return
-    say(strategy, f"training from epoch {begin + 1}")
-    rows, steps = worker_rows(len(data[0]), strategy, range(begin, FLAGS.epochs))
-    batches = make_batches(*data, rows, strategy)
-    step = make_step(model, optimizer, strategy)
-    pruning = resrep_keras.PruningCallback()
-    callbacks = keras.callbacks.CallbackList(
-        [pruning], model=model, epochs=FLAGS.epochs, steps=steps
+    steps = len(data[0]) // (FLAGS.batch_size * strategy.num_replicas_in_sync)
+
+    def batches_from(epoch):
+        return make_batches(*data, worker_rows(len(data[0]), strategy, range(epoch, FLAGS.epochs)))
+
+    worker_loop.train(
+        *(model, strategy, batches_from, FLAGS.batch_size, FLAGS.epochs, steps, checkpoint),
+        pruning=resrep_keras.PruningCallback(),
     )
-    callbacks.on_train_begin()
-    for epoch in range(begin, FLAGS.epochs):
-        callbacks.on_epoch_begin(epoch)
-        for number in range(steps):
-            loss = step(*next(batches))
-            callbacks.on_train_batch_end(number)
-        callbacks.on_epoch_end(epoch)
-        if chief:
-            common.save_state(checkpoint, state, epochs=epoch + 1)
-        left = pruning.macs_left()
-        say(strategy, f"epoch {epoch + 1}, loss {float(loss):.4f}, MACs left {left:.3f}")
-    callbacks.on_train_end()
 
 
 def work(folder):
@@ -141,13 +88,15 @@ def work(folder):
     common.save_state(
         folder / f"worker_{worker}.npz", [*model.variables, *model.optimizer.variables]
     )
-    if worker == 0:
+    if worker_loop.is_chief(strategy):
         slim = resrep_keras.finalize(model)
         resrep_keras.export(slim, folder / "slim.keras")
         accuracy = (keras.ops.convert_to_numpy(slim(test_x)).argmax(-1) == test_y).mean()
         left = slim.certificate.macs_left
-        say(strategy, f"slim model with {left:.3f} of the MACs, accuracy {accuracy:.3f}")
-    strategy.gather(tf.constant([worker]), axis=0)  # nobody leaves before the chief is done
+        worker_loop.say(
+            strategy, f"slim model with {left:.3f} of the MACs, accuracy {accuracy:.3f}"
+        )
+    worker_loop.wait_for_all(strategy)  # nobody leaves before the chief is done
 
 
 def main(_):
