@@ -42,12 +42,17 @@ PAPER = {
 }
 
 
+# Momentum 0.99 carries a masked column past zero again and again; in this many steps the rate that
+# falls to 0 brings it to rest there.
+ENOUGH = 3_000
+
+
 def make_method(net, epochs, steps, rate, reduction=None, planned=False):
     """`ResRep.paper()`; in a shorter run with its schedule scaled, and a penalty that suffices.
 
     Selections come after the same shares of the run as in the paper. There, a masked column could
     shrink by 19 times its norm at 1e-4, here by 3 times; to keep the 19 would need a penalty that
-    the columns that should stay cannot withstand.
+    is as many times stronger as the run is shorter, also on the columns that should stay.
 
     Args:
         net: A key of `PAPER`.
@@ -73,6 +78,10 @@ def make_method(net, epochs, steps, rate, reduction=None, planned=False):
     # The mean of a cosine is half of its begin, and momentum 0.99 multiplies it by 100.
     strength = max(1e-4, 3 / (steps * rate / 2 * 100))
     print(f"{share:.4f} of the paper's steps: {schedule}, penalty_strength={strength:.3g}")
+    if steps < ENOUGH:
+        print(
+            f"Fewer than {ENOUGH} steps: channels will stay. Train longer, or --schedule=planned."
+        )
     return resrep_keras.ResRep.paper(
         target_reduction=reduction, schedule=schedule, penalty_strength=strength
     )

@@ -363,16 +363,30 @@ def test_a_shorter_run_has_its_schedule_scaled(capsys):
     }
     # The rates' mean times the steps, which momentum multiplies: three times a column's norm.
     assert method.penalty_strength == pytest.approx(1e-4)
-    assert "0.1000 of the paper's steps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0.1000 of the paper's steps" in said and "channels will stay" not in said
     method = training.make_method("resnet56", 48, 48 * 100, 0.01)
     assert method.penalty_strength * (4800 * 0.01 / 2) / (1 - 0.99) == pytest.approx(3)
     assert method.schedule.interval == 3  # 200 / 78
     method = training.make_method("resnet56", 1, 100, 0.01)  # 3,749 times shorter
+    assert "Fewer than 3000 steps: channels will stay" in capsys.readouterr().out
     assert method.schedule.interval == 1
     assert method.schedule.channels_per_selection == pytest.approx(4 * 3749 / 200, abs=1)
     planned = training.make_method("resnet56", 1, 100, 0.01, planned=True)
     expected = resrep_keras.ResRep(0.529, scope="blocks")
     assert planned.get_config() == expected.get_config()
+
+
+@pytest.mark.parametrize("steps", [1_000, training.ENOUGH, 20_000])
+def test_a_masked_column_vanishes_in_a_run_that_is_long_enough(steps):
+    """Moved by the penalty alone, from a tenth of the run on, as `PenaltyOptimizer` moves it."""
+    method = training.make_method("resnet56", 10, steps, 0.01)
+    column, speed = 1.0, 0.0
+    for step in range(steps // 10, steps):
+        rate = 0.01 * (1 + np.cos(np.pi * step / steps)) / 2
+        speed = 0.99 * speed + method.penalty_strength * np.sign(column)
+        column -= rate * speed
+    assert (abs(column) < method.threshold) == (steps >= training.ENOUGH)
 
 
 def test_rates_are_those_of_the_code():
