@@ -10,9 +10,9 @@ than 1e-4, or the counts of multiply-adds at all, nothing is run. Images, their 
 batches, optimizer, rate and the number of epochs are those of `accuracy.py` under JAX, and so is
 the share of multiply-adds that is removed.
 
-Methods: `l2`, `taylor` (one shot, then training), `bn_scale` and `group_norm` (sparse training in
-the first half of the epochs), `longer` (the dense net trained on, which shows that both sides train
-alike). The strength of `group_norm` is chosen on seed 10 of `--split=choice`, for each net at its
+Methods: `l2`, `taylor`, `bn_scale_plain` (pruned first, then trained), `bn_scale` and `group_norm`
+(sparse training in the first half of the epochs), `longer` (the dense net trained on, which shows
+that both sides train alike); `l2_once` and `taylor_once` rank channels once instead of ten times. The strength of `group_norm` is chosen on seed 10 of `--split=choice`, for each net at its
 first reduction; runs of other strengths there are rows of their own.
 
 Each run is kept in the work folder in the form of `accuracy.py`'s, so that a benchmark that was
@@ -35,12 +35,16 @@ from accuracy_tables import PEER
 from torch_side import layouts
 
 import resrep_keras
-from resrep_keras.common.files import write
+from resrep_keras.common.files import write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("split", "choice", ["choice", "table"], "Whose images.")
 flags.DEFINE_list("cuts", ["0.7", "0.5", "0.85"], "Shares of the MACs to remove.")
-flags.DEFINE_list("methods", ["longer", "l2", "taylor", "bn_scale", "group_norm"], "Which to run.")
+flags.DEFINE_list(
+    "methods",
+    ["longer", "l2", "taylor", "bn_scale_plain", "bn_scale", "group_norm"],
+    "Which to run.",
+)
 flags.DEFINE_string("dense_dir", None, "Work folder of accuracy.py; by default this one's.")
 flags.DEFINE_string("python", None, "Python that has both packages; by default one is made.")
 
@@ -53,6 +57,7 @@ METHODS = {
     "l2_once": ("magnitude", {"steps": 1}),
     "taylor": ("taylor", {"steps": STEPS}),
     "taylor_once": ("taylor", {"steps": 1}),
+    "bn_scale_plain": ("bn_scale", {"steps": STEPS}),
     "bn_scale": ("bn_scale", {"steps": STEPS, "strength": 5e-4}),
     **{
         f"group_norm {strength:g}": ("group_norm", {"steps": STEPS, "strength": strength})
@@ -114,7 +119,7 @@ def python():
     if not done.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([made, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        write(done, lambda path: path.write_text("\n".join(PACKAGES)))
+        write_text(done, "\n".join(PACKAGES) + "\n")
     return made
 
 
@@ -233,9 +238,10 @@ def as_markdown(result):
             f"The dense nets trained on, {len(both)} runs: {means[0]:.2f} % in Keras, "
             f"{means[1]:.2f} % in PyTorch."
         )
-    if any(run["kind"] == "group_norm" for run in runs):
-        chosen = ", ".join(f"`{label}` ({net})" for net, label in result["strengths"].items())
-        lines.append(f"Strengths chosen on seed {CHOICE_SEED} of the choice: {chosen}.")
+    tried = {run["net"] for run in runs if run["kind"] == "group_norm"}
+    if tried:
+        names = ", ".join(f"`{result['strengths'][net]}` ({net})" for net in sorted(tried))
+        lines.append(f"Strengths chosen on seed {CHOICE_SEED} of the choice: {names}.")
     lines.append(f"Rows that begin with `{PEER}`: {', '.join(result['packages'])}, one CPU thread.")
     return "\n".join(lines) + "\n"
 

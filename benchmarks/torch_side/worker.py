@@ -87,7 +87,8 @@ def taylor(net, example, settings, **shared):
 
 def bn_scale(net, example, settings, **shared):
     importance = tp.importance.BNScaleImportance()
-    return tp.pruner.BNScalePruner(net, example, importance, reg=settings["strength"], **shared)
+    reg = settings.get("strength", 0.0)
+    return tp.pruner.BNScalePruner(net, example, importance, reg=reg, **shared)
 
 
 def group_norm(net, example, settings, **shared):
