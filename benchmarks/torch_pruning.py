@@ -12,8 +12,9 @@ the share of multiply-adds that is removed.
 
 Methods: `l2`, `taylor`, `bn_scale_plain` (pruned first, then trained), `bn_scale` and `group_norm`
 (sparse training in the first half of the epochs), `longer` (the dense net trained on, which shows
-that both sides train alike); `l2_once` and `taylor_once` rank channels once instead of ten times. The strength of `group_norm` is chosen on seed 10 of `--split=choice`, for each net at its
-first reduction; runs of other strengths there are rows of their own.
+that both sides train alike); `l2_once` and `taylor_once` rank channels once instead of ten times.
+The strength of `group_norm` is chosen on seed 10 of `--split=choice`, for each net at its first
+reduction; runs of other strengths there are rows of their own.
 
 Each run is kept in the work folder in the form of `accuracy.py`'s, so that a benchmark that was
 stopped goes on. Writes `benchmarks/results/torch_pruning.json` and `.md`.
