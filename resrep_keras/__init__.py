@@ -47,6 +47,7 @@ from resrep_keras.training.backup import Backup
 from resrep_keras.training.pruned_checkpoint import PrunedCheckpoint
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.plasticity import pruning_plasticity
+from resrep_keras.workflow.prune import prune
 from resrep_keras.workflow.redesign import redesign, widths_of
 from resrep_keras.workflow.search import search
 from resrep_keras.workflow.tasks import fit_tasks

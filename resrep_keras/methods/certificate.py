@@ -38,6 +38,8 @@ class Certificate:
             outputs; empty unless the method was made with `exact=False`.
         dropped: Pairs `(layer name, setting)` of the constraints that new weights would break, such
             as `("conv", "kernel_constraint")`; the slim model is without them.
+        repaired: Names of the layers that were changed on data *after* both models were compared:
+            fitted anew, or given other statistics. The differences are those of the removal alone.
     """
 
     max_absolute: float
@@ -50,6 +52,7 @@ class Certificate:
     limits: tuple = ()
     inexact: tuple = ()
     dropped: tuple = ()
+    repaired: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from resrep_keras.graph.flow import activate, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import channel_axis
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
+from resrep_keras.surgery.linear import Filtered, Linear, Windows, linear_of
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -22,6 +23,13 @@ TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTrans
 def pads(layer):
     """Whether a convolution reads zeros beyond the border."""
     return layer.padding != "valid" and any(size > 1 for size in layer.kernel_size)
+
+
+def windows_of(layer, rank, transposed=False):
+    """What a layer with a kernel reads for each position of its output."""
+    axis = channel_axis(layer, rank)
+    settings = layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+    return Windows(axis, *settings, transposed)
 
 
 # --- plain and grouped ---------------------------------------------------------------------------
@@ -108,6 +116,13 @@ def _conv_reads(layer):
     return (layer.kernel, len(layer.kernel.shape) - 2) if layer.groups == 1 else None
 
 
+@register_all(linear_of, *CONVOLUTIONS)
+def _conv_linear(layer):
+    if layer.groups > 1:
+        return None
+    return Linear(layer.kernel, layer.bias, windows_of(layer, len(layer.kernel.shape)))
+
+
 # --- depthwise -----------------------------------------------------------------------------------
 
 
@@ -192,6 +207,12 @@ def _separable_reads(layer):
     return (layer.pointwise_kernel, axis) if layer.depth_multiplier == 1 else None
 
 
+@register_all(linear_of, *SEPARABLE)
+def _separable_linear(layer):
+    windows = windows_of(layer, len(layer.pointwise_kernel.shape))
+    return Linear(layer.pointwise_kernel, layer.bias, Filtered(windows, layer.depthwise_kernel))
+
+
 # --- transposed ----------------------------------------------------------------------------------
 
 
@@ -230,3 +251,12 @@ def _transposed_weights(layer, inside=None):
 @register_all(reading_variable, *TRANSPOSED)
 def _transposed_reads(layer):
     return layer.kernel, len(layer.kernel.shape) - 1
+
+
+@register_all(linear_of, *TRANSPOSED)
+def _transposed_linear(layer):
+    if layer.output_padding is not None:
+        return None
+    rank = len(layer.kernel.shape)
+    order = (*range(rank - 2), rank - 1, rank - 2)
+    return Linear(layer.kernel, layer.bias, windows_of(layer, rank, transposed=True), order)

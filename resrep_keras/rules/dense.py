@@ -10,6 +10,7 @@ from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow
 from resrep_keras.graph.labels import State
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
+from resrep_keras.surgery.linear import Entries, Linear, linear_of
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
 
 # --- Dense ---------------------------------------------------------------------------------------
@@ -37,6 +38,11 @@ def _dense_macs(layer: layers.Dense, call):
     axis = len(call.input.shape) - 1
     factors = labels_along(call.input, axis), labels_along(call.outputs[0], axis)
     return Term(positions_of(call.output_shape, axis), factors)
+
+
+@linear_of.register
+def _dense_linear(layer: layers.Dense):
+    return Linear(layer.kernel, layer.bias, Entries())
 
 
 # --- EinsumDense ---------------------------------------------------------------------------------
@@ -132,6 +138,15 @@ def _dense_reads(layer: layers.Dense):
 def _einsum_reads(layer: layers.EinsumDense):
     axes = EinsumAxes(layer)
     return (layer.kernel, axes.kernel_in % len(layer.kernel.shape)) if axes.simple else None
+
+
+@linear_of.register
+def _einsum_linear(layer: layers.EinsumDense):
+    axes = EinsumAxes(layer)
+    if not axes.simple or axes.per_position:
+        return None
+    order = (axes.kernel_in % 2, axes.kernel_out % 2)
+    return Linear(layer.kernel, layer.bias, Entries(axes.input), order)
 
 
 @producing_variable.register

@@ -95,6 +95,14 @@ def play(recording, inputs, batch_statistics=False, around=None):
         around: ``around(recorded, run, *args, **kwargs)`` stands for each call; it makes the call
             itself by ``run(recorded, *args, **kwargs)``.
     """
+    # Moving averages stay as they are.
+    given = recording, inputs, batch_statistics, around
+    outputs, _ = call_with_values(replay, (), *given)
+    return keras.tree.map_structure(as_numbers, outputs)
+
+
+def replay(recording, inputs, batch_statistics=False, around=None):
+    """What `play` returns, as tensors; also while a function is traced."""
 
     def run(recorded, *args, **kwargs):
         operation = recorded.operation
@@ -110,9 +118,7 @@ def play(recording, inputs, batch_statistics=False, around=None):
             return run(recorded, *args, **kwargs)
         return around(recorded, run, *args, **kwargs)
 
-    # Moving averages stay as they are.
-    outputs, _ = call_with_values(recording.run, (), inputs, call)
-    return keras.tree.map_structure(as_numbers, outputs)
+    return recording.run(inputs, call)
 
 
 def evaluate(recording, inputs, before=None, behind=None, instead=None):

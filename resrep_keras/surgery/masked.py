@@ -12,27 +12,29 @@ from resrep_keras.layers.gated import gate_factors
 from resrep_keras.surgery.heads import without_activation
 
 
-class Masked:
-    """What stands for the calls of a model in `play`.
+class AtSites:
+    """What stands for the calls of a model in `play`: its channels are scaled at their sites.
 
     Args:
         graph: The `ChannelGraph` of the model.
-        kept: Bool, one for each channel id.
+        behind: ``{layer name: (what scales, channel axis)}`` of what stands behind layers.
+        inside: ``{layer name: {name of channels: what scales}}`` of what layers hold inside.
     """
 
-    def __init__(self, graph, kept):
-        self._behind, self._inside = {}, {}
+    def __init__(self, graph, behind, inside):
+        self._behind, self._inside = behind, inside
         self._activations = {
             name: call.activation for name, call in graph.calls_by_name.items() if call.activates
         }
-        for site in (site for group in graph.groups for site in group.sites):
-            mask = np.where(site.channels < 0, True, kept[np.maximum(site.channels, 0)])
-            if mask.all():
-                continue
-            if site.inside is None:
-                self._behind[site.layer] = mask, site.axis
-            else:
-                self._inside.setdefault(site.layer, {})[site.inside] = mask
+
+    def factors(self, what, examples=None):
+        """Factors `(channels,)` of what scales; for so many examples, also `(examples, channels)`.
+
+        Args:
+            what: As it was given.
+            examples: Length of the first axis of a tensor behind a layer; `None` inside of one.
+        """
+        raise NotImplementedError
 
     def __call__(self, recorded, run, *args, **kwargs):
         if recorded.inner is not None and self._concerns(recorded.inner):
@@ -41,19 +43,20 @@ class Masked:
             run = functools.partial(self._gated, run)
         if recorded.name not in self._behind:
             return run(recorded, *args, **kwargs)
-        mask, axis = self._behind[recorded.name]
+        what, axis = self._behind[recorded.name]
         if self._activations.get(recorded.name) in (None, keras.activations.linear):
-            return _scaled(run(recorded, *args, **kwargs), mask, axis)
+            return self._scaled(run(recorded, *args, **kwargs), what, axis)
         with without_activation(recorded.operation) as activation:
             outputs = run(recorded, *args, **kwargs)
-        return activation(_scaled(outputs, mask, axis))
+        return activation(self._scaled(outputs, what, axis))
 
     def _concerns(self, recording):
         return any(c.name in self._behind or c.name in self._inside for c in recording.all_calls())
 
     def _gated(self, run, recorded, *args, **kwargs):
         layer = recorded.operation
-        gates = {k: ops.cast(m, "float32") for k, m in self._inside[recorded.name].items()}
+        inside = self._inside[recorded.name]
+        gates = {name: ops.cast(self.factors(what), "float32") for name, what in inside.items()}
         values = [
             (weight, weight * ops.cast(factor, weight.dtype))
             for weight, factor in zip(layer.weights, rule_of(gate_factors, layer)(layer, gates))
@@ -74,8 +77,33 @@ class Masked:
             lambda y: ops.reshape(y, (batch, times, *y.shape[1:])), outputs
         )
 
+    def _scaled(self, value, what, axis):
+        factors = self.factors(what, value.shape[0])
+        shape = [1] * len(value.shape)
+        shape[0] = 1 if len(factors.shape) == 1 else -1
+        shape[axis] = factors.shape[-1]
+        return value * ops.cast(ops.reshape(factors, shape), value.dtype)
 
-def _scaled(value, mask, axis):
-    shape = [1] * len(value.shape)
-    shape[axis] = -1
-    return value * ops.cast(ops.reshape(ops.convert_to_tensor(mask), shape), value.dtype)
+
+class Masked(AtSites):
+    """Removed channels are zero.
+
+    Args:
+        graph: The `ChannelGraph` of the model.
+        kept: Bool, one for each channel id.
+    """
+
+    def __init__(self, graph, kept):
+        behind, inside = {}, {}
+        for site in (site for group in graph.groups for site in group.sites):
+            mask = np.where(site.channels < 0, True, kept[np.maximum(site.channels, 0)])
+            if mask.all():
+                continue
+            if site.inside is None:
+                behind[site.layer] = mask, site.axis
+            else:
+                inside.setdefault(site.layer, {})[site.inside] = mask
+        super().__init__(graph, behind, inside)
+
+    def factors(self, what, examples=None):
+        return ops.convert_to_tensor(what)

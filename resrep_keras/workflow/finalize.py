@@ -5,7 +5,7 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import handed_over
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
 from resrep_keras.methods.wrapped import method_of
-from resrep_keras.surgery.forward import check_data
+from resrep_keras.surgery.examples import Examples
 
 
 def finalize(model, strict=False, data=None):
@@ -21,7 +21,10 @@ def finalize(model, strict=False, data=None):
         strict: Whether to raise where this function warns of a run that went wrong or outputs that
             differ; constraints that are dropped are no reason. Defaults to `False`.
         data: Inputs to compare both models on beside random ones: arrays in the structure that the
-            model is called with, the batch first. Where given, they decide. Defaults to none.
+            model is called with, the batch first, or a pair of them and labels, which are not
+            read. Where given, they decide. Masked channels that are not yet zero, which stay
+            otherwise, then go, too, and the layers behind them are repaired as `prune` does it, on
+            16 examples or more. Defaults to none.
 
     Returns:
         A plain Functional `keras.Model` with the layer names of the dense model, which can be
@@ -42,5 +45,5 @@ def finalize(model, strict=False, data=None):
     """
     check_model(model)
     strict = check_bool("strict", strict)
-    data = None if data is None else check_data(model, data)
+    data = None if data is None else Examples(model, data).x
     return handed_over((method_of(model) or CompactorsByHand()).finalize(model, data), strict)

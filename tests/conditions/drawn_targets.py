@@ -9,6 +9,7 @@ import numpy as np
 import resrep_keras as rk
 from resrep_keras.costs.comparison import Conditions
 from resrep_keras.deploy.report import Report, Row
+from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.gradients.pruner import GradientPruner
 from resrep_keras.methods.method import Method
@@ -477,6 +478,17 @@ def function_targets():
     yield Target(
         "finalize", rk.finalize, {"model": WRAPPED, "strict": BOOL, "data": data}, share=0.5
     )
+    rows = np.arange(80.0, dtype="float32").reshape(20, 4) % 7
+    data = Kind((lambda: rows, lambda: None), _is_data)
+    given = {"model": DENSE, "data": data, "strict": BOOL, "repair": BOOL}
+    one_shot = or_none(instance(OneShot, lambda: rk.MagnitudePruning(0.3)))
+    yield Target("prune", rk.prune, {**given, "method": one_shot}, share=0.2)
+    yield Target(
+        "MagnitudePruning.prune",
+        lambda model, **given: rk.MagnitudePruning(0.3).prune(model, **given),
+        given,
+        share=0.3,
+    )
     yield Target("trace", rk.trace, {**model, **exact})
     yield Target("explain", rk.explain, {**model, **exact}, share=0.5)
     yield Target("count_macs", rk.count_macs, {**model, "input_shape": SHAPE})
@@ -528,12 +540,6 @@ def function_targets():
     zeros = or_none(Kind((lambda: {"conv2d": 0.5},), _is_zeros))
     yield Target("gradient_sparsity", rk.gradient_sparsity, {"model": pruned}, share=0.5)
     yield Target("backward_macs", rk.backward_macs, {"model": pruned, "zeros": zeros}, share=0.5)
-    yield Target(
-        "MagnitudePruning.prune",
-        lambda model: rk.MagnitudePruning(0.3).prune(model),
-        {"model": DENSE},
-        share=0.5,
-    )
 
 
 def task_targets():

@@ -2,11 +2,17 @@
 
 import dataclasses
 
+from keras import ops
+
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.trace import recording_of
+from resrep_keras.keras_adapter import call_with_values, weights_of_operation
 from resrep_keras.methods.certificate import Finalized, certify, differing, tolerance_of
 from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.surgery.examples import FEWEST, Examples
 from resrep_keras.surgery.fold import fold
+from resrep_keras.surgery.repair import repair
+from resrep_keras.surgery.statistics import retake_statistics
 
 
 def remove_dead(model, method, data=None):
@@ -24,20 +30,59 @@ def remove_dead(model, method, data=None):
     if channel_state.baseline is None:  # made by hand
         channel_state.baseline = method.baseline(model, channel_state)
     dead = channel_state.dead(method.threshold)
+    above = _above_threshold(channel_state, dead)
+    examples = _examples(model, data) if len(above) else None
+    if examples is not None:
+        dead = channel_state.dead(float("inf"))
     graph, kept = channel_state.own, channel_state.own_keep(~dead)
     slim = fold(graph, kept)
     limits = method.limits(channel_state)
     values = [_value(limit, slim, ~dead) for limit in limits]
+    around = None if examples is None else MaskedColumns(channel_state)
     certificate = dataclasses.replace(
-        certify_removal(slim, channel_state, ~dead, data),
+        certify_removal(slim, channel_state, ~dead, data, around),
         limits=tuple((limit.name, value, limit.at_most) for limit, value in zip(limits, values)),
     )
     problems = (
-        *_above_threshold(channel_state, dead),
+        *_told_of(above, examples),
         *_missed(limits, values),
         *differing(certificate, tolerance_of(model, certificate)),
     )
+    if examples is not None:
+        folded = channel_state.folded
+        certificate = repaired(folded.graph, folded.keep(~dead), slim, examples, certificate)
     return Finalized(slim, certificate, problems)
+
+
+def _examples(model, data):
+    """The `Examples` that a model can be repaired on; `None` where there are not enough."""
+    examples = None if data is None else Examples(model, data)
+    if examples is None or len(examples) < FEWEST:
+        return None
+    examples.check()
+    return examples
+
+
+class MaskedColumns:
+    """What stands for the calls of a wrapped model in `play`: masked columns are zero.
+
+    Args:
+        channel_state: Its `ChannelState`.
+    """
+
+    def __init__(self, channel_state):
+        self._values = {
+            id(layer.kernel): (
+                layer.kernel,
+                layer.kernel * ops.cast(layer.keep_mask, layer.kernel.dtype),
+            )
+            for layer, _ in channel_state.compactors
+        }
+
+    def __call__(self, recorded, run, *args, **kwargs):
+        variables = weights_of_operation(recorded.operation)
+        values = [self._values[id(v)] for v in variables if id(v) in self._values]
+        return call_with_values(run, values, recorded, *args, **kwargs)[0]
 
 
 def certify_removal(slim, channels, kept, data=None, around=None):
@@ -62,6 +107,22 @@ def certify_removal(slim, channels, kept, data=None, around=None):
     )
 
 
+def repaired(graph, kept, slim, examples, certificate):
+    """The `Certificate` of a slim model that is repaired on examples.
+
+    Args:
+        graph: `ChannelGraph` of the model before.
+        kept: Bool, one for each of its channel ids.
+        slim: What is left of it; its weights change.
+        examples: The `Examples`.
+        certificate: That of the removal.
+    """
+    recording = recording_of(slim)
+    changed = repair(graph, kept, recording, examples)
+    changed += retake_statistics(recording, examples, graph.frozen)
+    return dataclasses.replace(certificate, repaired=changed)
+
+
 def _value(limit, slim, kept):
     """What the slim model has of a limited quantity: counted where it can be, else predicted."""
     count = QUANTITIES[limit.name].count
@@ -69,13 +130,21 @@ def _value(limit, slim, kept):
 
 
 def _above_threshold(channel_state, dead):
+    """Norms of the masked channels that are not dead yet."""
     norms = channel_state.norms()
-    masked = ~channel_state.kept() & ~dead & (norms > 0)  # a layer keeps one channel, be it zero
-    if masked.any():
-        worst = norms[masked].max()
+    return norms[~channel_state.kept() & ~dead & (norms > 0)]  # a layer keeps one, be it zero
+
+
+def _told_of(above, examples):
+    if len(above):
+        fate = (
+            "were kept"
+            if examples is None
+            else "were removed all the same; what reads them was fitted anew to the data given"
+        )
         yield (
-            f"{int(masked.sum())} masked channels are still above the threshold (largest norm "
-            f"{worst:.2g}) and were kept. Train to the end of the planned run before finalize()."
+            f"{len(above)} masked channels are still above the threshold (largest norm "
+            f"{above.max():.2g}) and {fate}. Train to the end of the planned run before finalize()."
         )
 
 

@@ -4,16 +4,18 @@ import dataclasses
 
 import numpy as np
 
-from resrep_keras.common.checks import check_number, setting
+from resrep_keras.common.checks import check_bool, check_number, setting
 from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.graph.trace import trace
+from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import Finalized, differing, handed_over, tolerance_of
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import PrunableChannels
-from resrep_keras.methods.channels.finalize import certify_removal
+from resrep_keras.methods.channels.finalize import certify_removal, repaired
 from resrep_keras.methods.channels.schedules import Plan
 from resrep_keras.methods.channels.scores import guarded
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
+from resrep_keras.surgery.examples import Examples
 from resrep_keras.surgery.masked import Masked
 from resrep_keras.surgery.remove import remove
 
@@ -47,12 +49,12 @@ class OneShot(ChannelMethod):
         """
         raise NotImplementedError
 
-    def worth(self, channel_state, optimizer=None):
+    def worth(self, channel_state, optimizer=None, scores=None):
         """The scores by which channels go: raised where their layer has lost those below them.
 
-        See `guarded`, whose strength is `guard`.
+        See `guarded`, whose strength is `guard`. They are those of `scores`, unless given.
         """
-        scores = self.scores(channel_state, optimizer)
+        scores = self.scores(channel_state, optimizer) if scores is None else scores
         return guarded(scores, self.selectable(channel_state), self.guard)
 
     def optimizer(self, inner, model=None):
@@ -82,33 +84,69 @@ class OneShot(ChannelMethod):
         scores = np.where(kept, self.worth(channel_state, optimizer), -1.0)
         channel_state.switch_off(self.choose(channel_state, scores))
 
-    def prune(self, model, strict=False, data=None):
+    def scores_on(self, channels, model, examples):
+        """Importance of each channel where there are examples: that of `scores`.
+
+        A method that learns its scores from data looks at the examples.
+
+        Args:
+            channels: The `PrunableChannels` of the model.
+            model: The dense model.
+            examples: The `Examples`.
+        """
+        del model, examples
+        return self.scores(channels)
+
+    def check_examples(self, model, examples):
+        """Raise where `scores_on` cannot do with the examples; does nothing."""
+
+    def prune(self, model, strict=False, data=None, repair=True):
         """Return the slim model at once, without training.
+
+        With `data` its layers are fitted to what they made before, one after the other, and its
+        batch normalisations take their statistics again: what a pruned model that nobody trains is
+        worth depends on it. A thousand examples do.
 
         Args:
             model: A built Keras model; it is left as it is.
             strict: Whether to raise where this function warns. Defaults to `False`.
-            data: Inputs to compare both models on beside random ones; they decide. Defaults to
-                none.
+            data: Inputs, or a pair `(inputs, labels)`: arrays, the examples first. Of a model of
+                several inputs, `((a, b), labels)` is a pair. Both models are compared on the
+                inputs, beside random ones, before the repair; they decide. `TaylorPruning` scores
+                channels on them. Defaults to none.
+            repair: Whether to repair the slim model on `data`; `False` compares on them, and no
+                more. Defaults to `True`.
 
         Returns:
-            A Functional model. Its attribute `certificate` is a `Certificate`: how far its outputs
-            are from those of `model` with the channels that go at zero.
+            A Functional model. Its attribute `certificate` is a `Certificate`: how far its outputs,
+            before any repair, are from those of `model` with the channels that go at zero.
 
         Raises:
             UnreachableTarget: The target is out of reach.
-            ValueError: Nothing can be pruned, or the scores are measured in training; with
-                `strict`, outputs that differ.
+            TypeError: `data` that are no arrays.
+            ValueError: Nothing can be pruned, or the scores are measured in training; `data` that
+                do not fit the model, are too few or not finite; with `strict`, outputs that differ.
         """
+        strict, repair = check_bool("strict", strict), check_bool("repair", repair)
+        check_model(model)
+        examples = None if data is None else Examples(model, data)
+        if examples is not None:
+            self.check_examples(model, examples)
+            if repair:
+                examples.check()
         graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
         groups, noted = self.groups(graph), self.noted(graph)
         channels = PrunableChannels(model, graph, groups, self.input_shape, self.exact, noted)
         warn_of_unknown(MacCost(graph), stacklevel=3)
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
-        kept = self.choose(channels, self.worth(channels))
+        scores = None if examples is None else self.scores_on(channels, model, examples)
+        kept = self.choose(channels, self.worth(channels, scores=scores))
         own, own_kept = channels.own, channels.own_keep(kept)
         slim = remove(own, own_kept)
-        certificate = certify_removal(slim, channels, kept, data, Masked(own, own_kept))
+        inputs = None if examples is None else examples.x
+        certificate = certify_removal(slim, channels, kept, inputs, Masked(own, own_kept))
         told = differing(certificate, tolerance_of(model, certificate), "Slim and masked model")
+        if examples is not None and repair:
+            certificate = repaired(own, own_kept, slim, examples, certificate)
         return handed_over(Finalized(slim, certificate, tuple(told)), strict)

@@ -3,10 +3,12 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from resrep_keras.common.checks import check_number, setting
+from resrep_keras.methods.channels.fisher import check_loss, fisher_scores
 from resrep_keras.methods.channels.one_shot import OneShot
-from resrep_keras.methods.channels.scores import sum_over
+from resrep_keras.methods.channels.scores import per_cost, savings, sum_over
 from resrep_keras.optimizers.taylor import TaylorOptimizer
 
 
@@ -22,7 +24,8 @@ class TaylorPruning(OneShot):
     score_i = sum over steps of (dL/dz_i * z_i) ** 2
     ```
 
-    which needs no forward or backward pass of its own.
+    which needs no forward or backward pass of its own. `prune(model, data=...)` measures the same
+    on examples, one by one, without training.
 
     Args:
         at: Share of the run over which gradients are watched before the selection, in (0, 1).
@@ -58,11 +61,25 @@ class TaylorPruning(OneShot):
         super().check(channel_state, plan, last, optimizer)
         channel_state.check_trained()
 
+    def check_examples(self, model, examples):
+        check_loss(model, examples)
+        examples.check()
+
+    def scores_on(self, channels, model, examples):
+        """Roots of the Fisher scores, divided by the share of the cost that a channel stands for.
+
+        By the scores alone a narrow layer whose channels cost much is kept, and a wide one goes.
+        """
+        limits = self.limits(channels)
+        saved = savings(channels.graph.num_channels, channels.groups, limits)
+        return per_cost(np.sqrt(fisher_scores(channels, model, examples)), saved)
+
     def scores(self, channel_state, optimizer=None):
         if optimizer is None:
             raise ValueError(
                 "TaylorPruning measures its scores in training, and has none of an untrained copy. "
-                "Expected resrep_keras.wrap(model, TaylorPruning()), then fit and finalize."
+                "Expected resrep_keras.wrap(model, TaylorPruning()), then fit and finalize; or "
+                "data on which they are measured without training: prune(model, data=(x, y))."
             )
         changes = [
             (ids, optimizer.squared_changes(layer.kernel))
