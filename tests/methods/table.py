@@ -183,7 +183,7 @@ ROWS = [
         "AOFP",
         lambda: AOFP(0.05),
         choose_diagonal,
-        train=lambda: AOFP(0.3, max_damage=1.0, interval=2),
+        train=lambda: AOFP(0.3, max_damage=1.0, interval=2, search_end=0.5),
         settings=(
             AOFP(0.4, max_damage=0.02, interval=7, at_most={"params": 900}, seed=3),
             AOFP(None, warmup=0.1, search_end=0.7, channel_multiple=4, input_shape=(8, 8, 3)),
@@ -196,7 +196,7 @@ ROWS = [
         "AOFP-coupled",
         lambda: AOFP(0.05, coupled=True),
         choose_diagonal,
-        train=lambda: AOFP(0.3, max_damage=1.0, interval=2, coupled=True),
+        train=lambda: AOFP(0.3, max_damage=1.0, interval=2, search_end=0.5, coupled=True),
         members=FEW,
         own_compactors=True,
         refused=UNMEASURED,

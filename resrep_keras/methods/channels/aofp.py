@@ -25,7 +25,7 @@ from resrep_keras.methods.wrapped import notes_of
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
 # A half-round lasts this share of the search where nobody says how long.
-PLANNED_HALVES, FEWEST_STEPS = 40, 10
+PLANNED_HALVES, FEWEST_STEPS = 40, 6
 # Half-rounds begin at this many different steps, so that layers do not all decide at once.
 PHASES = 5
 
@@ -53,11 +53,11 @@ class AOFP(ChannelMethod):
         max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
             larger. Defaults to `0.05`.
         interval: Steps of a half-round; a search has to have twice as many. Defaults to a fortieth
-            of the search, at least 10.
+            of the search, at least 6.
         warmup: Share of the run before the search. Defaults to `0.05`.
         search_end: Share of the run at which the search ends; the rest is fine-tuning. A target
             that is not met by then is met by the channels that do the least by themselves, and a
-            warning says so. Defaults to `0.5`.
+            warning says so. Defaults to `0.3`.
         seed: Seed of the ablations. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`. The search stops where the target is met; with `target_reduction=None`
@@ -84,7 +84,7 @@ class AOFP(ChannelMethod):
     max_damage: float = setting(0.05, check_number, at_least=0)
     interval: int | None = setting(None, check_number, at_least=1, whole=True)
     warmup: float = setting(0.05, check_number, at_least=0, below=1)
-    search_end: float = setting(0.5, check_number, above=0, below=1)
+    search_end: float = setting(0.3, check_number, above=0, below=1)
     seed: int = setting(0, check_number, at_least=0, whole=True)
 
     needs_target: typing.ClassVar[bool] = False

@@ -146,7 +146,7 @@ def test_saved_and_gone_on_with_is_the_same_as_without_a_break(tmp_path, steps_p
         keras.utils.set_random_seed(1)
         return training.wrapped(
             keras.optimizers.SGD(0.05, momentum=0.9),
-            AOFP(0.3, max_damage=1.0, interval=2, total_steps=32),
+            AOFP(0.3, max_damage=1.0, interval=2, search_end=0.5, total_steps=32),
             steps_per_execution=steps_per_execution,
         )
 
@@ -185,8 +185,8 @@ def test_bad_settings_are_refused_in_words(settings, text):
 
 def test_a_run_that_is_too_short_is_refused():
     model = training.wrapped(method=AOFP(0.3))
-    # Of 4 epochs of 4 steps: int(0.5 * 16) - int(0.05 * 16) = 8 - 0 steps of search.
-    with pytest.raises(ValueError, match="at least 20 steps, two half-rounds; got 8 of 16"):
+    # Of 4 epochs of 4 steps: int(0.3 * 16) - int(0.05 * 16) = 4 - 0 steps of search.
+    with pytest.raises(ValueError, match="at least 12 steps, two half-rounds; got 4 of 16"):
         training.fit(model, epochs=4)
 
 
