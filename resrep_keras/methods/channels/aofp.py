@@ -24,8 +24,9 @@ from resrep_keras.methods.channels.scores import guarded
 from resrep_keras.methods.wrapped import notes_of
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
-# A half-round lasts this share of the search where nobody says how long.
-PLANNED_HALVES, FEWEST_STEPS = 40, 6
+# A half-round lasts this share of the search where nobody says how long, with at least so many
+# steps; in a search too short for two of these half of it, with fewer.
+PLANNED_HALVES, USUAL_STEPS, FEWEST_STEPS = 40, 10, 6
 # Half-rounds begin at this many different steps, so that layers do not all decide at once.
 PHASES = 5
 
@@ -53,7 +54,7 @@ class AOFP(ChannelMethod):
         max_damage: Damage that a move may do, a share of the next layer's output energy, 0 or
             larger. Defaults to `0.05`.
         interval: Steps of a half-round; a search has to have twice as many. Defaults to a fortieth
-            of the search, at least 6.
+            of the search, at least 10; at most half of it, at least 6.
         warmup: Share of the run before the search. Defaults to `0.05`.
         search_end: Share of the run at which the search ends; the rest is fine-tuning. A target
             that is not met by then is met by the channels that do the least by themselves, and a
@@ -152,7 +153,8 @@ class AOFP(ChannelMethod):
     def _interval(self, begin, end):
         if self.interval is not None:
             return self.interval
-        return max(FEWEST_STEPS, (end - begin) // PLANNED_HALVES)
+        usual = max(USUAL_STEPS, (end - begin) // PLANNED_HALVES)
+        return min(usual, (end - begin) // 2)
 
     def update(self, channel_state, optimizer, plan, step):
         """Let each layer whose half-round is over decide."""

@@ -190,6 +190,22 @@ def test_a_run_that_is_too_short_is_refused():
         training.fit(model, epochs=4)
 
 
+@pytest.mark.parametrize(
+    ("steps", "interval"),
+    [(48, 6), (60, 7), (80, 10), (384, 10), (4000, 25)],  # of the search 12, 15, 20, 96, 1000
+)
+def test_half_rounds_fit_into_the_search(steps, interval):
+    method = AOFP(0.3, warmup=0.0 if steps > 60 else 0.05, search_end=0.25 if steps > 60 else 0.3)
+    plan = method.plan(0, steps, 4)
+    rounds = [step for step in plan.steps[:-1] if (step - plan.steps[0]) % interval == 0]
+    np.testing.assert_array_equal(np.diff(rounds), interval)
+    assert plan.steps[0] + interval in plan.steps and method._interval(*_ends(plan)) == interval
+
+
+def _ends(plan):
+    return plan.steps[0], plan.steps[-1]
+
+
 def test_models_without_anything_to_measure_are_refused():
     inputs = keras.Input((5, 3))
     model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4)(inputs)))
