@@ -10,7 +10,7 @@ VERSION = re.search(
     r'__version__ = "(.+?)"', (ROOT / "resrep_keras" / "__init__.py").read_text()
 ).group(1)
 
-EXAMPLES = ["tensorflow-datasets", "scikit-learn", "matplotlib"]
+EXAMPLES = ["tensorflow-datasets", "scikit-learn", "matplotlib", "tensorboard"]
 
 setup(
     name="resrep-keras",
@@ -25,7 +25,7 @@ setup(
     extras_require={
         "examples": EXAMPLES,
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
-        "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis", "tensorboard"],
+        "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",
