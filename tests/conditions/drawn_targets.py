@@ -209,21 +209,19 @@ AOFP = {
     "search_end": share(0.5),
     "seed": SEED,
 }
-GUARD = {"guard": FROM_0}
-STRENGTH = {"at": AT, "strength": or_none(FROM_0), **GUARD}
+STRENGTH = {"at": AT, "strength": or_none(FROM_0)}
 TASKS = {"heads": or_none(NAMES), **TOTAL}
 METHODS = {
     rk.ResRep: RESREP,
     rk.AOFP: AOFP,
     rk.MagnitudePruning: {
         **CHANNELS,
-        **GUARD,
         "at": AT,
         "order": number(1, 2, low=1, high=2, whole=True),
     },
-    rk.FPGM: {**CHANNELS, **GUARD, "at": AT},
-    rk.RandomPruning: {**CHANNELS, **GUARD, "at": AT, "seed": SEED},
-    rk.TaylorPruning: {**CHANNELS, **GUARD, "at": share(0.2)},
+    rk.FPGM: {**CHANNELS, "at": AT},
+    rk.RandomPruning: {**CHANNELS, "at": AT, "seed": SEED},
+    rk.TaylorPruning: {**CHANNELS, "at": share(0.2)},
     rk.NetworkSlimming: {**CHANNELS, **STRENGTH},
     rk.GroupLasso: {**CHANNELS, **STRENGTH, "growth": or_none(FROM_0)},
     rk.GraNet: {"final_sparsity": SPARSITY, **SPARSE, **TOTAL},

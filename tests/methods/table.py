@@ -214,7 +214,7 @@ ROWS = [
     baseline(
         GroupLasso,
         GroupLasso(0.3, strength=0.5, min_share=0.2, exact=False),
-        GroupLasso(0.3, growth=4.0, guard=1.0, at=0.3),
+        GroupLasso(0.3, growth=4.0, at=0.3),
     ),
     Row(
         "GraNet",

@@ -23,8 +23,6 @@ class FPGM(OneShot):
 
     Args:
         at: Share of the run before the selection. Defaults to `0`: before the first step.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`.
 

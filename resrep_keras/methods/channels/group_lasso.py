@@ -54,8 +54,6 @@ class GroupLasso(LassoTraining):
             Defaults to `None`.
         growth: How much harder the smallest channel of a layer is pressed than the largest, as a
             power of 2; 4 in the paper. Defaults to `None`: a group lasso.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`.
 

@@ -19,8 +19,6 @@ class MagnitudePruning(OneShot):
 
     Args:
         at: Share of the run before the selection. Defaults to `0`: before the first step.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         order: 1 or 2, the norm. Defaults to `1`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`.

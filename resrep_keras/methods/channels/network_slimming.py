@@ -32,8 +32,6 @@ class NetworkSlimming(LassoTraining):
             in 160 epochs. Or `None` for the strength that would, where nothing holds it, shrink a
             scale by 0.3 until the selection, under SGD; under other optimizers 1e-3. Defaults to
             `None`.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`.
 
@@ -65,7 +63,7 @@ class NetworkSlimming(LassoTraining):
     def check(self, channel_state, plan, last, optimizer):
         super().check(channel_state, plan, last, optimizer)
         scores = self.scores(channel_state)
-        kept = self.choose(channel_state, self.worth(channel_state))
+        kept = self.choose(channel_state, scores)
         without = [
             g.name
             for g in channel_state.groups

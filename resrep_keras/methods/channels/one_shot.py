@@ -13,7 +13,6 @@ from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import PrunableChannels
 from resrep_keras.methods.channels.finalize import certify_removal, repaired
 from resrep_keras.methods.channels.schedules import Plan
-from resrep_keras.methods.channels.scores import guarded
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 from resrep_keras.surgery.examples import Examples
 from resrep_keras.surgery.masked import Masked
@@ -29,12 +28,10 @@ class OneShot(ChannelMethod):
 
     Args:
         at: Share of the run before the selection, in [0, 1). At 0 it comes before the first step.
-        guard: How much a score rises as its layer empties, 0 or larger, see `worth`.
         **settings: Those of `ChannelSettings`, and `total_steps`.
     """
 
     at: float = setting(0.0, check_number, at_least=0, below=1)
-    guard: float = setting(0.0, check_number, at_least=0)
 
     # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
     trained_by = FrozenCompactorsOptimizer
@@ -48,14 +45,6 @@ class OneShot(ChannelMethod):
             optimizer: The optimizer that has trained it, for methods that measure in training.
         """
         raise NotImplementedError
-
-    def worth(self, channel_state, optimizer=None, scores=None):
-        """The scores by which channels go: raised where their layer has lost those below them.
-
-        See `guarded`, whose strength is `guard`. They are those of `scores`, unless given.
-        """
-        scores = self.scores(channel_state, optimizer) if scores is None else scores
-        return guarded(scores, self.selectable(channel_state), self.guard)
 
     def optimizer(self, inner, model=None):
         del model
@@ -81,7 +70,7 @@ class OneShot(ChannelMethod):
         kept = channel_state.kept()
         if all(limit.met(kept) for limit in self.limits(channel_state)):
             return  # a run that goes on: another choice could only release channels
-        scores = np.where(kept, self.worth(channel_state, optimizer), -1.0)
+        scores = np.where(kept, self.scores(channel_state, optimizer), -1.0)
         channel_state.switch_off(self.choose(channel_state, scores))
 
     def scores_on(self, channels, model, examples):
@@ -140,8 +129,9 @@ class OneShot(ChannelMethod):
         warn_of_unknown(MacCost(graph), stacklevel=3)
         channels.baseline = self.baseline(model, channels)
         self.check_target(channels)
-        scores = None if examples is None else self.scores_on(channels, model, examples)
-        kept = self.choose(channels, self.worth(channels, scores=scores))
+        looked = examples is not None
+        scores = self.scores_on(channels, model, examples) if looked else self.scores(channels)
+        kept = self.choose(channels, scores)
         own, own_kept = channels.own, channels.own_keep(kept)
         slim = remove(own, own_kept)
         inputs = None if examples is None else examples.x

@@ -18,8 +18,6 @@ class RandomPruning(OneShot):
 
     Args:
         at: Share of the run before the selection. Defaults to `0`: before the first step.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         seed: Seed of the draw, an int of 0 or more; the same seed removes the same channels.
             Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and

@@ -30,8 +30,6 @@ class TaylorPruning(OneShot):
     Args:
         at: Share of the run over which gradients are watched before the selection, in (0, 1).
             Defaults to `0.1`.
-        guard: How much a score rises as its layer empties, see `scores.guarded`; at 1 the last
-            channel of a layer counts as much as all of them. Defaults to `0`.
         **settings: Those of `ChannelSettings`, the first of which is `target_reduction`, and
             `total_steps`.
 

@@ -1,6 +1,5 @@
 """The methods that choose all channels at one moment: their scores, their penalties, their runs."""
 
-import dataclasses
 import functools
 
 import keras
@@ -116,32 +115,8 @@ def test_growth_scores_by_all_that_goes_with_a_channel():
     method = GroupLasso(0.3, growth=4)
     scores = method.scores(ChannelState(resrep_keras.wrap(dense, method)))
     np.testing.assert_allclose(scores[np.isfinite(scores)], [5 / 4.5, 4 / 4.5], rtol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [MagnitudePruning, FPGM])
-def test_a_guard_keeps_a_layer_from_emptying(kind):
-    """Scores 0.9, 0.95 of one layer and 1.8, 1.9 of another, of which each is worth 3.7 / 1.85."""
-    scores = np.array([0.9, 0.95, 1.8, 1.9])
-
-    class Given(kind):
-        def scores(self, channel_state, optimizer=None):
-            return scores
-
-    class State:
-        groups = ()
-
-    state = State()
-    state.groups = [
-        dataclasses.replace(
-            resrep_keras.trace(zoo.build("residual")).groups[0],
-            channels=np.array(ids),
-            pinned=np.zeros(2, bool),
-        )
-        for ids in ([0, 1], [2, 3])
-    ]
-    np.testing.assert_array_equal(Given(guard=0).worth(state), scores)
-    np.testing.assert_allclose(Given(guard=1).worth(state), [0.9, 1.85, 1.8, 3.7])
-    np.testing.assert_allclose(Given(guard=0.5).worth(state)[1], 0.95 * (1.85 / 0.95) ** 0.5)
+    slim = method.prune(dense)  # by the kernel alone, it would be 4 that stays
+    np.testing.assert_array_equal(slim.get_layer("conv").kernel, np.full((1, 1, 1, 1), 3.0))
 
 
 # --- strengths ------------------------------------------------------------------------------------

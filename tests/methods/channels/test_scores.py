@@ -10,6 +10,7 @@ from keras import layers
 import resrep_keras
 from resrep_keras.graph.channels import ChannelGroup, Producer
 from resrep_keras.methods.channels.scores import (
+    by_layer_mean,
     guarded,
     joint_norm,
     kernel_distance,
@@ -52,6 +53,12 @@ def test_relative_to_the_mean_of_what_a_layer_keeps():
     relative = relative_to_layer(scores, [group(0, 1, 2), group(3, 4)], kept)
     np.testing.assert_allclose(relative, [1 / 2, 3 / 2, 5 / 2, 20 / 30, 40 / 30])
     assert scores[0] == 1.0  # a copy
+
+
+def test_all_channels_of_a_layer_are_in_its_mean():
+    scores = np.array([1.0, 3.0, 5.0, 20.0, INF])
+    found = by_layer_mean(scores, [group(0, 1, 2), group(3, 4)])
+    np.testing.assert_allclose(found, [1 / 3, 1, 5 / 3, 1, INF])
 
 
 def test_layers_without_a_mean_keep_their_scores():
