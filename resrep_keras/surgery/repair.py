@@ -25,7 +25,7 @@ AT_ONCE = 2**23  # numbers of rows that are made at a time
 PASSES = 20  # over the examples, about
 
 
-def repair(graph, kept, after, examples):
+def repair(graph, kept, before, after, examples):
     """Fit the layers of a model that has lost channels to what they made before.
 
     With the rows `X` that a layer reads in the narrow model, in which all layers in front of it are
@@ -42,6 +42,7 @@ def repair(graph, kept, after, examples):
     Args:
         graph: `ChannelGraph` of the whole model.
         kept: Bool, one for each of its channel ids.
+        before: `Recording` of the whole model, or of a copy of it.
         after: `Recording` of the narrow one, whose layers have the same names; their weights
             change.
         examples: The `Examples`.
@@ -50,9 +51,9 @@ def repair(graph, kept, after, examples):
         The names of the layers that were fitted.
     """
     fitted = []
-    for group in _groups(_to_repair(graph.recording, after, graph.frozen)):
+    for group in _groups(_to_repair(before, after, graph.frozen)):
         moments = {pair.name: _Moments(pair, _outputs(graph, pair.name, kept)) for pair in group}
-        _gather(graph.recording, after, moments, examples)
+        _gather(before, after, moments, examples)
         fitted += [name for name, each in moments.items() if each.solve()]
     return tuple(fitted)
 

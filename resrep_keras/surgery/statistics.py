@@ -46,6 +46,25 @@ def takes_statistics(recorded, spared=()):
     )
 
 
+def hand_on_statistics(graph, kept, before, after, names):
+    """Give batch normalisations of a narrow model what is left of those of the whole one.
+
+    Args:
+        graph: `ChannelGraph` of the whole model.
+        kept: Bool, one for each of its channel ids.
+        before, after: `Recording`s of the whole model, or a copy of it, and of the narrow one.
+        names: Names of the layers.
+    """
+    whole, narrow = ({each.name: each.operation for each in r.calls} for r in (before, after))
+    for name in names:
+        call = graph.calls_by_name[name]
+        axis = whole[name].axis % len(call.input.shape)
+        mask = graph.kept_labels(call.input.labels_along(axis), kept)
+        old, new = whole[name], narrow[name]
+        new.moving_mean.assign(ops.convert_to_numpy(old.moving_mean)[mask])
+        new.moving_variance.assign(ops.convert_to_numpy(old.moving_variance)[mask])
+
+
 class _Seen:
     """Sums over what a batch normalisation reads."""
 

@@ -49,7 +49,7 @@ def test_what_depends_linearly_on_the_rest_is_made_up_for(monkeypatch):
     keep = {"first": np.arange(8) < 6}
     graph, kept, slim, examples = cut(model, keep, ROWS)
     assert error(model, slim, ROWS) > 1e-2
-    assert repair(graph, kept, recording_of(slim), examples) == ("second",)
+    assert repair(graph, kept, graph.recording, recording_of(slim), examples) == ("second",)
     assert error(model, slim, ROWS) < 1e-8
 
 
@@ -60,7 +60,7 @@ def test_it_is_the_ridge_regression_on_what_is_missing(use_bias):
     graph, kept, slim, examples = cut(model, {"first": mask}, ROWS)
     old = ops.convert_to_numpy(model.get_layer("second").kernel).astype("float64")
     read = ops.convert_to_numpy(model.get_layer("first")(ROWS)).astype("float64")
-    repair(graph, kept, recording_of(slim), examples)
+    repair(graph, kept, graph.recording, recording_of(slim), examples)
     left, gone = read[:, mask], read[:, ~mask]
     means = (left.mean(0), gone.mean(0)) if use_bias else (0.0, 0.0)
     left, gone = left - means[0], gone - means[1]
@@ -93,7 +93,7 @@ def test_each_consumer_comes_closer_to_what_it_made(name):
     keep = {"first": np.arange(8) < 5}
     graph, kept, slim, examples = cut(model, keep, IMAGES)
     before = error(model, slim, IMAGES)
-    names = repair(graph, kept, recording_of(slim), examples)
+    names = repair(graph, kept, graph.recording, recording_of(slim), examples)
     assert names == (model.layers[2].name, "last")
     assert error(model, slim, IMAGES) < 0.7 * before
 
@@ -102,7 +102,7 @@ def test_a_batch_normalisation_behind_takes_up_the_offset():
     keras.utils.set_random_seed(0)
     model = conv_net(norm=True, use_bias=False, name="second")
     graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 5}, IMAGES)
-    repair(graph, kept, recording_of(slim), examples)
+    repair(graph, kept, graph.recording, recording_of(slim), examples)
     means = []
     for each in (model, slim):
         made = keras.Model(each.input, each.get_layer("norm").output)(IMAGES)
@@ -118,7 +118,7 @@ def test_later_layers_are_fitted_to_what_they_read_by_then():
     x = layers.Dense(8, activation="relu", name="second")(x)
     model = keras.Model(inputs, layers.Dense(3, name="third")(x))
     graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 4}, ROWS)
-    assert repair(graph, kept, recording_of(slim), examples) == ("second", "third")
+    assert repair(graph, kept, graph.recording, recording_of(slim), examples) == ("second", "third")
     made = [layer.get_weights() for layer in slim.layers]
     slim.get_layer("third").set_weights(model.get_layer("third").get_weights())
     with_old = error(model, slim, ROWS)
@@ -134,7 +134,7 @@ def test_what_stands_in_front_or_apart_is_left_alone():
     outputs = layers.Dense(3, name="second")(first)
     model = keras.Model(inputs, [outputs, apart])
     graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 4}, ROWS)
-    assert repair(graph, kept, recording_of(slim), examples) == ("second",)
+    assert repair(graph, kept, graph.recording, recording_of(slim), examples) == ("second",)
     for name in ("first", "apart"):
         layer, old = slim.get_layer(name), model.get_layer(name)
         mask = np.arange(old.units) < layer.units
@@ -150,7 +150,7 @@ def test_a_layer_that_is_called_twice_is_fitted_to_both_calls():
     model = keras.Model(inputs, outputs)
     graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 4}, ROWS)
     before = error(model, slim, ROWS)
-    assert repair(graph, kept, recording_of(slim), examples) == ("a", "shared")
+    assert repair(graph, kept, graph.recording, recording_of(slim), examples) == ("a", "shared")
     assert error(model, slim, ROWS) < before
 
 
@@ -168,7 +168,7 @@ def test_what_is_frozen_or_constrained_stays(change):
     graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 4}, ROWS)
     change(slim)
     before = slim.get_weights()
-    assert repair(graph, kept, recording_of(slim), examples) == ()
+    assert repair(graph, kept, graph.recording, recording_of(slim), examples) == ()
     assert all(np.array_equal(a, b) for a, b in zip(before, slim.get_weights()))
 
 
@@ -180,7 +180,7 @@ def test_few_rows_do_for_a_small_layer(monkeypatch):
     for few in (10**9, 1000):
         monkeypatch.setattr(module, "FEW_ROWS", few)
         graph, kept, slim, examples = cut(model, {"first": np.arange(8) < 7}, IMAGES)
-        repair(graph, kept, recording_of(slim), examples)
+        repair(graph, kept, graph.recording, recording_of(slim), examples)
         kernels.append(ops.convert_to_numpy(slim.get_layer("second").kernel))
     plain = ops.convert_to_numpy(model.get_layer("second").kernel)[:, :, :7]
     changed = np.abs(kernels[0] - plain).max()

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resrep_keras.graph.trace import recording_of
+from resrep_keras.graph.trace import recording_of, trace
 from resrep_keras.surgery import examples as module
 from resrep_keras.surgery.examples import Examples
-from resrep_keras.surgery.statistics import retake_statistics
+from resrep_keras.surgery.remove import remove
+from resrep_keras.surgery.statistics import hand_on_statistics, retake_statistics
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (40, 5, 5, 4)).astype("float32")
 
@@ -59,3 +60,24 @@ def test_channels_may_be_along_another_axis():
     x = np.random.default_rng(1).normal(1.0, 2.0, (20, 4, 6)).astype("float32")
     retake_statistics(recording_of(model), Examples(model, x))
     np.testing.assert_allclose(model.get_layer("norm").moving_mean, x.mean((0, 2)), rtol=1e-4)
+
+
+def test_a_narrow_model_gets_what_is_left_of_them():
+    inputs = keras.Input((5, 5, 4))
+    x = layers.Conv2D(6, 3, name="made")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(x))
+    graph = trace(model)
+    mask = np.array([True, False, True, True, False, True])
+    kept = graph.keep_array({"made": mask})
+    slim = remove(graph, kept)
+    names = retake_statistics(graph.recording, Examples(model, X))
+    hand_on_statistics(graph, kept, graph.recording, recording_of(slim), names)
+    old, new = model.get_layer("norm"), slim.get_layer("norm")
+    for before, after in (
+        (old.moving_mean, new.moving_mean),
+        (old.moving_variance, new.moving_variance),
+    ):
+        np.testing.assert_array_equal(ops.convert_to_numpy(before)[mask], after)
+    seen = ops.convert_to_numpy(model.get_layer("made")(X))
+    np.testing.assert_allclose(new.moving_mean, seen.mean((0, 1, 2))[mask], rtol=1e-3, atol=1e-4)

@@ -11,8 +11,9 @@ from resrep_keras.methods.certificate import Finalized, certify, differing, tole
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.surgery.examples import FEWEST, Examples
 from resrep_keras.surgery.fold import fold
+from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.repair import repair
-from resrep_keras.surgery.statistics import retake_statistics
+from resrep_keras.surgery.statistics import hand_on_statistics, retake_statistics
 
 
 def remove_dead(model, method, data=None):
@@ -117,10 +118,12 @@ def repaired(graph, kept, slim, examples, certificate):
         examples: The `Examples`.
         certificate: That of the removal.
     """
-    recording = recording_of(slim)
-    changed = repair(graph, kept, recording, examples)
-    changed += retake_statistics(recording, examples, graph.frozen)
-    return dataclasses.replace(certificate, repaired=changed)
+    # Statistics first, those of the whole model: what is fitted then is fitted to what holds.
+    whole, after = recording_of(rebuild(graph.recording)), recording_of(slim)
+    taken = retake_statistics(whole, examples, graph.frozen)
+    hand_on_statistics(graph, kept, whole, after, taken)
+    fitted = repair(graph, kept, whole, after, examples)
+    return dataclasses.replace(certificate, repaired=(*taken, *fitted))
 
 
 def _value(limit, slim, kept):
