@@ -145,3 +145,41 @@ def test_finalize_with_data_repairs_what_was_not_yet_zero():
     zero = rk.finalize(model, data=X)
     assert zero.certificate.repaired == ()
     assert error(whole, slim) < 0.5 * error(whole, zero)
+
+
+# --- models of other kinds ------------------------------------------------------------------------
+
+
+def in_half():
+    policy = keras.DTypePolicy("mixed_float16")
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(8, 3, activation="relu", dtype=policy)(inputs)
+    x = layers.Conv2D(6, 3, activation="relu", dtype=policy, name="read")(x)
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))), X, "read"
+
+
+def of_open_sizes():
+    inputs = {"a": keras.Input((None, 4), name="a"), "b": keras.Input((6,), name="b")}
+    x = layers.Conv1D(8, 3, padding="causal", activation="relu")(inputs["a"])
+    x = layers.Conv1D(6, 3, strides=2, activation="relu", name="read")(x)
+    x = layers.Concatenate()([layers.GlobalMaxPooling1D()(x), inputs["b"]])
+    model = keras.Model(inputs, {"p": layers.Dense(1)(x), "q": layers.Dense(3)(x)})
+    sizes = {"a": (20, 9, 4), "b": (20, 6)}
+    return model, {k: GENERATOR.normal(size=v).astype("float32") for k, v in sizes.items()}, "read"
+
+
+def of_tokens_and_nested():
+    inner = keras.Sequential([layers.Dense(8, activation="relu"), layers.Dropout(0.5)], name="in")
+    inputs = keras.Input((9,), dtype="int32")
+    x = inner(layers.Embedding(30, 6, name="table")(inputs))
+    x = layers.Dense(6, activation="tanh", name="read")(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling1D()(x)))
+    return model, GENERATOR.integers(0, 30, (20, 9)), "read"
+
+
+@pytest.mark.parametrize("make", (in_half, of_open_sizes, of_tokens_and_nested))
+def test_models_of_other_kinds_are_repaired(make):
+    model, data, reader = make()
+    shape = {"a": (9, 4), "b": (6,)} if make is of_open_sizes else None
+    slim = rk.prune(model, rk.MagnitudePruning(0.3, input_shape=shape), data=data, strict=True)
+    assert reader in slim.certificate.repaired
