@@ -4,12 +4,13 @@ python -m tests.example_commands    # what .ci/run does
 
 They are read where they stand, so that none can drift. Flags appended to each make it short; flags
 that come later win. A folder that a command names as a place for data is one of small idx files, or
-of small tiles.
+of small tiles. Each runs in a fork of a process that has imported what takes the time, unless the
+command sets its environment.
 """
 
 import ast
-import concurrent.futures
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -19,7 +20,12 @@ import sys
 import tempfile
 import time
 
+import keras  # noqa: F401
 import numpy as np
+import tensorflow  # noqa: F401
+
+import resrep_keras  # noqa: F401
+from tests import forks
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -167,21 +173,40 @@ def write_tiles_folder(folder):
 
 def start(words, environment=None):
     """Start Python on some words; returns `(whether it ended well, what it said last)`."""
-    environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
-    try:
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-        )
-    except subprocess.TimeoutExpired:
-        return False, f"not done after {LONGEST} s"
-    if done.returncode:
-        return False, done.stderr[-3000:].strip()
-    return True, (done.stdout.strip().splitlines() or ["(said nothing)"])[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        stdout, stderr = (pathlib.Path(folder) / name for name in ("stdout", "stderr"))
+        begin = _as_a_process if environment else _as_a_fork
+        code = begin(words, environment, stdout, stderr)
+        if code is None:
+            return False, f"not done after {LONGEST} s"
+        if code:
+            return False, stderr.read_text()[-3000:].strip()
+        return True, (stdout.read_text().strip().splitlines() or ["(said nothing)"])[-1]
+
+
+def _as_a_fork(words, _, stdout, stderr):
+    def work():
+        os.chdir(ROOT)
+        os.environ["PYTHONPATH"] = str(ROOT)
+        forks.run_program(words[0], words[1:], stdout, stderr)
+
+    return forks.wait(forks.fork(work), LONGEST)
+
+
+def _as_a_process(words, environment, stdout, stderr):
+    environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
+    with open(stdout, "w") as out, open(stderr, "w") as err:
+        try:
+            return subprocess.run(
+                [sys.executable, *words],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=err,
+                timeout=LONGEST,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def run(command, data, output, again):
@@ -204,7 +229,7 @@ def run(command, data, output, again):
 
 def main():
     """Run all, two at a time."""
-    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "idx").mkdir()
         write_idx_folder(folder / "idx")
@@ -217,13 +242,26 @@ def main():
                 small.add(key)
                 output, again = folder / f"output{number}", command.program not in programs
                 programs.add(command.program)
-                jobs.append(pool.submit(run, command, folder, output, again))
-        results = []
-        for job in concurrent.futures.as_completed(jobs):
-            text, well = job.result()
-            results.append(well)
+                jobs.append((command, folder, output, again))
+        sys.exit(not all(list(_two_at_a_time(jobs))))
+
+
+def _two_at_a_time(jobs):
+    """Yields whether each job did well, as they are done; prints their texts."""
+    running = {}
+
+    def work(job, path):
+        path.write_text(json.dumps(run(*job)))
+
+    for number in range(len(jobs) + 2):
+        if number < len(jobs):
+            path = jobs[number][1] / f"job{number}.json"
+            running[forks.fork(lambda n=number, p=path: work(jobs[n], p))] = path
+        if running and (len(running) > 1 or number >= len(jobs)):
+            done, _ = os.wait()
+            text, well = json.loads(running.pop(done).read_text())
             print(text, flush=True)
-    sys.exit(not all(results))
+            yield well
 
 
 if __name__ == "__main__":

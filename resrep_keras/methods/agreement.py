@@ -10,9 +10,9 @@ from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.forward import as_numbers, evaluate, random_inputs
+from resrep_keras.surgery.forward import as_numbers, evaluate, fitting_sizes, random_inputs
 
-SIZES = (32, 64, 128)  # for unknown sizes: the first that the model takes
+SIZES = (32, 64, 128)  # for unknown sizes: the first that the model makes numbers of
 # Largest relative difference of what a call and its copy make of the same inputs. An identity
 # compactor multiplies by ones and adds zeros, and all else is the same operation on the same
 # weights, so that on CPUs nothing differs: 0 over the models of the tests, in any dtype. What is
@@ -80,8 +80,7 @@ def _first_run(model, input_shape):
     """Random inputs that a model takes, and its outputs; `(None, None)` where there are none."""
     error, run = None, (None, None)
     tensors = inputs_of(model)
-    known = all(None not in x.shape[1:] for x in keras.tree.flatten(tensors))
-    for size in SIZES[:1] if known else SIZES:
+    for size in fitting_sizes(recording_of(model), SIZES, input_shape):
         try:
             inputs = random_inputs(tensors, 2, 0, size, input_shape)
             run = inputs, _outputs(model, inputs)

@@ -10,7 +10,7 @@ from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
 from resrep_keras.methods.divergence import diverged, not_finite
 from resrep_keras.surgery.constraints import dropped_constraints, told_of_dropped
-from resrep_keras.surgery.forward import explain_difference, random_inputs
+from resrep_keras.surgery.forward import explain_difference, fitting_inputs
 from resrep_keras.surgery.heads import differences
 
 # Largest relative difference that passes as rounding, where layers compute in 32 bits or in 16.
@@ -80,7 +80,7 @@ def certify(before, after, macs, data=None, input_shape=None, around=None):
         input_shape: Shape of one random input.
         around: What stands for the calls of the first one, see `surgery.forward.play`.
     """
-    inputs = random_inputs(before.inputs, input_shape=input_shape)
+    inputs = fitting_inputs(before, input_shape=input_shape)
     on_random = differences(before, after, inputs, around)
     on_data = None if data is None else differences(before, after, data, around)
     dense, left = macs

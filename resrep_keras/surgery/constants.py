@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.forward import evaluate, random_inputs
+from resrep_keras.surgery.forward import evaluate, fitting_inputs
 
 
 def read_constants(graph, kept):
@@ -40,7 +40,7 @@ def read_constants(graph, kept):
             return None
         return [ops.zeros((first.shape[0], *recorded.outputs.shape[1:]), recorded.outputs.dtype)]
 
-    inputs = random_inputs(graph.recording.inputs, batch_size=1)
+    inputs = fitting_inputs(graph.recording, batch_size=1)
     evaluate(graph.recording, inputs, before, behind, instead)
     return values
 

@@ -13,6 +13,7 @@ from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import (
     call_with_values,
     has_training_argument,
+    input_like,
     is_layer,
     is_optional,
 )
@@ -163,6 +164,43 @@ def evaluate(recording, inputs, before=None, behind=None, instead=None):
 def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):
     """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
     return random_inputs(inputs_of(model), batch_size, seed, size, input_shape)
+
+
+def fitting_inputs(recording, batch_size=2, input_shape=None, sizes=(64, 128, 256)):
+    """Random inputs of a recording, of the first of the sizes that fit, see `fitting_sizes`."""
+    size = fitting_sizes(recording, sizes, input_shape)[0]
+    return random_inputs(recording.inputs, batch_size, 0, size, input_shape)
+
+
+def fitting_sizes(recording, sizes, input_shape=None):
+    """Those sizes for what a recording leaves open of which each call makes some; else all.
+
+    An image that is smaller than the kernel of a convolution is no error everywhere: TensorFlow
+    may answer with what stands in memory by chance.
+    """
+    if all(None not in tensor.shape[1:] for tensor in keras.tree.flatten(recording.inputs)):
+        return sizes[:1]
+    drawn = ((size, random_inputs(recording.inputs, 2, 0, size, input_shape)) for size in sizes)
+    return [size for size, inputs in drawn if _leaves_some(recording, inputs)] or sizes
+
+
+def _leaves_some(recording, inputs):
+    def call(recorded, *args, **kwargs):
+        made = recorded.operation.compute_output_spec(*args, **kwargs)
+        if any(0 in tensor.shape for tensor in keras.tree.flatten(made)):
+            raise ValueError("Nothing is left.")
+        return made
+
+    specs = keras.tree.map_structure(
+        lambda tensor, value: None if value is None else input_like(tensor, value.shape),
+        recording.inputs,
+        inputs,
+    )
+    try:
+        recording.run(specs, call)
+    except Exception:  # whatever a layer, or its backend, says of what is too small for it
+        return False
+    return True
 
 
 def random_inputs(tensors, batch_size=2, seed=0, size=64, input_shape=None):

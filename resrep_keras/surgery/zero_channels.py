@@ -7,7 +7,7 @@ from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.trace import recording_of, trace_recording
 from resrep_keras.surgery.channel_weights import producing_weights
-from resrep_keras.surgery.forward import evaluate, random_inputs
+from resrep_keras.surgery.forward import evaluate, fitting_inputs
 from resrep_keras.surgery.remove import remove
 
 
@@ -80,7 +80,7 @@ def _what_stays(graph, sites):
             found.append((site, (rows == empty).all(axis=0)))
         return value
 
-    inputs = random_inputs(graph.recording.inputs)
+    inputs = fitting_inputs(graph.recording)
     evaluate(graph.recording, inputs, behind=behind)
     return found
 

@@ -11,6 +11,8 @@ from resrep_keras.surgery.forward import (
     evaluate,
     example_inputs,
     explain_difference,
+    fitting_inputs,
+    fitting_sizes,
     play,
     random_inputs,
     run,
@@ -107,3 +109,16 @@ def test_data_are_tensors_in_the_structure_of_the_inputs():
 def test_data_that_fit_no_input(data, error, text):
     with pytest.raises(error, match=text):
         check_data(two_inputs(), data)
+
+
+def test_unknown_sizes_become_those_that_leave_something():
+    """Behind five halves of 64 pixels two are left, and a kernel of four does not fit."""
+    x = inputs = keras.Input((None, None, 3))
+    for kernel in (2, 2, 2, 2, 2, 4):
+        x = layers.Conv2D(2, kernel, strides=2)(x)
+    recording = recording_of(keras.Model(inputs, x))
+    assert fitting_inputs(recording).shape == (2, 128, 128, 3)
+    assert fitting_inputs(recording, 1, (200, None, 3)).shape == (1, 200, 128, 3)
+    assert fitting_sizes(recording, (32, 64)) == (32, 64)  # none fits: whoever runs it, sees
+    known = keras.Input((3,))
+    assert fitting_sizes(recording_of(keras.Model(known, layers.Dense(2)(known))), (8, 9)) == (8,)

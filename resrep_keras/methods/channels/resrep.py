@@ -79,23 +79,25 @@ NORMALIZATIONS = {"none": _raw, "layer": _per_layer, "cost": _per_cost}
 class ResRep(ChannelMethod):
     """Trains compactors whose columns forget, while the rest of the model remembers.
 
-    At each selection the channels of the smallest compactor norms are masked, globally, until the
-    target is met. The objective no longer reaches a masked column, so that it can shrink to zero.
+    At each selection the channels that are worth least are masked, globally, until the target is
+    met. The objective no longer reaches a masked column, so that it can shrink to zero. The paper
+    measures worth by compactor norms; the defaults here by what the loss would change by, which
+    goes on where norms alone empty whole layers.
 
     Args:
         penalty_strength: Group lasso on all columns. Defaults to `1e-4`.
         momentum: Momentum of compactors. Defaults to `0.9`.
         compactor_rate: Learning rate of compactors as a share of that of the other weights, as it
             is in the paper at `1`. Where no batch normalisation stands before a compactor, a large
-            one upsets the training. Defaults to `1.0`.
+            one upsets the training. Defaults to `0.1`.
         schedule: When to select; a `PlannedSchedule` or `PaperSchedule`. Defaults to a
             `PlannedSchedule`, which meets the target in a run of any length.
         score: What a channel is worth: `"norm"`, that of its compactor's column, as in the paper;
             `"fisher"`, the squared first-order change of the loss if the column went, a mean over
             recent steps (see `PenaltyOptimizer.squared_changes`); `"root_fisher"`, its root; or
-            `"norm_fisher"`, that root times the norm. Defaults to `"norm"`.
+            `"norm_fisher"`, that root times the norm. Defaults to `"fisher"`.
         guard: How much a score rises as its layer empties, see `scores.guarded`; 0 for not at all,
-            as in the paper. Defaults to `0`.
+            as in the paper. Defaults to `1`.
         normalization: What is compared between layers: `"none"`, the score itself as in the paper;
             `"layer"`, a score relative to its layer's mean; or `"cost"`, a score per share of the
             limited costs that removing the channel saves. Defaults to `"none"`.
@@ -122,12 +124,12 @@ class ResRep(ChannelMethod):
 
     penalty_strength: float = setting(1e-4, check_number, at_least=0)
     momentum: float = setting(0.9, check_number, at_least=0, below=1)
-    compactor_rate: float = setting(1.0, check_number, at_least=0)
+    compactor_rate: float = setting(0.1, check_number, at_least=0)
     schedule: Schedule | None = setting(
         None, check_instance, kinds=Schedule, words="a PlannedSchedule or PaperSchedule"
     )
-    score: str = setting("norm", check_choice, known=tuple(SCORES))
-    guard: float = setting(0.0, check_number, at_least=0)
+    score: str = setting("fisher", check_choice, known=tuple(SCORES))
+    guard: float = setting(1.0, check_number, at_least=0)
     normalization: str = setting("none", check_choice, known=tuple(NORMALIZATIONS))
     compactor: str = setting("auto", check_choice, known=("auto", "full", "diagonal"))
     threshold: float = setting(1e-5, check_number, at_least=0)

@@ -13,7 +13,7 @@ from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.surgery.constraints import dropped_constraints
 from resrep_keras.surgery.fold import fold
-from resrep_keras.surgery.forward import play, random_inputs
+from resrep_keras.surgery.forward import fitting_inputs, play
 from resrep_keras.surgery.heads import differences
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.remove import narrow_parts
@@ -142,7 +142,7 @@ def _after(channel_state, dead, difference):
 
 def _output_difference(first, second, input_shape, data):
     """Largest relative difference on random inputs; on data where these tell nothing."""
-    inputs = random_inputs(first.inputs, input_shape=input_shape)
+    inputs = fitting_inputs(first, input_shape=input_shape)
     found = differences(first, second, inputs).relative
     unknown = data is not None and np.isnan(found)
     return differences(first, second, data).relative if unknown else found
