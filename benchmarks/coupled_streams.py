@@ -68,13 +68,12 @@ def _flags():
 
 
 def as_markdown(result):
-    dense = [run["dense"] for run in next(iter(result["runs"].values()))]
     lines = [
-        f"{trials.made_by(result)} Dense: {mean_and_spread(dense)} %.",
+        trials.made_by(result),
         "",
         "| what competes | streams removed (%) | blocks removed (%) | MACs left (%) | "
-        "test accuracy (%) | by seed |",
-        "|---|---|---|---|---|---|",
+        "dense net before (%) | test accuracy (%) | by seed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
@@ -83,8 +82,10 @@ def as_markdown(result):
             for kind in ("streams", "blocks")
         ]
         left = mean_and_spread([100 * run["macs_left"] for run in runs])
+        dense = mean_and_spread([run["dense"] for run in runs])
         lines.append(
-            f"| {name} | {shares[0]} | {shares[1]} | {left} | {mean_and_spread(values)} | "
+            f"| {name} | {shares[0]} | {shares[1]} | {left} | {dense} | "
+            f"{mean_and_spread(values)} | "
             f"{trials.by_seed(values)} |"
         )
     return "\n".join(lines) + "\n"
