@@ -71,7 +71,8 @@ def sublayers(layer):
     found, todo = {}, [layer]
     while todo:
         for value in vars(todo.pop()).values():
-            for item in _items(value):
+            many = isinstance(value, (dict, list, tuple))  # most values are one, and many are asked
+            for item in _items(value) if many else (value,):
                 if isinstance(item, keras.layers.Layer) and id(item) not in found:
                     found[id(item)] = item
                     todo.append(item)
