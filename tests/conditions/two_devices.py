@@ -109,15 +109,17 @@ def baselines():
     strategy = two_cpus()
     found = {}
     synchronized = {"synchronized": True}
-    for method, normalization in (
-        (NetworkSlimming(0.4, strength=0.05), synchronized),
-        (GroupLasso(0.4, strength=0.002), synchronized),
-        (TaylorPruning(0.4, at=0.5), None),  # Keras clips on each replica, which would show
-    ):
+    methods = {
+        "NetworkSlimming": (NetworkSlimming(0.4, at=0.5, strength=0.05), synchronized),
+        "GroupLasso": (GroupLasso(0.4, at=0.5, strength=0.002), synchronized),
+        "growth": (GroupLasso(0.4, at=0.5, strength=0.002, growth=4), synchronized),
+        "TaylorPruning": (TaylorPruning(0.4, at=0.5), None),  # Keras clips on each replica
+    }
+    for kind, (method, normalization) in methods.items():
         for name, scope in (("one", contextlib.nullcontext()), ("two", strategy.scope())):
             with scope:
                 model = make_model(normalization, method=method)
-            run = found[f"{type(method).__name__} {name}"] = state(fit(model))
+            run = found[f"{kind} {name}"] = state(fit(model))
             run["removed"] = removed(model)
     return found
 
