@@ -8,9 +8,9 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.methods.channels.channel_state import ChannelState
+from resrep_keras.methods.channels.channel_state import ChannelState, PrunableChannels
 from resrep_keras.methods.channels.fpgm import FPGM
-from resrep_keras.methods.channels.group_lasso import GroupLasso
+from resrep_keras.methods.channels.group_lasso import GroupLasso, makers, members
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
 from resrep_keras.methods.channels.network_slimming import NetworkSlimming, scales_of
 from resrep_keras.methods.channels.random_pruning import RandomPruning
@@ -117,6 +117,33 @@ def test_growth_scores_by_all_that_goes_with_a_channel():
     np.testing.assert_allclose(scores[np.isfinite(scores)], [5 / 4.5, 4 / 4.5], rtol=1e-6)
     slim = method.prune(dense)  # by the kernel alone, it would be 4 that stays
     np.testing.assert_array_equal(slim.get_layer("conv").kernel, np.full((1, 1, 1, 1), 3.0))
+
+
+def move(variable, axis, places, change):
+    values = np.moveaxis(np.array(ops.convert_to_numpy(variable)), axis, 0)
+    values[places] = change(values[places])
+    variable.assign(np.moveaxis(values, 0, axis))
+
+
+@pytest.mark.parametrize("name", ["residual", "concatenate", "vgg", "dense_block"])
+def test_what_goes_with_a_channel_is_all_that_reads_it(name):
+    """Where its readers hold zeros, it does not matter what makes it."""
+    model = zoo.build(name)
+    graph = resrep_keras.trace(model)
+    channels = PrunableChannels(model, graph, GroupLasso(0.1, coupled=True).groups(graph))
+    made = [(id(variable), axis) for variable, axis, _ in makers(channels)]
+    for channel in [group.channels[0] for group in channels.groups]:
+        own = [(v, axis, ids == channel) for v, axis, ids in members(channels) if channel in ids]
+        reads = [one for one in own if len(one[0].shape) > 1 and (id(one[0]), one[1]) not in made]
+        makes = [one for one in own if (id(one[0]), one[1]) in made]
+        assert reads and makes
+        for one in reads:
+            move(*one, np.zeros_like)
+        before = helpers.outputs_of(model)
+        for one in makes:
+            move(*one, lambda values: values + 1)
+        for first, second in zip(before, helpers.outputs_of(model), strict=True):
+            np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
 
 
 # --- strengths ------------------------------------------------------------------------------------
