@@ -10,7 +10,13 @@ VERSION = re.search(
     r'__version__ = "(.+?)"', (ROOT / "resrep_keras" / "__init__.py").read_text()
 ).group(1)
 
-EXAMPLES = ["tensorflow-datasets", "scikit-learn", "matplotlib", "tensorboard"]
+EXAMPLES = [
+    "tensorflow-datasets",
+    "importlib_resources",  # which its downloads import, and which it asks for on old Pythons only
+    "scikit-learn",
+    "matplotlib",
+    "tensorboard",
+]
 
 setup(
     name="resrep-keras",
