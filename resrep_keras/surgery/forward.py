@@ -178,10 +178,15 @@ def fitting_sizes(recording, sizes, input_shape=None):
     An image that is smaller than the kernel of a convolution is no error everywhere: TensorFlow
     may answer with what stands in memory by chance.
     """
-    if all(None not in tensor.shape[1:] for tensor in keras.tree.flatten(recording.inputs)):
+    if not leaves_open(recording.inputs):
         return sizes[:1]
     drawn = ((size, random_inputs(recording.inputs, 2, 0, size, input_shape)) for size in sizes)
     return [size for size, inputs in drawn if _leaves_some(recording, inputs)] or sizes
+
+
+def leaves_open(tensors):
+    """Whether a size of symbolic inputs is not known, beside that of the batch."""
+    return any(None in tensor.shape[1:] for tensor in keras.tree.flatten(tensors))
 
 
 def _leaves_some(recording, inputs):
