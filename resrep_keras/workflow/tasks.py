@@ -14,8 +14,10 @@ from resrep_keras.common.checks import (
     check_instance,
     check_number,
     check_path,
+    shown,
 )
 from resrep_keras.common.files import write_text
+from resrep_keras.graph.probe import in_words
 from resrep_keras.methods.consolidation.method import Consolidation
 from resrep_keras.methods.consolidation.metrics import (
     average_accuracy,
@@ -184,12 +186,12 @@ def fit_tasks(
     check_choice("restart", restart, ("task", "fit", "never"))
     score = accuracy if score is None else check_function("score", score, "a function or None")
     settings = {
-        "epochs": _of_tasks(epochs, number, _check_epochs),
+        "epochs": _of_tasks("epochs", epochs, number, _check_epochs),
         "batch_size": check_number("batch_size", batch_size, at_least=1, whole=True),
         "restart": restart,
         "seed": None if seed is None else check_number("seed", seed, at_least=0, whole=True),
     }
-    callbacks = _of_tasks(callbacks, number, _check_callbacks)
+    callbacks = _of_tasks("callbacks", callbacks, number, _check_callbacks)
     kept = KeptTasks(folder, model, {"tasks": number, **settings})
     text = kept.restore()
     result = _nothing(number) if text is None else TasksResult.from_json(text)
@@ -327,9 +329,15 @@ def _check_pair(name, task):
     return task
 
 
-def _of_tasks(value, number, check):
+def _of_tasks(name, value, number, check):
     """The value of each task: itself, or what a function of the number of a task returns."""
-    values = map(value, range(number)) if callable(value) else [value] * number
+    try:
+        values = list(map(value, range(number))) if callable(value) else [value] * number
+    except Exception as error:  # a function of the user's may fail in any way
+        raise ValueError(
+            f"Expected {name} to be what each task takes, or a function that returns it for the "
+            f"number of a task, from 0 on; {shown(value)} raised {in_words(error)}."
+        ) from error
     return [check(each) for each in values]
 
 

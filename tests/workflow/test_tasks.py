@@ -209,6 +209,7 @@ def test_a_killed_run_goes_on_as_if_it_were_not(name, tmp_path):
         ({"tasks": iter(TASKS)}, TypeError, r"tasks to be a sequence of \(x, y\)"),
         ({"epochs": 0}, ValueError, "epochs to be an int of 1 or more; got 0"),
         ({"epochs": lambda task: task}, ValueError, "epochs to be an int of 1 or more; got 0"),
+        ({"epochs": lambda task: 1 // task}, ValueError, "from 0 on; .* raised ZeroDivisionError"),
         ({"batch_size": 0}, ValueError, "batch_size to be an int of 1 or more"),
         ({"restart": "always"}, ValueError, "restart to be 'task', 'fit' or 'never'"),
         ({"seed": -1}, ValueError, "seed to be an int of 0 or more"),
