@@ -20,6 +20,7 @@ from resrep_keras.graph.recording import (
     replaced,
     symbolic_tensors,
 )
+from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.keras_adapter import (
     call_with_values,
     global_random_state,
@@ -216,6 +217,8 @@ def _computes_the_same(layer, args, kwargs, graph, tensors):
 def _agree(layer, args, kwargs, graph, tensors, size):
     generator = np.random.default_rng(0)
     arrays = {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
+    if leaves_open(tensors):  # raises where they are too small, which arrays need not
+        graph.compute_output_spec([input_like(x, arrays[id(x)].shape) for x in tensors])
     own_args, own_kwargs = keras.tree.map_structure(
         functools.partial(replaced, arrays), (args, kwargs)
     )

@@ -58,6 +58,11 @@ def is_shape(given):
     )
 
 
+def leaves_open(tensors):
+    """Whether a size of symbolic inputs is not known, beside that of the batch."""
+    return any(None in tensor.shape[1:] for tensor in keras.tree.flatten(tensors))
+
+
 def sized(inputs, input_shape):
     """Fresh inputs like those of a model, the sizes that it leaves open taken from `input_shape`.
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from resrep_keras.graph.probe import in_words
+from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import call_with_values, has_training_argument
@@ -14,7 +15,6 @@ from resrep_keras.surgery.forward import (
     as_numbers,
     evaluate,
     fitting_sizes,
-    leaves_open,
     random_inputs,
 )
 

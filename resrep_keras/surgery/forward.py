@@ -8,7 +8,8 @@ from keras import ops
 
 from resrep_keras.common.checks import came
 from resrep_keras.graph.draw import draw
-from resrep_keras.graph.sizes import sized
+from resrep_keras.graph.sizes import leaves_open, sized
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import (
     call_with_values,
@@ -162,8 +163,15 @@ def evaluate(recording, inputs, before=None, behind=None, instead=None):
 
 
 def example_inputs(model, batch_size=2, seed=0, size=64, input_shape=None):
-    """Random inputs in the structure of `model.input`; unknown sizes become `size`."""
-    return random_inputs(inputs_of(model), batch_size, seed, size, input_shape)
+    """Random inputs in the structure of `model.input`.
+
+    Unknown sizes become `size`, or twice or four times as much where that is too small.
+    """
+    tensors = inputs_of(model)
+    if leaves_open(tensors):
+        sizes = (size, 2 * size, 4 * size)
+        size = fitting_sizes(recording_of(model, input_shape), sizes, input_shape)[0]
+    return random_inputs(tensors, batch_size, seed, size, input_shape)
 
 
 def fitting_inputs(recording, batch_size=2, input_shape=None, sizes=(64, 128, 256)):
@@ -182,11 +190,6 @@ def fitting_sizes(recording, sizes, input_shape=None):
         return sizes[:1]
     drawn = ((size, random_inputs(recording.inputs, 2, 0, size, input_shape)) for size in sizes)
     return [size for size, inputs in drawn if _leaves_some(recording, inputs)] or sizes
-
-
-def leaves_open(tensors):
-    """Whether a size of symbolic inputs is not known, beside that of the batch."""
-    return any(None in tensor.shape[1:] for tensor in keras.tree.flatten(tensors))
 
 
 def _leaves_some(recording, inputs):

@@ -116,7 +116,9 @@ def test_unknown_sizes_become_those_that_leave_something():
     x = inputs = keras.Input((None, None, 3))
     for kernel in (2, 2, 2, 2, 2, 4):
         x = layers.Conv2D(2, kernel, strides=2)(x)
-    recording = recording_of(keras.Model(inputs, x))
+    model = keras.Model(inputs, x)
+    assert example_inputs(model).shape == (2, 128, 128, 3)
+    recording = recording_of(model)
     assert fitting_inputs(recording).shape == (2, 128, 128, 3)
     assert fitting_inputs(recording, 1, (200, None, 3)).shape == (1, 200, 128, 3)
     assert fitting_sizes(recording, (32, 64)) == (32, 64)  # none fits: whoever runs it, sees

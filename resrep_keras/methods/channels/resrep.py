@@ -204,6 +204,13 @@ class ResRep(ChannelMethod):
             )
         channel_state.check_trained()
         every = optimizer.steps_per_update
+        if self.score != "norm" and max(plan.steps[-1], int(optimizer.steps)) < every:
+            raise ValueError(
+                f"This run cannot select by score='{self.score}': gradients are accumulated over "
+                f"{every} steps, and no update comes before the last selection, after step "
+                f"{plan.steps[-1]}. Train longer, lower gradient_accumulation_steps, or set "
+                "score='norm'."
+            )
         if plan.forget_steps is not None:
             if last // every - plan.steps[-1] // every < max(1, plan.forget_steps // every):
                 raise ValueError(
@@ -231,6 +238,8 @@ class ResRep(ChannelMethod):
             )
 
     def update(self, channel_state, optimizer, plan, step):
+        if self.score != "norm" and int(optimizer.steps) < optimizer.steps_per_update:
+            return  # no update has said yet what channels are worth; later selections take more
         scores = self.scores(channel_state, optimizer)
         enough = self.choose(channel_state, scores)
         removed = channel_state.removed

@@ -227,3 +227,29 @@ BAD = [
 def test_bad_input_is_answered_in_words(act, error, text):
     with pytest.raises(error, match=text):
         act()
+
+
+def test_no_channel_is_chosen_before_an_update_has_told_what_it_is_worth():
+    """Eight steps make an update: the selections after two to seven of them know nothing."""
+    dense = zoo.build("residual")
+    model = resrep_keras.wrap(dense, ResRep(0.4))
+    model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=8), loss())
+    masked = []
+    look = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: masked.append(
+            int((~ChannelState(model).kept()).sum())
+        )
+    )
+    x, y = data()
+    model.fit(x, y, batch_size=8, epochs=5, verbose=0, callbacks=[look])
+    steps = len(x) // 8
+    assert masked[:6] == [0] * 6 and masked[steps * 5 // 4] > 0
+    resrep_keras.finalize(model, strict=True)
+
+
+def test_a_run_in_which_no_update_comes_before_the_last_selection_is_refused():
+    model = wrapped(method=ResRep(0.4))
+    model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=16), loss())
+    x, y = data()
+    with pytest.raises(ValueError, match="no update comes before the last selection"):
+        model.fit(x, y, batch_size=8, epochs=5, verbose=0)
