@@ -168,6 +168,17 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         return self.rate_optimizer.gradient_accumulation_steps or 1
 
     @property
+    def steps_done(self):
+        """The value of `steps`, also where replicas hold one each: `int(steps)` fails there."""
+        return int(ops.convert_to_numpy(self.steps))
+
+    @property
+    def steps_before(self):
+        """The steps before the last `compile()`: rates are counted from there, `steps` are not."""
+        updates = int(ops.convert_to_numpy(self.rate_optimizer.iterations))
+        return self.steps_done - updates * self.steps_per_update
+
+    @property
     def learning_rate(self):
         return self.inner_optimizer.learning_rate
 

@@ -75,10 +75,8 @@ class LassoTraining(OneShot):
         rates = optimizer.rate_optimizer
         if not isinstance(rates, keras.optimizers.SGD):
             return UNDER_OTHERS
-        every, begin = optimizer.steps_per_update, int(optimizer.steps)
-        # Steps are counted through every compile(), and rates from the last one on.
-        late = begin - int(rates.iterations) * every
-        summed = summed_rate(rates, begin - late, max(0, plan.steps[0] - late)) / every
+        every, late = optimizer.steps_per_update, optimizer.steps_before
+        summed = summed_rate(rates, optimizer.steps_done - late, max(0, plan.steps[0] - late)) / every
         most = LARGEST_PLANNED * summed / (1 - rates.momentum)
         return LARGEST_PLANNED * min(1.0, self.planned_pull / max(most, 1e-30))
 

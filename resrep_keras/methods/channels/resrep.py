@@ -204,7 +204,7 @@ class ResRep(ChannelMethod):
             )
         channel_state.check_trained()
         every = optimizer.steps_per_update
-        if self.score != "norm" and max(plan.steps[-1], int(optimizer.steps)) < every:
+        if self.score != "norm" and max(plan.steps[-1], optimizer.steps_done) < every:
             raise ValueError(
                 f"This run cannot select by score='{self.score}': gradients are accumulated over "
                 f"{every} steps, and no update comes before the last selection, after step "
@@ -225,8 +225,7 @@ class ResRep(ChannelMethod):
         begin = plan.steps[needed - 1] if needed <= len(plan.steps) else last
         pull = self.compactor_rate * self.penalty_strength / (1 - self.momentum)
         rates = optimizer.rate_optimizer
-        # Steps are counted through every compile(), and rates from the last one on.
-        late = int(optimizer.steps) - int(rates.iterations) * every
+        late = optimizer.steps_before
         fall = pull * summed_rate(rates, max(0, begin - late), max(0, last - late)) / every
         if fall < 1:
             raise ValueError(
@@ -238,7 +237,7 @@ class ResRep(ChannelMethod):
             )
 
     def update(self, channel_state, optimizer, plan, step):
-        if self.score != "norm" and int(optimizer.steps) < optimizer.steps_per_update:
+        if self.score != "norm" and optimizer.steps_done < optimizer.steps_per_update:
             return  # no update has said yet what channels are worth; later selections take more
         scores = self.scores(channel_state, optimizer)
         enough = self.choose(channel_state, scores)

@@ -172,7 +172,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
 
     def begin(self):
         """Before the first step of all: whatever was loaded meanwhile, training starts here."""
-        if not int(ops.convert_to_numpy(self.steps)):
+        if not self.steps_done:
             for each in self.held:
                 each.reference.assign(_copy(each.variable, each.reference.dtype))
 
