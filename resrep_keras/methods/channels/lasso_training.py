@@ -76,7 +76,8 @@ class LassoTraining(OneShot):
         if not isinstance(rates, keras.optimizers.SGD):
             return UNDER_OTHERS
         every, late = optimizer.steps_per_update, optimizer.steps_before
-        summed = summed_rate(rates, optimizer.steps_done - late, max(0, plan.steps[0] - late)) / every
+        begin, end = optimizer.steps_done - late, max(0, plan.steps[0] - late)
+        summed = summed_rate(rates, begin, end) / every
         most = LARGEST_PLANNED * summed / (1 - rates.momentum)
         return LARGEST_PLANNED * min(1.0, self.planned_pull / max(most, 1e-30))
 
