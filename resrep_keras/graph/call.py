@@ -6,6 +6,7 @@ import numpy as np
 from resrep_keras.graph.labels import Flow, State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.recording import around, symbolic_tensors
+from resrep_keras.graph.together import in_a_row, merged, multiplied
 
 
 class Call:
@@ -130,16 +131,39 @@ class Call:
         rows = flow.labels.reshape(groups, -1)
         self.couple(rows, rows[:1])
 
+    def is_pinned(self, flow):
+        """Whether all channels of a flow are kept, by what is known up to here."""
+        labels = self._tracer.labels
+        return all(labels.pin_of(int(label)) is not None for label in np.unique(flow.labels))
+
     def neutral(self, shape):
         """The flow of a tensor that carries no channels, such as attention scores."""
         return self._tracer.anchor(shape, Pin(self.name, "a tensor without channels"))
 
+    def settle(self, flow, *axes):
+        """The flow with channels along one of several `axes`: the longest, the last of equals.
+
+        Entries that differ along the others only are coupled. The axes default to all, of which
+        those that channels lie along count.
+        """
+        wide = [axis for axis in axes or flow.wide_axes if axis in flow.wide_axes]
+        if len(flow.wide_axes) < 2 or not wide:
+            return flow
+        settled = flow.only_along(max(wide, key=lambda axis: (flow.labels.shape[axis], axis)))
+        self.couple(flow, settled)
+        return settled
+
     def vector(self, flow, axis):
-        """The flow with one label for each entry of `axis`; pinned where channels lie elsewhere."""
+        """The flow with one label for each entry of `axis`; pinned where channels lie elsewhere.
+
+        Where they lie along this axis and others, what differs along those only is coupled.
+        """
         if flow is self.inputs[0]:
             self.axis_in = axis
         others = [other for other in flow.wide_axes if other != axis]
-        if others:
+        if others and axis in flow.wide_axes:
+            flow = self.settle(flow, axis)
+        elif others:
             text = (
                 f"it works along axis {axis} of a tensor whose channels lie along axis {others[0]}"
             )
@@ -227,102 +251,19 @@ class Call:
 
     def merge(self, flows):
         """Element-wise sum and its like: channels become equal, and all must be zero."""
-        aligned, why, kind = self._align(flows)
-        if aligned is None:
-            return self.pin_all(f"an element-wise operation {why}", kind)
-        first, *others = aligned
-        state = first.state
-        for other in others:
-            self._tracer.labels.union(first.labels, other.labels)
-            state = np.maximum(state, other.state)
-        return first.replace(
-            shape=self.output_shape,
-            state=state,
-            origins=frozenset().union(*(flow.origins for flow in flows)),
-        )
+        return merged(self, flows)
 
     def multiply(self, flows):
         """Element-wise product: channels become equal, and one zero factor is enough."""
-        wide = [f for f in flows if not self._broadcasts_channels(f)]
-        if len(wide) < len(flows):
-            for narrow in flows:
-                if self._broadcasts_channels(narrow):
-                    self.pin(narrow, "a factor that is broadcast over channels", PinKind.BROADCAST)
-        aligned, why, kind = self._align(wide)
-        if aligned is None:
-            return self.pin_all(f"a product {why}", kind)
-        state = np.max([f.state for f in aligned], axis=0)
-        if len(wide) < len(flows):
-            state = np.full_like(state, State.VARYING)
-        state = np.where(np.min([f.state for f in aligned], axis=0) == State.ZERO, 0, state)
-        # The largest factor is the stream; what scales it follows.
-        sizes = [np.prod([n or 1 for n in f.shape[1:]]) for f in wide]
-        stream = int(np.argmax(sizes))
-        for position, other in enumerate(aligned):
-            if position != stream:
-                self._tracer.follow(aligned[stream].labels, other.labels)
-                self._tracer.labels.union(aligned[stream].labels, other.labels)
-        return aligned[stream].replace(
-            shape=self.output_shape,
-            state=state.astype(np.int8),
-            origins=frozenset().union(*(flow.origins for flow in flows)),
-        )
+        return multiplied(self, flows)
 
     def concatenate(self, flows, axis):
-        """The channels of all flows in a row, where `axis` is their channel axis."""
-        if any(flow.shape[axis] is None for flow in flows):
-            return self.pin_all("a concatenation of unknown sizes", PinKind.UNKNOWN_SIZE)
-        flows = [flow.expanded([axis]) for flow in flows]
-        shapes = [np.array(flow.labels.shape) for flow in flows]
-        common = np.max(shapes, axis=0)
-        common[axis] = 0
-        parts = []
-        for flow, shape in zip(flows, shapes):
-            target = np.where(np.arange(len(shape)) == axis, shape, common)
-            parts.append([np.broadcast_to(a, target) for a in (flow.labels, flow.state)])
-        whole = Flow(
-            np.concatenate([labels for labels, _ in parts], axis),
-            self.output_shape,
-            np.concatenate([state for _, state in parts], axis),
-            frozenset().union(*(flow.origins for flow in flows)),
-        )
-        whole = whole.map(lambda a: a, self.output_shape)
-        if whole.channel_axis is None:
-            return self.pin_all("a concatenation along another axis than the channels'")
-        return whole
+        """All flows in a row: channels too, where they lie along `axis`."""
+        return in_a_row(self, flows, axis)
 
-    def _broadcasts_channels(self, flow):
-        axes = {f.channel_axis for f in self.inputs if f.labels.size > 1}
-        return any(
-            axis is not None
-            and axis < len(flow.shape)
-            and flow.shape[axis] == 1
-            and self.output_shape[axis] != 1
-            for axis in axes
-        )
-
-    def _align(self, flows):
-        """Flows with equally shaped labels; or `None`, why channels do not match, a `PinKind`."""
-        if len({len(flow.shape) for flow in flows}) > 1:
-            return None, "of tensors of different ranks", PinKind.BROADCAST
-        if any(self._broadcasts_channels(flow) for flow in flows):
-            return None, "that broadcasts over channels", PinKind.BROADCAST
-        wide = [axis for flow in flows for axis in flow.wide_axes]
-        # A single channel that lies along other axes meets all channels of the other tensors.
-        single = wide and any(
-            not flow.wide_axes and self._tracer.labels.pin_of(int(flow.labels.item())) is None
-            for flow in flows
-        )
-        if len(set(wide)) > 1 or single:
-            return None, "of tensors whose channels lie along different axes", PinKind.AXES
-        shape = np.max([flow.labels.shape for flow in flows], axis=0)
-        aligned = [
-            f.replace(
-                labels=np.broadcast_to(f.labels, shape), state=np.broadcast_to(f.state, shape)
-            )
-            for f in flows
-        ]
-        return aligned, None, None
+    def follow(self, stream, factor):
+        """Of a product, the largest factor is the stream; what scales it needs no compactor."""
+        self._tracer.follow(stream.labels, factor.labels)
 
     def detach(self):
         """Forget the tracer once the graph is complete."""

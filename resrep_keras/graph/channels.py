@@ -117,6 +117,9 @@ class ChannelGroup:
         """The `Pin` that keeps all channels of a group that is not prunable."""
         if self.reason is not None:
             return self.reason
+        if self.size == 1 and len(self.producers[0].channels) > 1:
+            text = "a reshape behind it mixes all its channels, so that none can go alone"
+            return Pin(self.name, text, PinKind.SINGLE)
         if self.size == 1:
             return Pin(self.name, "it has a single channel", PinKind.SINGLE)
         return Pin(self.name, "no compactor can stand behind it", PinKind.NO_SITE)

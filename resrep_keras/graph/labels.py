@@ -77,6 +77,19 @@ class Flow:
                 state = state.max(axis=axis, keepdims=True)
         return state
 
+    def only_along(self, axis):
+        """Labels along one axis alone: those of the first entry of all others.
+
+        Constants may differ between what comes together.
+        """
+        labels, state = self.labels, self.state
+        for other in self.wide_axes:
+            if other != axis:
+                labels = labels.take([0], other)
+                state = state.max(axis=other, keepdims=True)
+        state = np.where(state == State.CONSTANT, State.FIXED, state).astype(np.int8)
+        return self.replace(labels=labels, state=state)
+
     def along(self, axis=None):
         """Labels and state along one axis; `WHOLE` where channels lie along another one.
 

@@ -24,6 +24,7 @@ from resrep_keras.graph.flow import (
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
+from resrep_keras.graph.regular import settle_calls
 from resrep_keras.graph.sharing import sharing
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import input_name, is_frozen
@@ -260,6 +261,7 @@ class _Tracer:
             self.labels.pin_for(labels, pin)
         for labels, pin in self._forced:
             self.pin(labels, pin)
+        settle_calls(self.calls, self.labels)
 
     def _join_calls(self, call):
         """A layer that is called twice reads, or shapes, the same channels each time."""

@@ -41,8 +41,9 @@ def _relu_fused(layer: layers.ReLU):
 @flow.register
 def _prelu_flow(layer: layers.PReLU, call):
     """Slopes that differ between positions turn a constant into values that do."""
-    spatial = np.delete(layer.alpha.shape, call.input.channel_axis - 1)
-    return call.uneven(call.input) if (spatial > 1).any() else call.input
+    own = [axis for axis, size in enumerate(layer.alpha.shape, 1) if size > 1]
+    flow_in = call.settle(call.input, *own)
+    return call.uneven(flow_in) if {*own} - {flow_in.channel_axis} else flow_in
 
 
 @narrow.register
@@ -58,10 +59,12 @@ def _prelu_narrow(layer: layers.PReLU, part):
 @flow.register(layers.Softmax)
 def softmax_flow(layer, call):
     """Over positions, zeros become a constant; over channels, all of them matter."""
-    axes = np.atleast_1d(layer.axis) % len(call.input.shape)
-    if call.input.channel_axis is None or call.input.channel_axis in axes:
+    rank = len(call.input.shape)
+    axes = {int(axis) % rank for axis in np.atleast_1d(layer.axis)}
+    flow_in = call.settle(call.input, *({*range(rank)} - axes))
+    if flow_in.channel_axis is None or flow_in.channel_axis in axes:
         return call.pin_all("a softmax, whose value depends on all channels together")
-    return call.constant(call.input)
+    return call.constant(flow_in)
 
 
 # --- the same in inference -----------------------------------------------------------------------

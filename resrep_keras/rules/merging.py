@@ -52,9 +52,12 @@ def contract(call, first, second, terms, made):
     A channel that is summed over, or that both flows share, vanishes where one factor is zero.
     """
     flows = {}
-    for flow_in, letters in ((first, terms[0]), (second, terms[1])):
+    for flow_in, letters, others in ((first, *terms), (second, terms[1], terms[0])):
         if len(set(letters)) < len(letters) or len(letters) != len(flow_in.shape):
             return call.pin_all("a product over an axis with itself")
+        # Heads go whole: an axis that both have, and the product, too.
+        heads = [axis for axis, x in enumerate(letters) if x in others and x in made]
+        flow_in = call.settle(call.settle(flow_in, *heads))
         for axis, letter in enumerate(letters):
             flows.setdefault(letter, []).append((flow_in, axis))
     for letter, places in flows.items():

@@ -1,5 +1,7 @@
 """Layers that change the shape: borders, sizes, the order of axes."""
 
+import math
+
 import numpy as np
 from keras import layers
 
@@ -53,23 +55,53 @@ def _flatten_flow(layer: layers.Flatten, call):
 
 @flow.register(layers.Reshape)
 def reshape_flow(layer, call):
-    """Follows the channel axis where it survives as one axis; axes of 1 come and go."""
-    flow_in, shape = call.input, call.output_shape
-    axis = flow_in.channel_axis
-    last = axis == len(flow_in.shape) - 1 and flow_in.shape[-1] == shape[-1] is not None
-    if axis is None:
-        return call.pin_all("a Reshape of channels that lie along several axes")
-    if last:  # only other axes are reshaped, their sizes do not matter
-        target = (*[1] * (len(shape) - 1), -1)
-        return flow_in.map(lambda a: a.reshape(target), shape)
-    known = None not in (*flow_in.shape[1:], *shape[1:])
-    if not known or np.prod(flow_in.shape[1:]) != np.prod(shape[1:]):
+    """Channels go wherever their entries go, over several axes too; the next layer reads one."""
+    out = reshaped(call.input, call.output_shape)
+    if out is None and len(call.input.wide_axes) > 1:  # of unknown size in between
+        out = reshaped(call.settle(call.input, max(call.input.wide_axes)), call.output_shape)
+    if out is None:
         text = "a Reshape of unknown size, or across examples"
         return call.pin_all(text, PinKind.UNKNOWN_SIZE)
-    out = flow_in.expanded().map(lambda a: a.reshape((1, *shape[1:])), shape)
-    if out.channel_axis is None:
-        return call.pin_all("a Reshape that spreads channels over several axes")
     return out
+
+
+def reshaped(flow_in, shape):
+    """The flow of another shape; `None` where sizes leave open where channels go.
+
+    Axes in front of the channels may be of any size, as long as those behind hold as many entries.
+    """
+    first = next(iter(flow_in.wide_axes), None)
+    if first is None:
+        return flow_in.map(lambda a: a.reshape([1] * len(shape)), shape)
+    for begin in range(first, 0, -1):
+        behind = flow_in.shape[begin:]
+        if None in behind:
+            break
+        end = _axis_with_behind(shape, math.prod(behind))
+        if end is not None:
+            return _rearranged(flow_in, begin, shape, end)
+    return None
+
+
+def _rearranged(flow_in, begin, shape, end):
+    """The flow whose axes from `begin` on become those of `shape` from `end` on."""
+    target = [1] * end + list(shape[end:])
+    out = flow_in.expanded(range(begin, len(flow_in.shape)))
+    out = out.map(lambda a: a.reshape(target), shape)
+    if out.labels.size < flow_in.labels.size and out.channel_axis is not None:
+        # What had a constant each is one channel now, with a constant for each position.
+        return out.only_along(out.channel_axis)
+    return out
+
+
+def _axis_with_behind(shape, size):
+    """The last axis from which on a shape holds `size` entries, but the first; else `None`."""
+    for end in range(len(shape) - 1, 0, -1):
+        if None in shape[end:]:
+            return None
+        if math.prod(shape[end:]) == size:
+            return end
+    return None
 
 
 @narrow.register

@@ -30,9 +30,10 @@ def _time_distributed_inner(operation: layers.TimeDistributed):
 
 @flow.register
 def _enter_flow(operation: Enter, call):
-    if call.input.labels.shape[1] != 1:
+    flow_in = call.settle(call.input, *range(2, len(call.input.shape)))
+    if flow_in.labels.shape[1] != 1:
         return call.pin_all("a TimeDistributed whose channels lie along the time axis")
-    return call.input.map(lambda a: a.take(0, axis=1), call.output_shape)
+    return flow_in.map(lambda a: a.take(0, axis=1), call.output_shape)
 
 
 @flow.register

@@ -77,4 +77,6 @@ def _within(axis, flow):
 
 
 def _with(shape, axis, size):
+    if axis is None:  # channels along several axes, all of them kept
+        return shape
     return (*shape[:axis], size, *shape[axis + 1 :])

@@ -176,10 +176,12 @@ def test_a_sum_couples_its_terms_and_keeps_the_hardest_state(book):
     assert out.state.ravel().tolist() == [State.CONSTANT] * 2 and out.origins == {3}
 
 
-def test_a_sum_that_broadcasts_over_channels_is_pinned(book):
+def test_a_term_that_is_broadcast_over_channels_is_kept_and_leaves_values(book):
     a, one = made(book, 2, 1)
-    asked(book, [a, one]).merge([a, one])
-    assert "broadcasts over channels" in book.reasons(a)[0]
+    out = asked(book, [a, one]).merge([a, one])
+    assert book.reasons(a) == [None, None]
+    assert "broadcast over channels" in book.reasons(one)[0]
+    assert out.state.ravel().tolist() == [State.VARYING] * 2
 
 
 @pytest.mark.parametrize("join", ["merge", "multiply"])
@@ -218,13 +220,59 @@ def test_a_concatenation_has_the_channels_in_a_row(book):
     assert out.state.ravel().tolist() == [0, 0, 1, 1, 1]
 
 
-def test_a_concatenation_along_another_axis_is_pinned(book):
-    a, b = made(book, 2, 2)
-    asked(book, [a, b], (None, 8, 4, 2)).concatenate([a, b], 1)
-    assert "another axis than the channels'" in book.reasons(a)[0]
-    c = Flow(book.labels.fresh(2).reshape(1, 1, 1, 2), (None, None, 4, 2))
-    asked(book, [c, c], (None, None, 4, 2)).concatenate([c, c], 1)
-    assert "a concatenation of unknown sizes" in book.reasons(c)[0]
+@pytest.mark.parametrize("height", [4, None])
+def test_a_concatenation_along_another_axis_couples(book, height):
+    flows = made(book, 2, 2, size=(None, height, 4))
+    constants = [flow.replace(state=flow.state + State.CONSTANT) for flow in flows]
+    shape = (None, height and 2 * height, 4, 2)
+    out = asked(book, flows, shape).concatenate(flows, 1)
+    assert book.labels.roots().tolist() == [0, 1, 0, 1] and out.shape == shape
+    assert out.state.ravel().tolist() == [State.ZERO] * 2
+    out = asked(book, constants, shape).concatenate(constants, 1)
+    assert out.state.ravel().tolist() == [State.FIXED] * 2  # one constant above the other
+
+
+def test_a_concatenation_of_unknown_sizes_is_pinned(book):
+    (flow,) = made(book, 1, size=(None, None, 4))
+    asked(book, [flow, flow], (None, None, 4, 1)).concatenate([flow, flow], 1)
+    assert "a concatenation of unknown sizes" in book.reasons(flow)[0]
+
+
+def spread(book, *sizes):
+    labels = book.labels.fresh(int(np.prod(sizes))).reshape(1, *sizes)
+    return Flow(labels, (None, *sizes))
+
+
+def test_channels_that_lie_along_several_axes_are_read_along_one(book):
+    flow = spread(book, 2, 3)
+    flow = flow.replace(state=flow.state + State.CONSTANT)
+    vector = asked(book, [flow]).vector(flow, 2)
+    assert vector.labels.tolist() == [[[0, 1, 2]]]
+    assert book.labels.roots().tolist() == [0, 1, 2, 0, 1, 2]
+    assert vector.state.ravel().tolist() == [State.FIXED] * 3  # each has constants of its own
+
+
+def test_the_longest_axis_counts_and_the_last_of_equals(book):
+    for sizes, axis in (((2, 3), 2), ((3, 2), 1), ((2, 2), 2)):
+        flow = spread(book, *sizes)
+        assert asked(book, [flow]).settle(flow).wide_axes == [axis]
+    flow = spread(book, 2, 3, 4)
+    assert asked(book, [flow]).settle(flow, 1, 2).wide_axes == [2]
+    narrow = spread(book, 1, 3)
+    assert asked(book, [narrow]).settle(narrow) is narrow
+
+
+def test_a_factor_of_one_axis_meets_channels_along_several(book):
+    wide, scale = spread(book, 4, 4, 2), made(book, 2, size=(None, 1, 1))[0]
+    out = asked(book, [wide, scale]).multiply([wide, scale])
+    assert out.wide_axes == [3] and len(set(book.labels.roots().tolist())) == 2
+
+
+def test_terms_of_fewer_axes_have_axes_of_one_in_front(book):
+    a = Flow(book.labels.fresh(2).reshape(1, 1, 2), (None, 5, 2))
+    table = Flow(book.labels.fresh(2).reshape(1, 2), (5, 2))
+    out = asked(book, [a, table], (None, 5, 2)).merge([a, table])
+    assert out.labels.shape == (1, 1, 2) and book.labels.roots().tolist() == [0, 1, 0, 1]
 
 
 def test_a_fixed_scale_asks_for_its_site_in_words(book):

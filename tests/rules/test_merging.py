@@ -25,8 +25,12 @@ def test_a_concatenation_puts_channels_in_a_row():
     assert Answer(layers.Concatenate(), ROW, ROW).ids() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_concatenation_of_positions_couples_nothing_and_is_pinned():
-    assert Answer(layers.Concatenate(axis=1), SEQUENCE, SEQUENCE).pins("another axis")
+def test_a_concatenation_of_positions_couples_channels():
+    answer = Answer(layers.Concatenate(axis=1), SEQUENCE, SEQUENCE)
+    assert answer.graph.num_channels == 3 and answer.ids() == [0, 1, 2]
+    assert answer.call.outputs[0].shape == (None, 10, 3) and answer.states == {"ZERO"}
+    constants = Answer(layers.Concatenate(axis=1), SEQUENCE, SEQUENCE, activation="sigmoid")
+    assert constants.states == {"FIXED"}  # those of one tensor may be others
 
 
 def test_a_dot_over_channels_couples_them():
