@@ -149,6 +149,7 @@ class PenaltyOptimizer(OptimizerWrapper):
     """
 
     compactor_optimizer = None  # while the base class sets itself up
+    _trained_compactors = frozenset()  # ids of their kernels, once it is built
 
     def __init__(
         self,
@@ -183,6 +184,7 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     def build_parts(self, variables):
         compactors, others = split_compactors(variables)
+        self._trained_compactors = frozenset(map(id, compactors))
         self.compactor_optimizer.build(compactors)
         self.inner_optimizer.build(others)
 
@@ -243,12 +245,9 @@ class PenaltyOptimizer(OptimizerWrapper):
     def _slots_of(self, kernel):
         words = "the kernel of a Compactor that this optimizer is built with"
         check_instance("kernel", kernel, keras.Variable, words)
-        if not any(kernel is known for known in self._trained_compactors()):
+        if id(kernel) not in self._trained_compactors:
             raise ValueError(f"Expected kernel to be {words}; got {shown(kernel)}.")
         return self.compactor_optimizer.slots(kernel)
-
-    def _trained_compactors(self):
-        return split_compactors(self._managed.value)[0] if self.built else ()
 
     @property
     def variables(self):

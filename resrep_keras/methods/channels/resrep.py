@@ -257,8 +257,9 @@ class ResRep(ChannelMethod):
             channel_state: The `ChannelState` of the wrapped model.
             optimizer: The `PenaltyOptimizer` that trains it; without one, norms count.
         """
-        scores = channel_state.norms()
-        if optimizer is not None:  # and none has been trained before there is one
+        if optimizer is None:  # and none has been trained before there is one
+            scores = channel_state.norms()
+        else:
             scores = SCORES[self.score](channel_state, optimizer)
         scores = guarded(scores, channel_state.groups, self.guard)
         return NORMALIZATIONS[self.normalization](self, channel_state, scores)
