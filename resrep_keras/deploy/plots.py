@@ -30,6 +30,50 @@ def plot_widths(report):
     return figure
 
 
+def plot_search(result):
+    """The metric of each round of a search against the MACs that are left, and what is allowed.
+
+    Args:
+        result: A `resrep_keras.workflow.search.SearchResult`.
+
+    Returns:
+        A `matplotlib.figure.Figure`. A round whose target was out of reach is a mark on the axis.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    lowest = result.dense_metric - result.target_accuracy_drop / 100
+    axes.axhline(lowest, color="#c7622b", ls="--", lw=1, label="lowest that is allowed")
+    rounds = list(enumerate(result.trials, 1))
+    accepted = [(100 * t.macs_left, t.metric) for _, t in rounds if t.accepted]
+    path = zip(*[(100, result.dense_metric), *accepted])
+    axes.plot(*path, "o-", color="#2f6fb5", ms=6, label="dense, and the rounds accepted")
+    refused = [
+        (100 * t.macs_left, t.metric) for _, t in rounds if t.metric is not None and not t.accepted
+    ]
+    if refused:
+        axes.plot(*zip(*refused), "x", color="#c7622b", ms=7, mew=2, label="too low")
+    beyond = [100 * (1 - t.target_reduction) for _, t in rounds if t.metric is None]
+    if beyond:
+        floor = axes.get_xaxis_transform()
+        axes.plot(beyond, [0] * len(beyond), "|", c="#777777", ms=10, transform=floor)
+        axes.lines[-1].set_label("out of reach")
+    for number, trial in rounds:
+        if trial.metric is not None:
+            place = 100 * trial.macs_left, trial.metric
+            axes.annotate(str(number), place, (5, 5), textcoords="offset points", fontsize=8)
+    axes.set_xlim(102, 0)
+    axes.set_xlabel("MACs left (%)")
+    axes.set_ylabel("metric")
+    axes.set_title("As far as the metric allows: rounds in their order", fontsize=10)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def plot_tasks(result):
     """Accuracy on each task after each task, as a heat map, and what it comes to over the tasks.
 

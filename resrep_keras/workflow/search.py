@@ -43,11 +43,41 @@ class SearchResult:
         model: The smallest slim model whose metric was allowed; `None` where there was none.
         dense_metric: The metric of the dense model.
         trials: The `Trial`s, in their order.
+        target_accuracy_drop: Loss of the metric that was allowed, in percentage points.
+
+    `print` shows a line for each round.
     """
 
     model: keras.Model | None
     dense_metric: float
     trials: tuple
+    target_accuracy_drop: float
+
+    def __str__(self):
+        allowed = f"{self.target_accuracy_drop:g} points less are allowed"
+        lines = [f"The dense model's metric is {self.dense_metric:.4f}; {allowed}."]
+        for number, trial in enumerate(self.trials, 1):
+            asked = f"Round {number}, {100 * trial.target_reduction:.1f} % of the MACs to remove: "
+            if trial.metric is None:
+                lines.append(f"{asked}out of reach.")
+                continue
+            verdict = "accepted" if trial.accepted else "too low"
+            left = f"{100 * trial.macs_left:.1f} % are left"
+            lines.append(f"{asked}{left}, metric {trial.metric:.4f}, {verdict}.")
+        accepted = [trial for trial in self.trials if trial.accepted]
+        end = "No round was accepted: there is no slim model."
+        if accepted:
+            end = (
+                f"The slim model has {100 * accepted[-1].macs_left:.1f} % of the MACs, "
+                f"metric {accepted[-1].metric:.4f}."
+            )
+        return "\n".join([*lines, end])
+
+    def plot(self):
+        """Return a matplotlib `Figure` of the metric of each round against the MACs that it left."""
+        from resrep_keras.deploy.plots import plot_search
+
+        return plot_search(self)
 
 
 def search(
@@ -89,7 +119,9 @@ def search(
     ...     evaluate=lambda model: (model.predict(x_val).argmax(-1) == y_val).mean(),
     ...     target_accuracy_drop=0.5,
     ... )
-    >>> found.model
+    >>> print(found)
+    >>> found.model.save("slim.keras")
+    >>> found.plot().savefig("search.png")
     """
     check_model(dense, "dense")
     method = ResRep() if method is None else check_method("method", method)
@@ -106,7 +138,7 @@ def search(
             best, removed = slim, 1 - left
         else:
             step /= 2
-    return SearchResult(best, base, tuple(trials))
+    return SearchResult(best, base, tuple(trials), target_accuracy_drop)
 
 
 def _try(start, dense, fit, evaluate, method, removed, share):

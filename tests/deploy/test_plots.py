@@ -5,7 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from resrep_keras.deploy.plots import plot_tasks, plot_widths
+from resrep_keras.deploy.plots import plot_search, plot_tasks, plot_widths
+from resrep_keras.workflow.search import SearchResult, Trial
 
 
 def report(**widths):
@@ -25,6 +26,24 @@ def test_a_pair_of_bars_for_each_layer():
 def test_nothing_to_show_is_an_empty_figure():
     (axes,) = plot_widths(report()).axes
     assert not axes.get_yticklabels()
+
+
+TRIALS = (
+    Trial(0.5, 0.48, 0.91, True),
+    Trial(0.74, 0.25, 0.88, False),
+    Trial(0.9, None, None, False),
+)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_point_for_each_round_of_a_search_and_a_line_for_what_is_allowed():
+    (axes,) = plot_search(SearchResult(None, 0.92, TRIALS, 1.5)).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["dense, and the rounds accepted"] == [[100, 0.92], [48, 0.91]]
+    assert drawn["too low"] == [[25, 0.88]]
+    assert drawn["lowest that is allowed"] == [[0, pytest.approx(0.905)], [1, pytest.approx(0.905)]]
+    assert drawn["out of reach"] == [[pytest.approx(10), 0]]
+    assert [text.get_text() for text in axes.texts] == ["1", "2"]
 
 
 def result(tasks):

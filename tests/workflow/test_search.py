@@ -36,6 +36,23 @@ def test_goes_as_far_as_the_metric_allows():
         assert trial.accepted == (trial.macs_left >= 0.4)
 
 
+def test_what_was_found_reads_as_sentences_and_draws_itself():
+    method = MagnitudePruning(min_share=0.3)
+    found = search(zoo.build("chain"), one_shot, falling(0.4), 0.5, method, 3, first_reduction=0.3)
+    first, *rounds, last = str(found).splitlines()
+    assert first == "The dense model's metric is 0.9000; 0.5 points less are allowed."
+    assert rounds[0].startswith("Round 1, 30.0 % of the MACs to remove: ")
+    assert rounds[0].endswith(" % are left, metric 0.9000, accepted.") and len(rounds) == 3
+    left = found.model.certificate.macs_slim / resrep_keras.count_macs(zoo.build("chain"))
+    assert last == f"The slim model has {100 * left:.1f} % of the MACs, metric 0.9000."
+    assert found.plot().axes
+    nothing = search(zoo.build("chain"), one_shot, falling(0.99), 0.5, method, 1)
+    assert str(nothing).splitlines()[1].endswith("metric 0.8000, too low.")
+    assert str(nothing).endswith("No round was accepted: there is no slim model.")
+    beyond = search(zoo.build("chain"), one_shot, falling(0), 0.5, method, 1, first_reduction=0.99)
+    assert "99.0 % of the MACs to remove: out of reach." in str(beyond)
+
+
 def test_a_drop_in_points_decides():
     """0.9 to 0.8 is ten points."""
     for drop, accepted in ((9.9, False), (10.1, True)):
