@@ -74,7 +74,7 @@ class SearchResult:
         return "\n".join([*lines, end])
 
     def plot(self):
-        """Return a matplotlib `Figure` of the metric of each round against the MACs that it left."""
+        """Return a matplotlib `Figure` of the metric against the MACs that each round left."""
         from resrep_keras.deploy.plots import plot_search
 
         return plot_search(self)
