@@ -312,19 +312,20 @@ def pruned_equals_masked(pair):
     assert slim.certificate.data_max_relative <= max(1e-4, pair.tolerance)
 
 
-IN_FLOAT32 = (outputs_in_inference, state_beyond_weights, slim_equals_masked, pruned_equals_masked)
-IN_FLOAT64 = (
+STRUCTURE = (what_is_trainable, nothing_is_lost, names_and_flags)
+NUMBERS = (
     outputs_in_training,
     losses,
     gradients,
-    what_is_trainable,
-    nothing_is_lost,
-    names_and_flags,
     one_step,
+    outputs_in_inference,
+    state_beyond_weights,
+    slim_equals_masked,
+    pruned_equals_masked,
 )
 # In every run a model is built and wrapped once, in float64; once more in float32 in slow runs.
-LAWS = [(law, "float64") for law in (*IN_FLOAT64, *IN_FLOAT32)]
-SLOW = [(law, "float32") for law in (*IN_FLOAT32, outputs_in_training, losses, gradients, one_step)]
+LAWS = [(law, "float64") for law in (*STRUCTURE, *NUMBERS)]
+SLOW = [(law, "float32") for law in NUMBERS]
 
 ORDER = (
     "A shared batch normalisation is called twice, on tensors that do not depend on each other. In "
@@ -362,7 +363,7 @@ def _laws(name):
     if name in families.ALL:
         return [(law, "float64") for law in (*OF_APPLICATIONS, slim_equals_masked)]
     if name in WITHOUT_FLOAT64:
-        return [(law, "float32") for law in (*IN_FLOAT64, *IN_FLOAT32)]
+        return [(law, "float32") for law in (*STRUCTURE, *NUMBERS)]
     if name in zoo.ZOO:  # of which other laws say these in float32, see below
         said = [(law, "float64") for law in SAID_OF_THE_ZOO]
         return [pair for pair in LAWS + SLOW if pair not in said]
