@@ -12,6 +12,7 @@ import sys
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
 
@@ -156,14 +157,17 @@ def global_random_state():
     return [] if generator is None else [generator.state]
 
 
-@functools.cache
-def _arguments_of(function):
-    return frozenset(inspect.signature(function).parameters)
-
-
-def has_training_argument(operation):
-    """Whether `call` of a layer, model or raw operation takes the argument `training`."""
-    return "training" in _arguments_of(type(operation).call)
+@contextlib.contextmanager
+def called_from(layer, training):
+    """While it lasts, layers are told whether they train as inside of a call of `layer`."""
+    before = global_state.get_global_attribute("current_call_ctx")
+    context = CallContext(entry_layer=layer)
+    context.training = training
+    global_state.set_global_attribute("current_call_ctx", context)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("current_call_ctx", before)
 
 
 def call_with_values(function, values, *args, **kwargs):
@@ -196,15 +200,6 @@ def _call_in_scope(function, values, collect_losses, args, kwargs):
             function._clear_losses()
     changes = [(v, new) for (v, old), new in zip(before, after) if new is not old]
     return outputs, changes, losses
-
-
-def made_with(operation):
-    """`{name: value}` of what a raw operation of `keras.ops` was made with, beside its name.
-
-    Its `get_config()` raises where that is a tensor.
-    """
-    common = vars(keras.Operation(name="common"))
-    return {name: value for name, value in vars(operation).items() if name not in common}
 
 
 # --- inputs ----------------------------------------------------------------------------------

@@ -118,17 +118,20 @@ def test_arrays_are_told_from_other_values():
     assert not any(map(keras_adapter.is_array, (1.5, None, "same", [1, 2])))
 
 
-def test_the_training_argument_is_seen_in_the_signature():
-    class Own(layers.Layer):
-        def call(self, inputs, training=False):
-            return inputs
+def test_layers_take_the_flag_from_the_call_they_are_made_in():
+    class Tells(layers.Layer):
+        def call(self, x, training=None):
+            told.append(training)
+            return x
 
-    inputs = keras.Input((2,))
-    model = keras.Model(inputs, ops.relu(inputs))
-    having = layers.Dropout(0.5), layers.BatchNormalization(), Own(), model
-    assert all(keras_adapter.has_training_argument(layer) for layer in having)
-    for operation in (layers.Flatten(), model.operations[-1]):
-        assert not keras_adapter.has_training_argument(operation)
+    told, outer, inner = [], Tells(), Tells()
+    inner(np.ones(2))
+    for flag in (True, False):
+        with keras_adapter.called_from(outer, flag):
+            inner(np.ones(2))
+            inner(keras.Input((2,)))
+    inner(np.ones(2))
+    assert told == [None, True, True, False, False, None]
 
 
 def test_calls_with_other_values_change_no_variable():
@@ -324,19 +327,6 @@ def test_what_is_made_aside_counts_nothing_for_automatic_names():
         names = [layers.Dense(2).name, layers.Conv1D(2, 1).name, keras.Input((2,)).name]
     assert names == [layers.Dense(2).name, layers.Conv1D(2, 1).name, keras.Input((2,)).name]
     assert before not in names
-
-
-def test_what_an_operation_was_made_with():
-    class Scale(keras.Operation):
-        def __init__(self, factor):
-            super().__init__()
-            self.factor = factor
-
-    factor = ops.convert_to_tensor(2)
-    assert keras_adapter.made_with(Scale(factor))["factor"] is factor
-    inputs = keras.Input((4,))
-    softmax = keras.Model(inputs, ops.softmax(inputs, axis=1)).operations[-1]
-    assert keras_adapter.made_with(softmax) == {"axis": 1}
 
 
 def test_what_is_excluded_from_weight_decay_is_found():

@@ -4,67 +4,65 @@ Its `call` is run on symbolic tensors, which shows what it calls. Where that wou
 as calling it, it stays closed.
 """
 
-import dataclasses
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
-from resrep_keras.graph.draw import draw
+from resrep_keras.common.training_flag import has_training_argument, trains_by_default
+from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.probe import in_words
-from resrep_keras.graph.recording import (
-    Probe,
-    is_symbolic,
-    output_specs,
-    replaced,
-    symbolic_tensors,
-)
-from resrep_keras.graph.sizes import leaves_open
+from resrep_keras.graph.recording import replaced, symbolic_tensors
+from resrep_keras.graph.same_numbers import difference
+from resrep_keras.graph.seen_calls import calls_seen, differing_calls
 from resrep_keras.keras_adapter import (
     call_with_values,
+    called_from,
     global_random_state,
-    has_training_argument,
     input_like,
     is_array,
-    is_layer,
     is_optional,
     is_variable,
-    made_with,
 )
 
 
 class Closed(Exception):
-    """A call that cannot be opened because something raised: its text says what, and where."""
+    """A call that cannot be opened: its text is the one reason."""
 
 
-def open_call(layer, args, kwargs, may_lose_weights=False):
+def open_call(layer, args, kwargs, whole=False):
     """The graph that the `call` of a layer or model makes of symbolic tensors, and these.
 
-    Returns `None` where that would not be the same: a weight that no layer of the graph would have,
-    other calls in training, or anything that only works on arrays.
+    In the graph no call says whether it is in training, which it takes from what it is part of.
+    Returns `None` where a layer holds no others: there is nothing to be opened.
 
     Args:
         layer: The layer or model.
         args, kwargs: Arguments of its call.
-        may_lose_weights: Whether weights that its `call` does not use may be left behind.
+        whole: Whether it is a model that is in no other one: it may hold nothing but weights, and
+            those that its `call` does not use are left behind.
 
     Raises:
-        Closed: The call raises on symbolic tensors, or layer or graph on random arrays.
+        Closed: The graph would not be the same; it says why.
     """
     inner = sublayers(layer)
-    inside = {id(weight) for each in inner for weight in each.weights}
-    if not inner or any(id(weight) not in inside for weight in layer.weights):
+    if not inner and not whole:
         return None
-    originals = {id(value): value for value in symbolic_tensors(args, kwargs)}
+    tensors = list({id(value): value for value in symbolic_tensors(args, kwargs)}.values())
     # What it does without an optional input, and what the regularizer adds, no graph can show.
-    if layer.activity_regularizer is not None or any(map(is_optional, originals.values())):
-        return None
-    graph = _only_graph(layer, args, kwargs, originals, may_lose_weights)
-    if graph is None:
-        return None
-    tensors = list(originals.values())
-    return (graph, tensors) if _computes_the_same(layer, args, kwargs, graph, tensors) else None
+    if layer.activity_regularizer is not None:
+        raise Closed("it has an activity_regularizer")
+    if any(map(is_optional, tensors)):
+        raise Closed("it reads an input that may be left out (optional=True)")
+    reader = _Reader(layer, args, kwargs, tensors, inner, whole)
+    graph = reader.graph()
+    try:
+        found = difference(layer, args, kwargs, graph, tensors, _variables(layer))
+    except Exception as error:  # a user's own code may fail on arrays in any way
+        raise Closed(f"it raises {in_words(error)} on random arrays") from error
+    if found is not None:
+        raise Closed(reader.fixed or found)
+    return graph, tensors
 
 
 def sublayers(layer):
@@ -101,133 +99,113 @@ def _items(value):
 # --- graphs ---------------------------------------------------------------------------------------
 
 
-def _only_graph(layer, args, kwargs, originals, may_lose_weights):
-    """The graph of a call, if it is the same in training and whatever the variables hold.
+def _variables(layer):
+    """All variables that a call could change, the state of Keras's own generator included."""
+    return [*layer.variables, *unlisted_variables(layer), *global_random_state()]
+
+
+class _Reader:
+    """Reads what the `call` of a layer calls, under several conditions.
 
     A part that is held and not called gives its weights to the graph as numbers, which would stand
     still in training: these, and random numbers, are not the same when variables are changed.
     """
-    variables = list(layer.variables)
-    plain = [(variable, variable.value) for variable in variables]
-    extra = [{"training": True}, {"training": False}] if has_training_argument(layer) else []
-    graph = _graph(layer, args, kwargs, originals, plain)
-    if graph is None:
-        return None
-    calls = _calls(graph)
-    fixed = [constant for call in calls for constant in call.constants]
-    called = {id(weight) for each in graph.layers for weight in each.weights}
-    lost = any(id(weight) not in called for weight in layer.weights)
-    if any(map(is_variable, fixed)) or (lost and not may_lose_weights) or _fixes_training(graph):
-        return None
-    values = plain
-    if lost or any(is_array(constant) or isinstance(constant, float) for constant in fixed):
-        extra, values = [*extra, {}], _changed(variables)
-    for settings in extra:
-        other = _graph(layer, args, {**kwargs, **settings}, originals, values)
-        if other is None or _described(_calls(other)) != _described(calls):
-            return None
-    return graph
+
+    def __init__(self, layer, args, kwargs, tensors, parts, whole):
+        self._layer, self._args, self._kwargs = layer, args, kwargs
+        self._tensors, self._parts, self._whole = tensors, parts, whole
+        self._own = OwnWeights(layer, parts)
+        self._training = False  # whether the graph is the one in training
+        self.fixed = None  # where a flag is set that a model around it cannot change, in words
+        if "training" not in kwargs and trains_by_default(layer):
+            self.fixed = "its call() trains unless it is told otherwise (training=True)"
+
+    def graph(self):
+        """The graph, once it is known to be the same in training and whatever variables hold."""
+        graph, calls = self._with_training(*self._read(False))
+        lost = self._lost(graph)
+        parts = [part for part in self._parts if set(map(id, part.weights)) & set(map(id, lost))]
+        if parts:
+            self._own.on_arrays(parts)
+            graph, calls = self._with_training(*self._read(False))
+            lost = self._lost(graph)
+        fixed = [constant for call in calls for constant in call.constants]
+        for variable in filter(is_variable, fixed):
+            raise Closed(f"its call() reads '{variable.path}' rather than call the layer of it")
+        if lost or any(is_array(value) or isinstance(value, float) for value in fixed):
+            self._check_constants(calls)
+        if lost and not self._whole:
+            raise Closed(f"its call() does not call the layer of '{lost[0].path}'")
+        return graph
+
+    def _lost(self, graph):
+        """The weights that no layer of the graph has."""
+        called = {id(weight) for each in graph.layers for weight in each.weights}
+        return [weight for weight in self._layer.weights if id(weight) not in called]
+
+    def _read(self, training, changed=()):
+        """What a call makes of symbolic inputs, the variables of some ids changed; its calls."""
+        inputs = {id(tensor): input_like(tensor) for tensor in self._tensors}
+        args, kwargs = keras.tree.map_structure(
+            functools.partial(replaced, inputs), (self._args, self._kwargs)
+        )
+        if has_training_argument(self._layer):
+            kwargs = {**kwargs, "training": training}
+        inputs = list(inputs.values())
+        values = [
+            (variable, _changed(variable) if id(variable) in changed else variable.value)
+            for variable in _variables(self._layer)
+        ]
+        try:
+            with self._own.as_tensors(inputs), called_from(self._layer, training):
+                outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
+            graph = keras.Model(inputs, outputs, name=self._layer.name)
+        except Exception as error:  # a user's own code may fail on symbolic tensors in any way
+            raise Closed(f"its call() raises {in_words(error)} on symbolic tensors") from error
+        for variable, _ in changes:
+            is_weight = any(variable is weight for weight in self._layer.weights)
+            raise Closed(f"its call() assigns '{variable.path}'" if is_weight else _DRAWS)
+        return graph, calls_seen(graph)
+
+    def _with_training(self, graph, calls):
+        """The graph in training, where that is the one in inference and dropouts more."""
+        other, in_training = self._read(True)
+        missing, more = differing_calls(calls, in_training)
+        if missing or not all(call.may_matter_in_training_only for call in more):
+            names = " and ".join(dict.fromkeys(c.operation.name for c in (*missing, *more)))
+            raise Closed(f"its call() is another one in training than in inference: see {names}")
+        for call in in_training:
+            if call.training is False:
+                self.fixed = f"it calls '{call.operation.name}' with training=False in training"
+                break
+        self._training = bool(more)
+        return (_without_flags(other), in_training) if more else (graph, calls)
+
+    def _check_constants(self, calls):
+        """Raise where constants of the graph are made of weights or random numbers."""
+        weights = set(map(id, self._layer.weights))
+        others = set(map(id, _variables(self._layer))) - weights
+        for changed, reason in ((weights, _READS), (others, _DRAWS)):
+            found = self._read(self._training, changed)[1]
+            if [call.key for call in found] != [call.key for call in calls]:
+                raise Closed(reason)
 
 
-def _changed(variables):
-    """Pairs of each variable, the state of Keras's own random generator included, and a value."""
-    variables = [*variables, *global_random_state()]
-    return [(v, ops.logical_not(v) if v.dtype == "bool" else v + 1) for v in variables]
-
-
-def _graph(layer, args, kwargs, originals, values):
-    """What one call of a layer makes of inputs like `originals`, while variables have `values`.
-
-    Returns `None` where the call assigns a variable.
-    """
-    inputs = {key: input_like(value) for key, value in originals.items()}
-    args, kwargs = keras.tree.map_structure(functools.partial(replaced, inputs), (args, kwargs))
-    try:
-        outputs, changes = call_with_values(layer.call, values, *args, **kwargs)
-        graph = keras.Model(list(inputs.values()), outputs, name=layer.name)
-    except Exception as error:  # a user's own code may fail on symbolic tensors in any way
-        raise Closed(f"its call() raises {in_words(error)} on symbolic tensors") from error
-    return None if changes else graph
-
-
-def _replay(graph, see):
-    """Call ``see(operation, args, kwargs)`` for each call of a graph; returns the answers."""
-    seen = []
+def _without_flags(graph):
+    """The same graph, in which no call says whether it is in training."""
 
     def call(operation, *args, **kwargs):
-        seen.append(see(operation, args, kwargs))
-        return Probe(output_specs(operation, args, kwargs))(*symbolic_tensors(args, kwargs))
+        kwargs.pop("training", None)
+        return operation(*args, **kwargs)
 
-    keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
-    return seen
-
-
-@dataclasses.dataclass
-class _SeenCall:
-    """What is called, and on what that is no tensor of the graph."""
-
-    operation: keras.Operation
-    constants: list
-
-
-def _calls(graph):
-    def see(operation, args, kwargs):
-        own = () if is_layer(operation) else tuple(made_with(operation).items())
-        given = keras.tree.flatten((own, args, {**kwargs, "training": None}))
-        return _SeenCall(operation, [value for value in given if not is_symbolic(value)])
-
-    return _replay(graph, see)
-
-
-def _described(calls):
-    """Calls in a form that can be compared; an operation is made anew each time, a layer is not."""
-    return [
-        (
-            id(call.operation) if is_layer(call.operation) else type(call.operation),
-            [
-                ops.convert_to_numpy(value).tobytes() if is_array(value) else repr(value)
-                for value in call.constants
-            ],
-        )
-        for call in calls
-    ]
-
-
-def _fixes_training(graph):
-    """Whether a call is always in training or always in inference, whatever the model is in.
-
-    A Functional model, which the graph becomes part of, would decide that for all of its layers.
-    """
-    return any(_replay(graph, lambda operation, args, kwargs: kwargs.get("training") is not None))
-
-
-# --- numbers --------------------------------------------------------------------------------------
-
-
-def _computes_the_same(layer, args, kwargs, graph, tensors):
-    """Whether layer and graph agree on random arrays, in inference."""
-    for size in (16, 64, 128):  # for unknown sizes: the first that the layer takes
-        try:
-            return _agree(layer, args, kwargs, graph, tensors, size)
-        except Exception as error:  # see above
-            closed = Closed(f"it raises {in_words(error)} on random arrays")
-    raise closed
-
-
-def _agree(layer, args, kwargs, graph, tensors, size):
-    generator = np.random.default_rng(0)
-    arrays = {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
-    if leaves_open(tensors):  # raises where they are too small, which arrays need not
-        graph.compute_output_spec([input_like(x, arrays[id(x)].shape) for x in tensors])
-    own_args, own_kwargs = keras.tree.map_structure(
-        functools.partial(replaced, arrays), (args, kwargs)
+    return keras.models.clone_model(
+        graph, clone_function=lambda operation: operation, call_function=call
     )
-    expected = layer(*own_args, **own_kwargs)
-    actual = graph([arrays[id(tensor)] for tensor in tensors], training=False)
-    if len(layer.losses) != len(graph.losses):  # its call() adds a loss
-        return False
-    pairs = zip(keras.tree.flatten(expected), keras.tree.flatten(actual))
-    return all(
-        np.allclose(ops.convert_to_numpy(a), ops.convert_to_numpy(b), rtol=1e-3, atol=1e-4)
-        for a, b in pairs
-    )
+
+
+_READS = "its call() computes with weights of a layer rather than call it"
+_DRAWS = "its call() draws random numbers itself; let a layer of its own draw them"
+
+
+def _changed(variable):
+    return ops.logical_not(variable) if variable.dtype == "bool" else variable + 1

@@ -10,6 +10,7 @@ import functools
 import keras
 import numpy as np
 
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.composite import sublayers
@@ -23,7 +24,7 @@ from resrep_keras.graph.recording import (
     symbolic_tensors,
     with_sizes,
 )
-from resrep_keras.keras_adapter import call_with_values, has_training_argument
+from resrep_keras.keras_adapter import call_with_values
 
 
 def graph_inside(layer, args, kwargs, batch_size=None, batched=True):

@@ -9,7 +9,9 @@ import functools
 
 import keras
 
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.composite import Closed
+from resrep_keras.graph.own_weights import is_holder
 from resrep_keras.graph.recording import (
     Probe,
     RecordedCall,
@@ -21,11 +23,10 @@ from resrep_keras.graph.recording import (
     symbolic_tensors,
 )
 from resrep_keras.graph.sizes import sized
-from resrep_keras.graph.unroll import as_functional, open_operation
+from resrep_keras.graph.unroll import as_functional, is_graph, open_operation
 from resrep_keras.keras_adapter import (
     automatic_names_kept,
     deep_models,
-    has_training_argument,
     input_like,
     input_name,
     is_functional,
@@ -38,9 +39,13 @@ class _Recorder:
     def __init__(self, is_known, whole):
         self._is_known, self._whole = is_known, whole
         self.calls = []
+        self._holders = {}
 
-    def read(self, functional, tensors, path, training=None):
-        """Write the calls of a graph on `tensors`; returns its outputs in their structure."""
+    def read(self, functional, tensors, path, training=None, flags=True):
+        """Write the calls of a graph on `tensors`; returns its outputs in their structure.
+
+        Without `flags`, no call says whether it is in training.
+        """
         inputs = keras.tree.map_structure(
             lambda x, like: input_like(like, x.shape),
             keras.tree.pack_sequence_as(functional.input, tensors),
@@ -54,8 +59,12 @@ class _Recorder:
             args, kwargs = keras.tree.map_structure(
                 functools.partial(replaced, real), (args, kwargs)
             )
+            if not flags:
+                kwargs = {key: value for key, value in kwargs.items() if key != "training"}
             if training is not None and has_training_argument(operation):
                 kwargs = {**kwargs, "training": training}
+            if is_holder(operation):  # one for each weight, however often its layer is called
+                operation = self._holders.setdefault(id(operation.kernel), operation)
             outputs = self.call(operation, args, kwargs, path)
             specs = keras.tree.map_structure(spec_like, outputs)
             placeholders = Probe(specs)(*stand_ins)
@@ -88,7 +97,8 @@ class _Recorder:
             if opened is not None:
                 functional, tensors = opened
                 inside = (*path, operation.name)
-                return self.read(functional, tensors, inside, kwargs.get("training"))
+                training = kwargs.get("training")
+                return self.read(functional, tensors, inside, training, is_graph(operation))
         outputs = output_specs(operation, args, kwargs)
         recording = None
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
@@ -101,6 +111,7 @@ class _Recorder:
 
     def _inner_recording(self, layer, tensor, path):
         recorder = _Recorder(self._is_known, self._whole)
+        recorder._holders = self._holders
         shape = (tensor.shape[0], *tensor.shape[2:])
         entry = keras.KerasTensor(shape, dtype=tensor.dtype, name=f"{layer.name}_entry")
         outputs = recorder.call(layer, (entry,), {}, path)
@@ -134,7 +145,7 @@ def record(model, input_shape=None, is_known=lambda operation: False, whole=Fals
     functional = as_functional(model, input_shape)
     inputs = sized(functional.input, input_shape)
     recorder = _Recorder(is_known, whole)
-    outputs = recorder.read(functional, keras.tree.flatten(inputs), ())
+    outputs = recorder.read(functional, keras.tree.flatten(inputs), (), flags=is_graph(model))
     recording = Recording(model.name, inputs, outputs, recorder.calls, model.trainable)
     last = _name_outputs(recording, model.output_names) if is_functional(model) else []
     _name_apart(recording, last)

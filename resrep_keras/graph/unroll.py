@@ -113,20 +113,12 @@ def _written_out(model, inputs):
     kind = type(model).__name__
     text = f"Model '{model.name}' of the subclass {kind} cannot be written out as a graph"
     try:
-        opened = open_call(model, (inputs,), {}, may_lose_weights=True)
+        return open_call(model, (inputs,), {}, whole=True)[0]
     except Closed as closed:
         raise ValueError(
-            f"{text}: {closed}. Call layers and keras.ops on tensors in call(), or move what "
-            "raises into a layer of its own; what has no rule is then pinned instead."
+            f"{text}: {closed}. Call layers and keras.ops on tensors in call(), or move that part "
+            "into a layer of its own; what has no rule is then pinned instead."
         ) from closed
-    if opened is None:
-        raise ValueError(
-            f"{text}: its call() does something else than calling layers and keras.ops on tensors, "
-            "or something else in training than in inference, or it has weights of its own, or "
-            "reads those of a layer that it holds, or draws random numbers. Move that part into a "
-            "layer of its own; what has no rule is then pinned instead."
-        )
-    return opened[0]
 
 
 # --- what is inside a call ------------------------------------------------------------------------

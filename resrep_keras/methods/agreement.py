@@ -5,11 +5,12 @@ import warnings
 import keras
 import numpy as np
 
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
-from resrep_keras.keras_adapter import call_with_values, has_training_argument
+from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.surgery.forward import (
     as_numbers,

@@ -28,6 +28,7 @@ from resrep_keras.rules import (
     loops,
     merging,
     normalizations,
+    ones,
     operations,
     pooling,
     preprocessing,

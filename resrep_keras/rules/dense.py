@@ -9,6 +9,7 @@ from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import activate, flow
 from resrep_keras.graph.labels import State
+from resrep_keras.graph.own_weights import makes_all
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.linear import Entries, Linear, linear_of
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
@@ -55,6 +56,7 @@ class EinsumAxes:
         input, output, kernel_in, kernel_out: Axes, counted from the end; `None` where the equation
             reads or makes channels along several axes.
         per_position: Whether the kernel differs between positions.
+        whole_kernel: Whether each number that is read is multiplied with the whole kernel.
     """
 
     def __init__(self, layer):
@@ -67,6 +69,8 @@ class EinsumAxes:
             *produced,
         )
         self.per_position = len(kernel) > 2
+        # Each number that is read is multiplied with the whole kernel, whose last axis is channels.
+        self.whole_kernel = makes_all(layer.equation) and layer.bias_axes is None
         if self.simple:
             self.letter = produced[0]
             self.input = read.index(contracted[0]) - len(read)
@@ -80,6 +84,10 @@ class EinsumAxes:
 @flow.register
 def _einsum_flow(layer: layers.EinsumDense, call):
     axes = EinsumAxes(layer)
+    if axes.whole_kernel and call.input.labels.size == 1:
+        axis = len(call.output_shape) - 1
+        out = call.produce(axis, call.output_shape[axis])
+        return activate(call, call.site(out, axis, shifts=False), layer.activation)
     if not axes.simple:
         return call.pin_all("an EinsumDense that reads or makes channels along several axes")
     # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too:
@@ -95,6 +103,9 @@ def _einsum_flow(layer: layers.EinsumDense, call):
 def _einsum_narrow(layer: layers.EinsumDense, part):
     axes = EinsumAxes(layer)
     old = weights_of(layer)
+    if axes.whole_kernel:
+        kernel = take(old["kernel"], -1, part.keep_out)
+        return {"output_shape": kernel.shape}, [kernel]
     kernel = np.moveaxis(old["kernel"], (axes.kernel_in, axes.kernel_out), (-2, -1))
     if axes.per_position:
         part = dataclasses.replace(part, constants=None)
@@ -114,6 +125,9 @@ def _einsum_narrow(layer: layers.EinsumDense, part):
 @macs.register
 def _einsum_macs(layer: layers.EinsumDense, call):
     axes = EinsumAxes(layer)
+    if axes.whole_kernel and call.input.labels.size == 1:
+        made = labels_along(call.outputs[0], len(call.output_shape) - 1)
+        return Term(times(positions_of(call.input.shape), *layer.kernel.shape[:-1]), (made,))
     if not axes.simple:  # nothing is removed: inputs times what each of them is multiplied with
         reads, kernel = layer.equation.replace(" ", "").split("->")[0].split(",")
         free = [
@@ -151,7 +165,8 @@ def _einsum_linear(layer: layers.EinsumDense):
 
 @producing_variable.register
 def _einsum_weights(layer: layers.EinsumDense, inside=None):
-    return layer.kernel, EinsumAxes(layer).kernel_out
+    axes = EinsumAxes(layer)
+    return layer.kernel, len(layer.kernel.shape) - 1 if axes.whole_kernel else axes.kernel_out
 
 
 # --- Embedding -----------------------------------------------------------------------------------

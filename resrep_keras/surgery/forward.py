@@ -7,13 +7,13 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import came
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.draw import draw
 from resrep_keras.graph.sizes import leaves_open, sized
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import (
     call_with_values,
-    has_training_argument,
     input_like,
     is_layer,
     is_optional,

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.composite import Closed, open_call, sublayers
+from resrep_keras.keras_adapter import call_with_values
 
 
 class Composite(layers.Layer):
@@ -85,6 +86,101 @@ class FailsOnSymbols(Composite):
         return self.second(self.first(x)) * float(x[0, 0])
 
 
+class FailsOnArrays(Composite):
+    def call(self, x):
+        if not isinstance(x, keras.KerasTensor) and (ops.convert_to_numpy(x) != 3).any():
+            raise LookupError("three is expected")
+        return self.second(self.first(x))
+
+
+class KnowsItsInput(Composite):
+    def call(self, x):
+        x = self.second(self.first(x))
+        return x if isinstance(x, keras.KerasTensor) else 2 * x
+
+
+class HasARegularizer(Plain):
+    def __init__(self, **kwargs):
+        super().__init__(activity_regularizer="l2", **kwargs)
+
+
+class AddsALoss(Composite):
+    def call(self, x):
+        x = self.second(self.first(x))
+        if not isinstance(x, keras.KerasTensor):  # Keras takes no symbolic loss
+            self.add_loss(ops.sum(x))
+        return x
+
+
+class WithTraining(Composite):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.dropout = layers.BatchNormalization(name="norm"), layers.Dropout(0.5)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.norm.build((None, 4))
+
+
+class HandsNothingOn(WithTraining):
+    def call(self, x):
+        return self.second(self.dropout(self.norm(self.first(x))))
+
+
+class HandsADefaultOn(WithTraining):
+    def call(self, x, training=False):
+        x = self.norm(self.first(x), training=training)
+        return self.second(self.dropout(x, training=training))
+
+
+class HandsOnToOne(WithTraining):
+    def call(self, x, training=None):
+        return self.second(self.dropout(self.norm(self.first(x)), training=training))
+
+
+class DropsInTrainingOnly(WithTraining):
+    def call(self, x, training=False):
+        x = self.norm(self.first(x))
+        return self.second(self.dropout(x) if training else x)
+
+
+class FixesABatchNorm(WithTraining):
+    def call(self, x):
+        return self.second(self.dropout(self.norm(self.first(x), training=False)))
+
+
+class TrainsByDefault(WithTraining):
+    def call(self, x, training=True):
+        x = self.norm(self.first(x), training=training)
+        return self.second(self.dropout(x, training=training))
+
+
+class HasWeights(Composite):
+    """Own weights of several shapes, in attributes of several kinds."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.scale = self.add_weight(shape=(4,), name="scale", regularizer="l2")
+        self.more = {"offsets": [self.add_weight(shape=(1, 3), name="offset", trainable=False)]}
+
+    def call(self, x):
+        x = self.scale * ops.relu(self.first(x))
+        return self.second(x) - ops.exp(self.more["offsets"][0])
+
+
+class CallsAPartOnNumbers(Composite):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.positions = layers.Embedding(3, 3, name="positions")
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.positions.build(())
+
+    def call(self, x):
+        return self.second(self.first(x)) + self.positions(ops.arange(1))
+
+
 class Trains(Composite):
     def call(self, x, training=False):
         x = self.first(x)
@@ -102,58 +198,88 @@ def opened(kind, **settings):
     return layer, found
 
 
-@pytest.mark.parametrize("kind", [Plain, WithConstants, DrawsTheSame])
+OPEN = [
+    Plain,
+    WithConstants,
+    DrawsTheSame,
+    HandsNothingOn,
+    HandsADefaultOn,
+    HandsOnToOne,
+    DropsInTrainingOnly,
+    HasWeights,
+    CallsAPartOnNumbers,
+]
+
+
+@pytest.mark.parametrize("kind", OPEN)
 def test_what_calls_its_parts_is_opened(kind):
     layer, (graph, tensors) = opened(kind)
     assert [x.shape for x in tensors] == [(None, 6)]
     assert {id(v) for v in graph.weights} == {id(v) for v in layer.weights}
     x = np.random.default_rng(0).normal(size=(2, 6)).astype("float32")
     np.testing.assert_allclose(graph([x]), layer(x), rtol=1e-5, atol=1e-6)
+    layer(x, training=True)  # both draw the same from here on
+    values = [(variable, variable.value) for variable in layer.variables]
+    expected, actual = (
+        call_with_values(model, values, inputs, training=True)
+        for model, inputs in ((layer, x), (graph, [x]))
+    )
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-5, atol=1e-6)
+    assert len(actual[1]) == len(expected[1])
+
+
+READS = "its call\\(\\) reads '.*kernel' rather than call the layer of it"
+COMPUTES = r"its call\(\) computes with weights of a layer rather than call it"
+DRAWS = r"its call\(\) draws random numbers itself; let a layer of its own draw them"
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "reason"),
     [
-        ReadsAPart,
-        ReadsACalledPart,
-        HoldsAVariableOfACalledPart,
-        ReadsAPartAsANumber,
-        LeavesAPartOut,
-        Draws,
-        DrawsByKeras,
-        Counts,
-        Trains,
+        (ReadsAPart, READS),
+        (ReadsACalledPart, COMPUTES),
+        (HoldsAVariableOfACalledPart, READS),
+        (ReadsAPartAsANumber, COMPUTES),
+        (LeavesAPartOut, r"its call\(\) does not call the layer of '.*second/kernel'"),
+        (Draws, DRAWS),
+        (DrawsByKeras, DRAWS),
+        (Counts, r"its call\(\) assigns '.*first/bias'"),
+        (Trains, r"its call\(\) is another one in training than in inference: see multiply"),
+        (HasARegularizer, "it has an activity_regularizer"),
+        (AddsALoss, r"its call\(\) adds a loss"),
+        (FixesABatchNorm, "it calls 'norm' with training=False in training"),
+        (TrainsByDefault, r"its call\(\) trains unless it is told otherwise"),
+        (KnowsItsInput, "its outputs are others than those of the layers and operations that"),
+        (FailsOnSymbols, r"its call\(\) raises \w+: .* on symbolic tensors"),
+        (FailsOnArrays, r"it raises LookupError: three is expected on random arrays"),
     ],
 )
-def test_what_does_more_than_to_call_its_parts_stays_closed(kind):
-    assert opened(kind)[1] is None
+def test_what_does_more_than_to_call_its_parts_stays_closed_with_its_reason(kind, reason):
+    with pytest.raises(Closed, match=f"^{reason}"):
+        opened(kind)
 
 
-def test_what_raises_stays_closed_with_the_reason():
-    with pytest.raises(Closed, match=r"its call\(\) raises \w+: .* on symbolic tensors"):
-        opened(FailsOnSymbols)
+def test_an_input_that_may_be_left_out_keeps_closed():
+    layer = Plain()
+    with pytest.raises(Closed, match=r"^it reads an input that may be left out \(optional=True\)$"):
+        open_call(layer, (keras.Input((6,), optional=True),), {})
 
 
-def test_a_layer_that_takes_no_random_array_says_so():
-    class Table(Composite):
-        def call(self, x):
-            if not isinstance(x, keras.KerasTensor) and (keras.ops.convert_to_numpy(x) != 3).any():
-                raise LookupError("three is expected")
-            return self.second(self.first(x))
-
-    with pytest.raises(Closed, match=r"it raises LookupError: three is expected on random arrays"):
-        opened(Table)
+def test_what_holds_no_layers_is_not_opened():
+    assert open_call(layers.Dense(3), (keras.Input((6,)),), {}) is None
 
 
 def test_a_model_may_leave_out_a_part_that_its_call_does_not_use():
-    assert opened(LeavesAPartOut, may_lose_weights=True)[1] is not None
+    assert opened(LeavesAPartOut, whole=True)[1] is not None
     for kind in (ReadsAPart, ReadsACalledPart, ReadsAPartAsANumber):
-        assert opened(kind, may_lose_weights=True)[1] is None
+        with pytest.raises(Closed):
+            opened(kind, whole=True)
 
 
 def test_drawn_numbers_keep_closed_what_has_drawn_before():
     keras.random.normal((1,))  # from now on Keras's own generator is there
-    assert opened(DrawsByKeras)[1] is None
+    with pytest.raises(Closed, match=DRAWS):
+        opened(DrawsByKeras)
 
 
 def test_sublayers_are_found_at_any_depth():

@@ -19,9 +19,10 @@ import numpy as np
 from keras import layers, ops
 
 from resrep_keras.common.quiet import call_quietly
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.flow import register_all, rule_of
 from resrep_keras.graph.trace import recording_of
-from resrep_keras.keras_adapter import has_state, has_training_argument, operation_classes
+from resrep_keras.keras_adapter import has_state, operation_classes
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.scored import ScoredCompactor
 

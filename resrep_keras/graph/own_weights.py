@@ -1,0 +1,140 @@
+"""What a layer made of layers uses directly, as tensors of the graph of its `call`.
+
+Each weight that it has made itself is held by an `EinsumDense`, which multiplies a one with it: so
+all that becomes of the graph is plain Keras, and the rules for channels that an `EinsumDense` makes
+are those of the weight. The one is made of an input, since a graph knows no layer that reads
+nothing.
+"""
+
+import contextlib
+import string
+
+import keras
+from keras import ops
+
+from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.graph.seen_calls import attributes_of
+from resrep_keras.keras_adapter import is_array, is_variable
+
+
+def hold(variable, policy, name):
+    """An `EinsumDense` whose kernel is this variable; it reads a one of shape `(1,)`."""
+    kernel = string.ascii_lowercase[1 : 1 + len(variable.shape)]
+    holder = keras.layers.EinsumDense(
+        f"a,{kernel}->a{kernel}",
+        output_shape=tuple(variable.shape),
+        kernel_regularizer=variable.regularizer,
+        kernel_constraint=variable.constraint,
+        kernel_initializer="ones",  # Keras forgets that of a variable; ones close nothing
+        name=name,
+        dtype=policy,
+        trainable=variable.trainable,
+    )
+    vars(holder)["add_weight"] = lambda *args, **kwargs: variable
+    holder.build((1,))
+    del vars(holder)["add_weight"]
+    return holder
+
+
+def is_holder(operation):
+    """Whether an operation is a layer that `hold` has made, or a copy of one."""
+    return isinstance(operation, keras.layers.EinsumDense) and makes_all(operation.equation)
+
+
+def makes_all(equation):
+    """Whether the kernel of an equation has no letter of what it is multiplied with."""
+    read, kernel = equation.replace(" ", "").split("->")[0].split(",")
+    return not set(read) & set(kernel)
+
+
+class OwnWeights:
+    """Stands for what a layer uses otherwise than by calling a part on what it reads.
+
+    Weights that it has made itself become symbolic tensors, and parts that it calls on arrays, such
+    as the embedding of positions, are called on symbolic tensors that hold these.
+
+    Args:
+        layer: A layer that holds others.
+        inner: Those.
+    """
+
+    def __init__(self, layer, inner):
+        inside = {id(weight) for each in inner for weight in each.weights}
+        self._layer = layer
+        self._on_arrays = []
+        self._holders = {
+            id(variable): hold(variable, layer.dtype_policy, f"{layer.name}_{variable.name}")
+            for variable in layer.weights
+            if id(variable) not in inside and len(variable.shape) and "float" in variable.dtype
+        }
+
+    def on_arrays(self, parts):
+        """From now on, let these parts be called on symbolic tensors only."""
+        self._on_arrays = parts
+
+    @contextlib.contextmanager
+    def as_tensors(self, inputs):
+        """While it lasts, attributes of the layer are stand-ins, made of symbolic `inputs`."""
+        stand_ins = self._stand_ins(inputs)
+        before = dict(vars(self._layer)) if stand_ins else {}
+        common = attributes_of(keras.layers.Layer)
+        changed = {
+            name: _replaced(value, stand_ins)
+            for name, value in before.items()
+            if name not in common
+        }
+        vars(self._layer).update(changed)
+        try:
+            yield
+        finally:
+            vars(self._layer).update({name: before[name] for name in changed})
+
+    def _stand_ins(self, inputs):
+        """``{id of a weight or part: what stands for it}``."""
+        if not self._holders and not self._on_arrays:
+            return {}
+        like = next(x for x in inputs if x.dtype not in ("string", "bool"))
+        found = {id(part): _OnTensors(part, like) for part in self._on_arrays}
+        if self._holders:
+            one = _one(like, self._layer.compute_dtype)
+            found |= {key: ops.squeeze(holder(one), 0) for key, holder in self._holders.items()}
+        return found
+
+
+class _OnTensors:
+    """A layer that is called on symbolic tensors, also where it is given arrays only."""
+
+    def __init__(self, layer, like):
+        self._layer, self._like = layer, like
+
+    def __call__(self, *args, **kwargs):
+        if not symbolic_tensors(args, kwargs):
+            args, kwargs = keras.tree.map_structure(self._as_tensor, (args, kwargs))
+        return self._layer(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self._layer, name)
+
+    def _as_tensor(self, value):
+        if not is_array(value) or is_variable(value):
+            return value
+        value = ops.convert_to_numpy(value)
+        return ops.multiply(_one(self._like, value.dtype.name), value)
+
+
+def _one(like, dtype):
+    """A one of shape `(1,)`, made of a symbolic tensor."""
+    rank = len(like.shape)
+    ones = ops.ones_like(like, dtype=dtype)
+    return ops.reshape(ops.slice(ones, (0,) * rank, (1,) * rank), (1,))
+
+
+def _replaced(value, stand_ins):
+    """A value in which stand-ins are, at any depth of lists and dicts."""
+    if isinstance(value, dict):
+        changed = {key: _replaced(item, stand_ins) for key, item in value.items()}
+        return changed if any(changed[key] is not value[key] for key in value) else value
+    if isinstance(value, (list, tuple)):
+        changed = [_replaced(item, stand_ins) for item in value]
+        return changed if any(a is not b for a, b in zip(changed, value)) else value
+    return stand_ins.get(id(value), value)
