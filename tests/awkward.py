@@ -288,7 +288,7 @@ def dropout_inside_composites():
     return keras.Model(inputs, zoo.head(layers.Conv2D(7, 3, activation="relu")(x)))
 
 
-@awkward(refused="cannot be written out")
+@awkward()
 def subclassed_with_dropout():  # its call() does not hand on `training`
     model = own.SubclassedNet()
     model(np.zeros((1, 8, 8, 3), "float32"))

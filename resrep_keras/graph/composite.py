@@ -169,17 +169,17 @@ class _Reader:
 
     def _with_training(self, graph, calls):
         """The graph in training, where that is the one in inference and dropouts more."""
-        other, in_training = self._read(True)
+        trained, in_training = self._read(True)
         missing, more = differing_calls(calls, in_training)
         if missing or not all(call.may_matter_in_training_only for call in more):
             names = " and ".join(dict.fromkeys(c.operation.name for c in (*missing, *more)))
             raise Closed(f"its call() is another one in training than in inference: see {names}")
-        for call in in_training:
-            if call.training is False:
-                self.fixed = f"it calls '{call.operation.name}' with training=False in training"
-                break
+        for seen, other, mode in ((in_training, False, "training"), (calls, True, "inference")):
+            for call in (call for call in seen if call.training is other):
+                words = f"it calls '{call.operation.name}' with training={other} in {mode}"
+                self.fixed = self.fixed or words
         self._training = bool(more)
-        return (_without_flags(other), in_training) if more else (graph, calls)
+        return (_without_flags(trained), in_training) if more else (graph, calls)
 
     def _check_constants(self, calls):
         """Raise where constants of the graph are made of weights or random numbers."""

@@ -53,7 +53,7 @@ def _difference(layer, args, kwargs, graph, tensors, variables, size):
     for training in (told, told is not True):
         flag = {} if training is None else {"training": training}
         expected = call_with_losses(layer, values, *own_args, **{**own_kwargs, **flag})
-        actual = call_with_losses(graph, values, given, **flag)
+        actual = call_with_losses(graph, values, given, training=bool(training))
         found = _compared(expected, actual)
         if found is not None:
             return f"{found}{' in training' * bool(training)}"

@@ -149,6 +149,11 @@ class FixesABatchNorm(WithTraining):
         return self.second(self.dropout(self.norm(self.first(x), training=False)))
 
 
+class AlwaysDrops(WithTraining):
+    def call(self, x):
+        return self.second(self.dropout(self.norm(self.first(x)), training=True))
+
+
 class TrainsByDefault(WithTraining):
     def call(self, x, training=True):
         x = self.norm(self.first(x), training=training)
@@ -248,6 +253,7 @@ DRAWS = r"its call\(\) draws random numbers itself; let a layer of its own draw 
         (HasARegularizer, "it has an activity_regularizer"),
         (AddsALoss, r"its call\(\) adds a loss"),
         (FixesABatchNorm, "it calls 'norm' with training=False in training"),
+        (AlwaysDrops, "it calls '.*dropout.*' with training=True in inference"),
         (TrainsByDefault, r"its call\(\) trains unless it is told otherwise"),
         (KnowsItsInput, "its outputs are others than those of the layers and operations that"),
         (FailsOnSymbols, r"its call\(\) raises \w+: .* on symbolic tensors"),
