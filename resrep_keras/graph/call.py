@@ -26,6 +26,7 @@ class Call:
         output_shapes: Their shapes.
         axis_in, axis_out: Axes along which the layer's weights see channels, or `None`.
         consumed: ``{position of an input: axis}`` where weights mix its channels.
+        gathered: Labels of channels of which one must stay, as a sum over them needs it.
         inside: ``{name: labels}`` of channels that the layer holds inside.
         activates: Whether the last thing the layer does is to apply its `activation`.
         activation: That function; `None` where there is none.
@@ -58,6 +59,7 @@ class Call:
         self.outputs = ()
         self.axis_in = self.axis_out = None
         self.consumed = {}
+        self.gathered = ()
         self.inside = {}
         self.activates = False
         self.activation = None
@@ -96,6 +98,15 @@ class Call:
         by_id = dict(zip(self.input_ids, self.inputs))
         return [by_id[id(tensor)] for tensor in symbolic_tensors(argument, {})]
 
+    def maker(self, position):
+        """The `Call` that makes an input; `None` of an input of the model."""
+        return self._tracer.maker(self.input_ids[position])
+
+    def is_pinned(self, flow):
+        """Whether all channels of a flow are kept, by what is known up to here."""
+        labels = self._tracer.labels
+        return all(labels.pin_of(int(label)) is not None for label in np.unique(flow.labels))
+
     # What rules say ---------------------------------------------------------------------------
 
     def pin(self, flow, text, kind=PinKind.OTHER, remedy=None):
@@ -130,11 +141,6 @@ class Call:
         """Couple the channels of the same position in each of `groups` equal groups."""
         rows = flow.labels.reshape(groups, -1)
         self.couple(rows, rows[:1])
-
-    def is_pinned(self, flow):
-        """Whether all channels of a flow are kept, by what is known up to here."""
-        labels = self._tracer.labels
-        return all(labels.pin_of(int(label)) is not None for label in np.unique(flow.labels))
 
     def neutral(self, shape):
         """The flow of a tensor that carries no channels, such as attention scores."""
@@ -182,6 +188,15 @@ class Call:
         return Flow(
             labels.reshape(shape), self.output_shape, np.full(shape, state, np.int8), frozenset()
         )
+
+    def fresh(self, shape):
+        """Labels of channels that no weights make, such as zeros at the ends of others."""
+        return self._tracer.labels.fresh(int(np.prod(shape))).reshape(shape)
+
+    def gather(self, flow):
+        """All channels make something together in which zeros do not count; one of them stays."""
+        self.gathered = (*self.gathered, flow.labels)
+        return self.require(flow)
 
     def inner_channels(self, name, count):
         """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""

@@ -194,12 +194,14 @@ class ChannelGraph:
             owner[group.channels] = position
         found = {}
         for call in self.calls:
-            if weights_of_operation(call.operation):
-                for flow in call.inputs:
-                    ids = np.unique(self.channel_of[flow.labels])
-                    if len(ids) and ids[0] >= 0 and not pinned[ids].any():
-                        for channels in self._without_whole(ids, owner[ids]):
-                            found.setdefault(channels.tobytes(), ReadChannels(call.name, channels))
+            read = [flow.labels for flow in call.inputs] * bool(
+                weights_of_operation(call.operation)
+            )
+            for labels in (*read, *call.gathered):
+                ids = np.unique(self.channel_of[labels])
+                if len(ids) and ids[0] >= 0 and not pinned[ids].any():
+                    for channels in self._without_whole(ids, owner[ids]):
+                        found.setdefault(channels.tobytes(), ReadChannels(call.name, channels))
         return tuple(found.values())
 
     def _without_whole(self, ids, owners):

@@ -108,6 +108,7 @@ class _Tracer:
         self._outputs = keras.tree.flatten(recording.outputs)
         self._calls_of = {}
         self._readers = {}
+        self._makers = {tensor: call for call in self.calls for tensor in call.output_ids}
         for call in self.calls:
             self._calls_of.setdefault(id(call.operation), []).append(call)
             for tensor in call.input_ids:
@@ -116,12 +117,16 @@ class _Tracer:
         # behind that one: operation id -> batch normalisation, and back.
         self._deferred = self._find_deferred()
         self._source = {id(norm): self._op_name(key) for key, norm in self._deferred.items()}
+        self._leaders = set()  # those of which something else does need them
         self.followers = set()  # producers whose zeros a product does not need
         self.needed = set()  # layers behind which a diagonal compactor must stand
         self._forced = []  # pins found by an earlier pass: (labels, Pin)
 
     def _op_name(self, key):
         return self._calls_of[key][0].name
+
+    def maker(self, tensor):
+        return self._makers.get(tensor)
 
     def is_shared(self, operation):
         return len(self._calls_of[id(operation)]) > 1
@@ -175,7 +180,8 @@ class _Tracer:
         """Note the producers of `factor`, which scales `stream`."""
         roots, others = self._roots_of(factor), self._roots_of(stream)
         if roots.isdisjoint(others):
-            self._new_followers |= self._producers_of(roots) - self._producers_of(others)
+            followers = self._producers_of(roots) - self._producers_of(others)
+            self._new_followers |= followers - self._leaders
 
     def _producers_of(self, roots):
         members = [label for root in roots for label in self.labels.members(root)]
@@ -295,8 +301,13 @@ class _Tracer:
             if not open_labels:
                 continue
             mends = {self._spare[o] for o in origins if o in self._spare} - placed
+            roots = {self.labels.find(int(label)) for label in open_labels}
+            led = self._producers_of(roots) & self.followers
             if mends:
                 self.needed |= mends
+            elif led:  # more than the product needs their zeros
+                self.followers -= led
+                self._leaders |= led
             else:
                 text = "removed channels would leave values here that no bias can hold"
                 pin = Pin(call.name, text, PinKind.NO_BIAS)

@@ -1,4 +1,4 @@
-"""Raw operations of `keras.ops`: they change shapes, take parts, multiply, work by element."""
+"""Raw operations of `keras.ops` that change shapes, pool and multiply."""
 
 import math
 
@@ -6,13 +6,12 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.rows import rows
-from resrep_keras.graph.blocks import is_sum
-from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.graph.flow import flow
 from resrep_keras.graph.recording import Probe
-from resrep_keras.keras_adapter import operation_class, operation_classes
+from resrep_keras.keras_adapter import operation_class
 from resrep_keras.rules.elementwise import softmax_flow
-from resrep_keras.rules.merging import adds_up, contract
-from resrep_keras.rules.pooling import reduced
+from resrep_keras.rules.merging import contract
+from resrep_keras.rules.padding import behind_maximum, padded_with
 from resrep_keras.rules.shapes import reshape_flow, sizes_left
 from resrep_keras.surgery.narrow import narrow
 
@@ -80,125 +79,28 @@ def _squeeze_flow(operation, call):
     return call.input.map(lambda a: a.squeeze(axes), call.output_shape)
 
 
-@register_all(flow, *map(operation_class, ("mean", "sum", "max", "min")))
-def _reduction_flow(operation, call):
-    rank = len(call.input.shape)
-    axes = range(rank) if operation.axis is None else np.atleast_1d(operation.axis).tolist()
-    axes = tuple(axis % rank for axis in axes)
-    if 0 in axes or any(call.input.labels.shape[axis] > 1 for axis in axes):
-        return call.pin_all(f"{type(operation).__name__} over channels")
-    return reduced(call, call.input, axes, operation.keepdims)
+@flow.register(operation_class("average_pool"))
+def _average_pool_flow(operation, call):
+    return call.vector(call.input, _channel_axis(operation, call)).replace(shape=call.output_shape)
 
 
-@flow.register(operation_class("pad"))
-def _pad_flow(operation, call):
-    values = call.argument("constant_values", 1)
-    padded = [axis for axis, pair in enumerate(operation.pad_width) if any(pair)]
-    if any(call.input.labels.shape[axis] > 1 for axis in padded):
-        return call.pin_all("a padding of the channel axis")
-    if operation.mode == "constant":
-        if values is not None and np.any(values):
-            return call.pin_all("a padding with other values than zero")
-        return call.uneven(call.input)
-    return call.input.replace(shape=call.output_shape)
+@flow.register(operation_class("max_pool"))
+def _max_pool_flow(operation, call):
+    axis = _channel_axis(operation, call)
+    return behind_maximum(call, operation.pool_size, axis)
 
 
-@register_all(flow, *map(operation_class, ("average_pool", "max_pool", "image.resize")))
-def _resized_flow(operation, call):
-    return call.input.replace(shape=call.output_shape)
+@flow.register(operation_class("image.resize"))
+def _resize_flow(operation, call):
+    flow_in = call.vector(call.input, _channel_axis(operation, call))
+    if operation.pad_to_aspect_ratio:
+        return padded_with(call, flow_in, operation.fill_value)
+    return flow_in.replace(shape=call.output_shape)
 
 
-# --- parts -------------------------------------------------------------------------------------
-
-
-def _slices(key, rank):
-    """The key of an indexing, one entry for each axis; `None` where it is not that simple."""
-    key = list(key) if isinstance(key, (tuple, list)) else [key]
-    if any(not (k is Ellipsis or isinstance(k, (slice, int, np.integer))) for k in key):
-        return None
-    if Ellipsis in key:
-        position = key.index(Ellipsis)
-        key[position : position + 1] = [slice(None)] * (rank - len(key) + 1)
-    return key + [slice(None)] * (rank - len(key))
-
-
-GET_ITEM = operation_class("get_item")
-SPLIT = operation_class("split")
-
-
-@flow.register(GET_ITEM)
-def _get_item_flow(operation, call):
-    key = _slices(call.argument("key", 1), len(call.input.shape))
-    axis = call.input.channel_axis
-    if key is None or key[0] != slice(None) or axis is None:
-        return call.pin_all("an indexing that is not made of slices and numbers")
-    if isinstance(key[axis], slice):
-        if key[axis].step not in (None, 1):
-            return call.pin_all("a slice of channels with a step")
-    elif call.input.labels.shape[axis] > 1:
-        return call.pin_all("an indexing of one channel")
-    flow_in = call.input
-    if key[axis] != slice(None):
-        flow_in = flow_in.expanded([axis])
-    here = [
-        (slice(None) if isinstance(k, slice) else 0)
-        if flow_in.labels.shape[a] == 1 and a != axis
-        else k
-        for a, k in enumerate(key)
-    ]
-    if axis < len(here) and flow_in.labels.shape[axis] == 1:
-        here[axis] = slice(None) if isinstance(key[axis], slice) else 0
-    return flow_in.map(lambda a: a[tuple(here)], call.output_shape)
-
-
-@narrow.register(GET_ITEM)
-def _get_item_narrow(operation, part):
-    """The kept channels of a slice are a slice of the kept channels."""
-    shape, axis = part.call.input.shape, part.call.input.channel_axis
-    key = _slices(part.call.argument("key", 1), len(shape))
-    begin, end, _ = key[axis].indices(shape[axis])
-    before = int(part.keep_in[0][:begin].sum())
-    key[axis] = slice(before, before + int(part.keep_in[0][begin:end].sum()))
-    return {"key": tuple(key)}, []
-
-
-@flow.register(SPLIT)
-def _split_flow(operation, call):
-    axis = operation.axis % len(call.input.shape)
-    if call.input.labels.shape[axis] == 1:
-        return [call.input.replace(shape=shape) for shape in call.output_shapes]
-    call.axis_in = axis
-    whole = call.input.expanded([axis])
-    ends = np.cumsum([shape[axis] for shape in call.output_shapes])
-    starts = [0, *ends[:-1]]
-    return [
-        whole.map(lambda a, s=s, e=e: a.take(range(s, e), axis), shape)
-        for s, e, shape in zip(starts, ends, call.output_shapes)
-    ]
-
-
-@narrow.register(SPLIT)
-def _split_narrow(operation, part):
-    if part.call.axis_in is None:  # along another axis than the channels'
-        return {}, []
-    return {"indices_or_sections": [int(end) for end in np.cumsum(part.widths)[:-1]]}, []
-
-
-@flow.register(operation_class("unstack"))
-def _unstack_flow(operation, call):
-    axis = operation.axis % len(call.input.shape)
-    if call.input.labels.shape[axis] > 1:
-        return call.pin_all("an unstacking of channels")
-    return [call.input.map(lambda a: a.take(0, axis), shape) for shape in call.output_shapes]
-
-
-@flow.register(operation_class("stack"))
-def _stack_flow(operation, call):
-    merged = call.merge(call.inputs)
-    if isinstance(merged, list):
-        return merged
-    axis = operation.axis % len(call.output_shape)
-    return merged.map(lambda a: np.expand_dims(a, axis), call.output_shape)
+def _channel_axis(operation, call):
+    data_format = operation.data_format or keras.config.image_data_format()
+    return 1 if data_format == "channels_first" else len(call.input.shape) - 1
 
 
 # --- products ---------------------------------------------------------------------------------
@@ -222,56 +124,4 @@ def _matmul_flow(operation, call):
     return contract(call, *call.inputs, (batch + "xy", batch + "yz"), batch + "xz")
 
 
-# --- element by element ------------------------------------------------------------------------
-
-UNARY = operation_classes(
-    *"abs ceil cos exp expm1 floor log log1p log2 log10 negative round rsqrt sigmoid sign sin sqrt "
-    "square tanh relu relu6 silu softplus softsign elu selu gelu leaky_relu hard_sigmoid hard_silu "
-    "hard_tanh log_sigmoid celu erf reciprocal clip cast".split()
-)
-BINARY = operation_classes("divide", "true_divide", "power")
-MERGING = operation_classes("add", "subtract", "maximum", "minimum")
-
 flow.register(operation_class("softmax"))(softmax_flow)
-is_sum.register(operation_class("add"))(adds_up)
-
-
-@register_all(flow, *UNARY, *BINARY)
-def _elementwise_flow(operation, call):
-    if len(call.inputs) > 1:
-        return call.pin_all(f"{type(operation).__name__} of several tensors")
-    if call.is_pinned(call.input) and call.input.labels.size == 1:  # nothing that could go
-        return call.input.replace(shape=call.output_shape)
-    function = _without_tensors(operation, call)
-    return apply_function(call, call.input, function, call.output_shape)
-
-
-def _without_tensors(operation, call):
-    """The operation as a function of its one symbolic argument."""
-
-    def function(value):
-        args, kwargs = keras.tree.map_structure(
-            lambda a: value if isinstance(a, keras.KerasTensor) else a, (call.args, call.kwargs)
-        )
-        return operation.call(*args, **kwargs)
-
-    return function
-
-
-@register_all(flow, *MERGING)
-def _merging_flow(operation, call):
-    if len(call.inputs) == 1:
-        return _elementwise_flow(operation, call)
-    return call.merge(call.inputs)
-
-
-@flow.register(operation_class("multiply"))
-def _multiply_flow(operation, call):
-    if len(call.inputs) == 1:
-        return _elementwise_flow(operation, call)
-    return call.multiply(call.inputs)
-
-
-@flow.register(operation_class("concatenate"))
-def _concatenate_flow(operation, call):
-    return call.concatenate(call.inputs, operation.axis % len(call.output_shape))

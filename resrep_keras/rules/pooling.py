@@ -6,6 +6,7 @@ from keras import layers
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import channel_axis, layer_classes
+from resrep_keras.rules.padding import behind_maximum
 from resrep_keras.rules.shapes import spatial_flow
 
 ADAPTIVE = layer_classes(
@@ -19,14 +20,16 @@ ADAPTIVE = layer_classes(
 
 register_all(
     flow,
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.MaxPooling3D,
     layers.AveragePooling1D,
     layers.AveragePooling2D,
     layers.AveragePooling3D,
     *ADAPTIVE,
 )(spatial_flow)
+
+
+@register_all(flow, layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
+def _max_flow(layer, call):
+    return behind_maximum(call, layer.pool_size, channel_axis(layer, len(call.input.shape)))
 
 
 @register_all(

@@ -12,7 +12,12 @@ from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, gate_factors
 from resrep_keras.surgery.constraints import without_broken
-from resrep_keras.surgery.narrow import batch_norm_weights, narrow, weight_values
+from resrep_keras.surgery.narrow import (
+    batch_norm_weights,
+    corrections,
+    narrow,
+    weight_values,
+)
 from resrep_keras.surgery.outputs import Mixed, Scaled, Selected
 from resrep_keras.surgery.parts import part_of, parts_of
 from resrep_keras.surgery.rebuild import rebuild
@@ -82,7 +87,7 @@ def fold(graph, kept=None, vectors=False):
             rule = _narrowed_gated
         if name not in drop and (part is not None or name in source):
             change[name] = functools.partial(_changed, rule, call, part, up)
-    return rebuild(graph.recording, change, drop=drop, source=source)
+    return rebuild(graph.recording, change, corrections(parts), drop, source)
 
 
 def _taken_up(graph, kept, vectors):

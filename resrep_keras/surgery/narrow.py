@@ -11,6 +11,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.surgery.outputs import Selected
 
@@ -54,6 +55,25 @@ def narrow(layer, part):
         f"{type(layer).__name__} '{layer.name}' has no rule for fewer channels. Register one with "
         f"resrep_keras.surgery.narrow.narrow.register({type(layer).__name__})."
     )
+
+
+@functools.singledispatch
+def correction(operation, part):
+    """Return the number that outputs are multiplied by where channels are gone, as of a mean."""
+    return 1.0
+
+
+def corrections(parts):
+    """``{name: function}`` to call on the outputs of what `parts_of` leaves of a model."""
+    numbers = {
+        name: rule_of(correction, part.call.operation)(part.call.operation, part)
+        for name, part in parts.items()
+    }
+    return {
+        name: functools.partial(ops.multiply, number)
+        for name, number in numbers.items()
+        if number != 1
+    }
 
 
 def take(array, axis, keep):

@@ -8,7 +8,7 @@ from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.surgery.constraints import without_broken
-from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.narrow import corrections, narrow
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.rebuild import rebuild
 
@@ -61,6 +61,7 @@ def narrow_parts(recording, parts):
             name: functools.partial(_narrowed, part.call.operation, part)
             for name, part in parts.items()
         },
+        corrections(parts),
     )
 
 

@@ -5,8 +5,9 @@ import numpy as np
 from keras import layers
 
 import resrep_keras
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
-from resrep_keras.surgery.narrow import Part
+from resrep_keras.surgery.narrow import Part, narrow
 from resrep_keras.surgery.outputs import Selected
 
 IMAGE, SEQUENCE, ROW = (4, 4), (5,), ()
@@ -34,6 +35,11 @@ class Answer:
         return self.graph.channel_of[self.call.outputs[output].labels.ravel()].tolist()
 
     @property
+    def made(self):
+        """Ids of the channels of the first dense layer."""
+        return self.graph.groups[0].producers[0].channels
+
+    @property
     def states(self):
         """What the output's channels hold once they are removed."""
         return {State(state).name for state in self.call.outputs[0].state.ravel().tolist()}
@@ -41,6 +47,12 @@ class Answer:
     def pins(self, text):
         """Whether anything was pinned for a reason with this text."""
         return any(text in str(pin) for pin in self.graph.pins)
+
+
+def changes(answer, **more):
+    """Settings of the operation of an `Answer` with the channels of a `part`."""
+    operation = answer.call.operation
+    return rule_of(narrow, operation)(operation, part(call=answer.call, **more))[0]
 
 
 def built(layer, *shape, seed=0):

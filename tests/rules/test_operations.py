@@ -3,14 +3,7 @@
 import pytest
 from keras import ops
 
-from resrep_keras.graph.flow import rule_of
-from resrep_keras.surgery.narrow import narrow
-from tests.rules.calls import IMAGE, ROW, SEQUENCE, Answer, mask, part
-
-
-def changes(answer, **more):
-    operation = answer.call.operation
-    return rule_of(narrow, operation)(operation, part(call=answer.call, **more))[0]
+from tests.rules.calls import IMAGE, ROW, SEQUENCE, Answer, changes
 
 
 @pytest.mark.parametrize(
@@ -38,49 +31,17 @@ def test_each_channel_stays_by_itself(function, positions, shape):
     assert answer.call.outputs[0].shape == shape
 
 
-@pytest.mark.parametrize(
-    ("function", "positions", "text"),
-    [
-        (lambda x: ops.sum(x, axis=-1), ROW, "Sum over channels"),
-        (lambda x: ops.pad(x, ((0, 0), (1, 1))), ROW, "a padding of the channel axis"),
-        (lambda x: x[:, ::2], ROW, "a slice of channels with a step"),
-        (lambda x: x[:, 0], ROW, "an indexing of one channel"),
-        (lambda x: ops.softmax(x), ROW, "a softmax"),
-    ],
-)
-def test_what_mixes_channels_is_pinned(function, positions, text):
-    assert Answer(function, positions).pins(text)
+def test_a_softmax_over_channels_is_pinned():
+    assert Answer(lambda x: ops.softmax(x), ROW).pins("a softmax")
 
 
-def test_functions_that_are_not_zero_at_zero_leave_constants():
-    assert Answer(ops.exp, ROW).states == {"CONSTANT"}
-    assert Answer(lambda x: x + 1.0, ROW).states == {"CONSTANT"}
-
-
-def test_operations_of_two_tensors():
-    assert Answer(lambda pair: ops.add(*pair), ROW, ROW).graph.num_channels == 3
-    assert Answer(lambda pair: ops.multiply(*pair), ROW, ROW).graph.num_channels == 3
-    assert Answer(lambda pair: ops.divide(*pair), ROW, ROW).pins("Divide of several tensors")
-
-
-def test_a_concatenation_puts_channels_in_a_row():
-    answer = Answer(lambda pair: ops.concatenate(pair, axis=1), ROW, ROW)
-    assert answer.ids() == [0, 1, 2, 3, 4, 5]
-
-
-def test_the_kept_channels_of_a_slice_are_a_slice_of_the_kept_channels():
-    answer = Answer(lambda x: x[:, 1:4], ROW, channels=5)
-    assert answer.ids() == [1, 2, 3]
-    keep = changes(answer, keep_in=mask(0, 1, 0, 1, 1))
-    assert keep == {"key": (slice(None), slice(0, 2))}
-
-
-def test_a_split_is_made_at_the_channels_that_are_left():
-    answer = Answer(lambda x: ops.split(x, [2], axis=1), ROW, channels=5)
-    assert answer.ids(0) == [0, 1] and answer.ids(1) == [2, 3, 4]
-    assert changes(answer, widths=(1, 3)) == {"indices_or_sections": [1]}
-    along_time = Answer(lambda x: ops.split(x, [2], axis=1), SEQUENCE)
-    assert along_time.ids() == [0, 1, 2] and changes(along_time) == {}
+def test_a_border_of_a_resized_picture_is_no_constant():
+    answer = Answer(lambda x: ops.image.resize(x, (6, 8), pad_to_aspect_ratio=True), IMAGE)
+    assert answer.states == {"ZERO"}
+    answer = Answer(
+        lambda x: ops.image.resize(x, (6, 8), pad_to_aspect_ratio=True, fill_value=1.0), IMAGE
+    )
+    assert answer.states == {"FIXED"}
 
 
 def test_a_reshape_has_the_sizes_that_are_left():

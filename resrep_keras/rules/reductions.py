@@ -1,0 +1,93 @@
+"""What is summed up, averaged or compared over axes: positions, or the channels themselves."""
+
+import numpy as np
+
+from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.graph.labels import State
+from resrep_keras.keras_adapter import operation_class, operation_classes
+from resrep_keras.rules.pooling import reduced
+from resrep_keras.rules.signs import reads_not_negative
+from resrep_keras.surgery.narrow import correction, narrow
+
+MEAN, NORM = operation_class("mean"), operation_class("norm")
+SUMS = (MEAN, *operation_classes("sum", "any", "count_nonzero", "nansum"))
+LARGEST = operation_classes("max", "amax", "nanmax")
+OTHERS = operation_classes(
+    *"min amin prod var std median logsumexp all argmax argmin nanmean nanmin nanstd nanvar".split()
+)
+# What these make of zeros, or of how many positions there are.
+NOT_ZERO = operation_classes("logsumexp", "all")
+GROWING = operation_classes("sum", "prod", "norm", "logsumexp", "count_nonzero")
+
+
+@register_all(flow, *SUMS, NORM, *LARGEST, *OTHERS)
+def _reduction_flow(operation, call):
+    """Of channels along several axes, those that are not reduced stay."""
+    kind, rank = type(operation).__name__, len(call.input.shape)
+    axes = range(rank) if operation.axis is None else np.atleast_1d(operation.axis).tolist()
+    axes = {int(axis) % rank for axis in axes}
+    flow_in = call.settle(call.settle(call.input, *({*range(rank)} - axes)))
+    if 0 in axes:
+        return call.pin_all(f"{kind} over all examples together")
+    if axes.isdisjoint(flow_in.wide_axes):
+        return _over_positions(operation, call, flow_in, axes)
+    if not _zeros_do_not_count(operation, call):
+        return call.pin_all(f"{kind} over channels, which zeros change")
+    call.gather(flow_in)
+    return call.neutral(call.output_shape)
+
+
+def _over_positions(operation, call, flow_in, axes):
+    if isinstance(operation, GROWING) and None in (flow_in.shape[axis] for axis in axes):
+        unknown = np.where(flow_in.state > State.ZERO, State.VARYING, State.ZERO)
+        flow_in = flow_in.replace(state=unknown.astype(np.int8))
+    out = reduced(call, flow_in, sorted(axes), len(call.output_shape) == len(flow_in.shape))
+    return call.constant(out) if isinstance(operation, NOT_ZERO) else out
+
+
+def _zeros_do_not_count(operation, call):
+    """Whether an operation over channels makes the same without some of them that are zero."""
+    if isinstance(operation, LARGEST):
+        return reads_not_negative(call)
+    if isinstance(operation, NORM):
+        return _counts_no_zeros(operation.ord)
+    return isinstance(operation, SUMS)
+
+
+def _counts_no_zeros(order):
+    return order in (None, "fro", 1, 2, np.inf)
+
+
+@narrow.register(MEAN)
+def _mean_narrow(operation, part):
+    return {}, []
+
+
+@correction.register(MEAN)
+def _mean_correction(operation, part):
+    """The sum over the channels that are left is divided by as many as there were."""
+    flow_in = part.call.input
+    rank = len(flow_in.shape)
+    axes = range(rank) if operation.axis is None else operation.axis
+    if {axis % rank for axis in axes}.isdisjoint(flow_in.wide_axes):
+        return 1.0
+    return float(part.keep_in[0].mean())
+
+
+@flow.register(operation_class("normalize"))
+def _normalize_flow(operation, call):
+    if not _counts_no_zeros(operation.order):
+        return call.pin_all(f"a normalisation of order {operation.order}, which zeros change")
+    return call.require(call.input)
+
+
+@flow.register(operation_class("cumsum"))
+def _cumulative_flow(operation, call):
+    rank = len(call.input.shape)
+    if operation.axis is None or operation.axis % rank == 0:
+        return call.pin_all("CumSum over all examples together")
+    axis = operation.axis % rank
+    flow_in = call.settle(call.input, *({*range(rank)} - {axis}))
+    if axis in flow_in.wide_axes:
+        return call.pin_all("CumSum over channels, in which those before count")
+    return call.uneven(flow_in)
