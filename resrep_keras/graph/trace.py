@@ -14,13 +14,8 @@ from resrep_keras.common.checks import check_bool
 from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
-from resrep_keras.graph.flow import (
-    calls_as_known,
-    depends_on_channels,
-    flow,
-    is_linear,
-    rule_of,
-)
+from resrep_keras.graph.deferred import deferred
+from resrep_keras.graph.flow import calls_as_known, depends_on_channels, flow, rule_of
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
@@ -115,7 +110,7 @@ class _Tracer:
                 self._readers.setdefault(tensor, []).append(call)
         # Behind a producer whose only reader is a batch normalisation, the compactor stands
         # behind that one: operation id -> batch normalisation, and back.
-        self._deferred = self._find_deferred()
+        self._deferred = deferred(self._calls_of, self._readers, self._outputs, frozen)
         self._source = {id(norm): self._op_name(key) for key, norm in self._deferred.items()}
         self._leaders = set()  # those of which something else does need them
         self.followers = set()  # producers whose zeros a product does not need
@@ -130,24 +125,6 @@ class _Tracer:
 
     def is_shared(self, operation):
         return len(self._calls_of[id(operation)]) > 1
-
-    def _find_deferred(self):
-        deferred = {}
-        outputs = {id(tensor) for tensor in self._outputs}
-        for key, calls in self._calls_of.items():
-            readers = [self._readers.get(t, []) for c in calls for t in c.output_ids]
-            norms = {id(r[0].operation): r[0].operation for r in readers if len(r) == 1}
-            alone = len(norms) == 1 and all(len(r) == 1 for r in readers)
-            if not alone or any(t in outputs for c in calls for t in c.output_ids):
-                continue
-            norm = next(iter(norms.values()))
-            linear = is_linear(calls[0].operation)
-            same_calls = len(self._calls_of[id(norm)]) == len(calls)
-            folds = isinstance(norm, keras.layers.BatchNormalization)
-            folds = folds and readers[0][0].name not in self.frozen
-            if linear and same_calls and folds:
-                deferred[key] = norm
-        return deferred
 
     # What calls report ------------------------------------------------------------------------
 

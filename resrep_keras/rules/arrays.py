@@ -20,10 +20,10 @@ UNARY = operation_classes(
     *"abs arccos arccosh arcsin arcsinh arctan arctanh cast cbrt ceil celu clip copy cos cosh "
     "deg2rad elu erf erfc erfinv exp exp2 expm1 fabs floor gelu hard_shrink hard_sigmoid hard_silu "
     "hard_tanh isfinite isinf isnan leaky_relu log log10 log1p log2 log_sigmoid logical_not "
-    "nan_to_num negative ones_like rad2deg real reciprocal relu relu6 round rsqrt saturate_cast "
+    "nan_to_num negative rad2deg real reciprocal relu relu6 round rsqrt saturate_cast "
     "selu sigmoid sign signbit silu sin sinc sinh soft_shrink softplus softsign sparse_plus "
-    "sparse_sigmoid sqrt square squareplus stop_gradient tan tanh tanh_shrink threshold trunc "
-    "zeros_like".split()
+    "sparse_sigmoid sqrt square squareplus stop_gradient tan tanh tanh_shrink "
+    "threshold trunc".split()
 )
 BINARY = operation_classes(
     *"arctan2 divide_no_nan equal floor_divide fmax fmin fmod greater greater_equal heaviside "

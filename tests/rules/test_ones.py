@@ -5,6 +5,7 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
+from tests.rules.calls import SEQUENCE, Answer, changes, mask
 
 
 def pins(make):
@@ -16,14 +17,17 @@ def pins(make):
 
 
 @pytest.mark.parametrize("function", [ops.ones_like, ops.zeros_like])
-def test_nothing_depends_on_what_they_are_made_of(function):
-    assert pins(function) is None
+def test_a_part_of_one_channel_depends_on_none(function):
     assert pins(lambda x: ops.slice(function(x), (0, 0, 0, 0), (1, 1, 1, 1))) is None
+    assert "an output" in pins(function)  # it has as many channels
+    assert "an output" in pins(lambda x: ops.slice(function(x), (0, 0, 0, 0), (1, 1, 1, 4)))
 
 
-def test_a_slice_of_channels_keeps_them():
-    reason = pins(lambda x: ops.slice(x, (0, 0, 0, 0), (1, 2, 2, 2)))
-    assert "a slice of channels by ops.slice; write x[..., a:b] instead" in reason
+def test_a_slice_takes_the_channels_that_are_left():
+    answer = Answer(lambda x: ops.slice(x, (0, 1, 1), (1, 2, 3)), SEQUENCE, channels=5)
+    assert answer.ids() == [1, 2, 3] and answer.call.outputs[0].shape == (1, 2, 3)
+    keep = changes(answer, keep_in=mask(1, 0, 1, 1, 0))
+    assert keep == {"start_indices": (0, 1, 1), "shape": (1, 2, 2)}
 
 
 def test_what_is_made_for_no_example_costs_nothing():
