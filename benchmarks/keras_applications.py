@@ -14,21 +14,15 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
+import reach
 from absl import app, flags
-from common import PeakMemory, machine, mask_at_random
+from common import machine
 from families import ALL, FAMILIES, build
 
-import resrep_keras
 from resrep_keras.common.files import write_text
-from resrep_keras.costs.budget import removable
-from resrep_keras.costs.macs import MacCost
-from resrep_keras.surgery.forward import example_inputs, run
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ALL, "Which builders.")
@@ -45,70 +39,9 @@ PAGE = ROOT / "docs" / "coverage.md"
 TOLERANCE, DEEP_TOLERANCE, DEEP = 1e-4, 1e-3, 300
 
 
-def reach(graph):
-    """Shares of channels and MACs that can be pruned, and why the others cannot."""
-    groups = [group for group in graph.groups if group.prunable]
-    total = sum(len(p.channels) for g in graph.groups for p in g.producers)
-    free = {c for g in groups for c in g.channels[~g.pinned].tolist()}
-    own = sum(len(p.channels) for g in groups for p in g.producers)
-    cost = MacCost(graph)
-    gone = np.ones(graph.num_channels, bool)
-    gone[list(free)] = False
-    floor = np.ones(graph.num_channels, bool)
-    floor[removable(groups, np.zeros(graph.num_channels))[0]] = False
-    reasons = {}
-    for group in graph.groups:
-        if not group.prunable:
-            channels = sum(len(p.channels) for p in group.producers)
-            short = group.pinned_by.text.split(",")[0]
-            reasons[short] = reasons.get(short, 0) + channels
-    return {
-        "channels": total,
-        "channels_reachable": own,
-        "macs": cost(),
-        "macs_reachable": 1 - cost(gone) / cost(),
-        "largest_target_reduction": 1 - cost(floor) / cost(),
-        "kept": reasons,
-    }
-
-
 def measure(name):
-    dense = build(name, FLAGS.seed)
-    begin = time.perf_counter()
-    graph = resrep_keras.trace(dense)
-    row = {"model": name, "calls": len(graph.calls), "trace_seconds": time.perf_counter() - begin}
-    row["layers_with_weights"] = sum(bool(layer.weights) for layer in dense.layers)
-    row |= reach(graph)
-    weight_bytes = 4 * dense.count_params()
-    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.01, coupled=True))
-    inputs = example_inputs(dense)
-    row["wrap_difference"] = largest_difference(run(dense, inputs), run(wrapped, inputs))
-    removed, channels = mask_at_random(wrapped, FLAGS.seed, FLAGS.share)
-    wrapped.method = None  # random masks have no target
-    expected = run(wrapped, inputs)
-    # Masks that change nothing would prove nothing, nor would an output that is always the same.
-    if largest_difference(run(dense, inputs), expected) < 1e-3:
-        raise ValueError("the masks do not change the output")
-    row["output_spread"] = float(np.abs(expected[0] - expected[1]).max() / np.abs(expected).max())
-    begin = time.perf_counter()
-    with PeakMemory() as memory:
-        slim = resrep_keras.finalize(wrapped, strict=True)
-    row["finalize_seconds"] = time.perf_counter() - begin
-    row["finalize_memory_of_limit"] = memory.peak / (3 * weight_bytes + 1e9)
-    row["share_removed"] = removed / channels
-    row["macs_left"] = slim.certificate.macs_left
-    row["parameters"] = [dense.count_params(), slim.count_params()]
-    row["difference"] = largest_difference(expected, run(slim, inputs))
-    del dense, wrapped
-    if FLAGS.formats:
-        with tempfile.TemporaryDirectory() as folder:
-            for kind, path in (("keras", "m.keras"), ("saved_model", "m"), ("tflite", "m.tflite")):
-                row[f"{kind}_difference"] = resrep_keras.export(slim, f"{folder}/{path}")
-    return row
-
-
-def largest_difference(expected, actual):
-    return float(np.abs(expected - actual).max() / np.abs(expected).max())
+    formats = ("keras", "saved_model", "tflite") if FLAGS.formats else ()
+    return reach.measure(name, build(name, FLAGS.seed), FLAGS.seed, FLAGS.share, formats)[0]
 
 
 def is_exact(row):

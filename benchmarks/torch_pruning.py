@@ -21,12 +21,10 @@ stopped goes on. Writes `benchmarks/results/torch_pruning.json` and `.md`.
 """
 
 import pathlib
-import subprocess
-import sys
-import venv
 
 import accuracy
 import accuracy_tables
+import environment
 import numpy as np
 import pool
 import programs
@@ -36,7 +34,6 @@ from accuracy_tables import PEER
 from torch_side import layouts
 
 import resrep_keras
-from resrep_keras.common.files import write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("split", "choice", ["choice", "table"], "Whose images.")
@@ -114,14 +111,7 @@ def python():
     """The interpreter of the other side; its environment is made once."""
     if FLAGS.python:
         return FLAGS.python
-    folder = trials.work_dir() / "torch_env"
-    done = folder / "packages.txt"
-    made = str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([made, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        write_text(done, "\n".join(PACKAGES) + "\n")
-    return made
+    return environment.python(trials.work_dir() / "torch_env", PACKAGES)
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.surgery.forward import example_inputs
-from tests.products import products
+from tests import paths
+
+products = paths.benchmarks("products").products
 
 
 class WithKernel(layers.Layer):

@@ -5,7 +5,8 @@ import pytest
 
 import resrep_keras
 from tests import awkward, paths, zoo
-from tests.products import products
+
+products = paths.benchmarks("products").products
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -6,7 +6,9 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
-from tests.products import products
+from tests import paths
+
+products = paths.benchmarks("products").products
 
 
 class With(layers.Layer):

@@ -1,0 +1,101 @@
+"""What of a model can be pruned, and whether the slim model computes what it should: one row."""
+
+import tempfile
+import time
+
+import keras
+import numpy as np
+from common import PeakMemory, mask_at_random
+
+import resrep_keras
+from resrep_keras.costs.budget import removable
+from resrep_keras.costs.macs import MacCost
+from resrep_keras.surgery.forward import example_inputs, run
+
+
+def reachable(graph):
+    """Shares of channels and MACs that can be pruned, and why the others cannot."""
+    groups = [group for group in graph.groups if group.prunable]
+    total = sum(len(p.channels) for g in graph.groups for p in g.producers)
+    free = {c for g in groups for c in g.channels[~g.pinned].tolist()}
+    own = sum(len(p.channels) for g in groups for p in g.producers)
+    cost = MacCost(graph)
+    gone = np.ones(graph.num_channels, bool)
+    gone[list(free)] = False
+    floor = np.ones(graph.num_channels, bool)
+    floor[removable(groups, np.zeros(graph.num_channels))[0]] = False
+    reasons = {}
+    for group in graph.groups:
+        if not group.prunable:
+            channels = sum(len(p.channels) for p in group.producers)
+            short = group.pinned_by.text.split(",")[0]
+            reasons[short] = reasons.get(short, 0) + channels
+    return {
+        "channels": total,
+        "channels_reachable": own,
+        "macs": cost(),
+        "macs_reachable": 1 - cost(gone) / cost(),
+        "largest_target_reduction": 1 - cost(floor) / cost(),
+        "kept": reasons,
+    }
+
+
+def measure(name, dense, seed=0, share=0.3, formats=("keras", "saved_model", "tflite"), shape=None):
+    """A row: what can be pruned, and the differences after random channels have gone.
+
+    Args:
+        name: What the row is called.
+        dense: The model; it is let go of.
+        seed: Of masks and inputs.
+        share: Of the channels that may go, those that do.
+        formats: The files that are written, read and run.
+        shape: The `input_shape` of a model of unknown sizes.
+    """
+    begin = time.perf_counter()
+    graph = resrep_keras.trace(dense, shape)
+    row = {"model": name, "calls": len(graph.calls), "trace_seconds": time.perf_counter() - begin}
+    row["layers_with_weights"] = sum(bool(layer.weights) for layer in dense.layers)
+    row |= reachable(graph)
+    weight_bytes = 4 * dense.count_params()
+    inputs = example_inputs(dense)
+    row["parameters"] = [dense.count_params()]
+    method = resrep_keras.ResRep(0.01, coupled=True, input_shape=shape)
+    begin = time.perf_counter()
+    wrapped = resrep_keras.wrap(dense, method)
+    row["wrap_seconds"] = time.perf_counter() - begin
+    row["wrap_difference"] = largest_difference(run(dense, inputs), run(wrapped, inputs))
+    removed, channels = mask_at_random(wrapped, seed, share)
+    wrapped.method = None  # random masks have no target
+    expected = run(wrapped, inputs)
+    # Masks that change nothing would prove nothing, nor would an output that is always the same.
+    if largest_difference(run(dense, inputs), expected) < 1e-3:
+        raise ValueError("the masks do not change the output")
+    row["output_spread"] = spread(expected)
+    begin = time.perf_counter()
+    with PeakMemory() as memory:
+        slim = resrep_keras.finalize(wrapped, strict=True)
+    row["finalize_seconds"] = time.perf_counter() - begin
+    row["finalize_memory_of_limit"] = memory.peak / (3 * weight_bytes + 1e9)
+    row["share_removed"] = removed / channels
+    row["macs_left"] = slim.certificate.macs_left
+    row["parameters"].append(slim.count_params())
+    row["difference"] = largest_difference(expected, run(slim, inputs))
+    del dense, wrapped
+    paths = {"keras": "m.keras", "saved_model": "m", "tflite": "m.tflite"}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in formats:
+            path = f"{folder}/{paths[kind]}"
+            row[f"{kind}_difference"] = resrep_keras.export(slim, path)
+    return row, slim
+
+
+def largest_difference(expected, actual):
+    """The largest over all outputs, each as a share of the largest that is expected of it."""
+    pairs = zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True)
+    return max(float(np.abs(a - b).max() / (np.abs(a).max() or 1.0)) for a, b in pairs)
+
+
+def spread(outputs):
+    """How far two examples are apart, at the output where they are the furthest."""
+    flat = keras.tree.flatten(outputs)
+    return max(float(np.abs(x[0] - x[1]).max() / (np.abs(x).max() or 1.0)) for x in flat)
