@@ -214,10 +214,10 @@ def as_page(result):
         "examples say. Random weights, batch statistics and compactors; 30 % of the channels that",
         "may go are removed, coupled ones included. *Channels*: the share that may go. *MACs*: the",
         "share of the cost that is spent on at least one of them. *Difference*: the largest",
-        "between wrapped and slim model as a share of the largest output. *Graph*: whether the MACs",
-        "of the slim model are the products of the graph that TensorFlow makes of it. *.keras*: the",
-        "difference after a reload in a process that cannot import this library; *TFLite*: that of",
-        "the file.",
+        "between wrapped and slim model as a share of the largest output. *Graph*: whether the",
+        "MACs of the slim model are the products of the graph that TensorFlow makes of it.",
+        "*.keras*: the difference after a reload in a process that cannot import this library;",
+        "*TFLite*: that of the file.",
     ]
     head = "| model | channels (%) | MACs (%) | difference | graph | .keras | TFLite | wrap (s) | "
     for source, words in SOURCES.items():
