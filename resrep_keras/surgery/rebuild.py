@@ -240,7 +240,19 @@ def _from_config(operation, changes):
         except (NotImplementedError, OSError, TypeError, ValueError):  # a lambda has no source
             pass
     with own.by_name():
-        return type(operation).from_config(_config(operation, changes))
+        return _made(type(operation), _config(operation, changes))
+
+
+def _made(kind, config):
+    """Made from what its constructors take, where a configuration tells more than that."""
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError):
+        makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
+        taken = {name for maker in makers for name in inspect.signature(maker).parameters}
+        if set(config) <= taken:
+            raise
+        return kind.from_config({key: value for key, value in config.items() if key in taken})
 
 
 def _remedy(operation):

@@ -46,6 +46,21 @@ def test_layers_are_changed_left_out_followed_and_preceded():
     assert [layer.name for layer in short.layers] == ["in", "last"]
 
 
+class TellsMore(keras.layers.Dense):
+    """Its configuration tells what it has worked out, too, which no constructor takes."""
+
+    def get_config(self):
+        return {**super().get_config(), "bits": 32 * self.units}
+
+
+def test_a_configuration_may_tell_more_than_the_constructors_take():
+    layer = TellsMore(4, activation="relu", name="more")
+    copy = copy_operation(layer, {"units": 3})
+    assert (copy.units, copy.name, copy.activation) == (3, "more", keras.activations.relu)
+    with pytest.raises(ValueError, match="cannot be copied"):
+        copy_operation(layer, {"units": "many"})
+
+
 def test_a_layer_that_cannot_be_copied_is_named():
     class Odd(layers.Layer):
         def __init__(self, needed, **kwargs):
