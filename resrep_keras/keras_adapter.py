@@ -8,9 +8,11 @@ import collections
 import contextlib
 import functools
 import inspect
+import random
 import sys
 
 import keras
+import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
@@ -168,6 +170,21 @@ def called_from(layer, training):
         yield
     finally:
         global_state.set_global_attribute("current_call_ctx", before)
+
+
+@contextlib.contextmanager
+def random_numbers_kept():
+    """Let what is drawn inside leave no trace in the generators of Python, NumPy and Keras."""
+    name = "global_seed_generator"
+    python, numpy = random.getstate(), np.random.get_state()
+    generator = global_state.get_global_attribute(name)
+    global_state.set_global_attribute(name, keras.random.SeedGenerator(0))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(name, generator)
+        np.random.set_state(numpy)
+        random.setstate(python)
 
 
 def call_with_values(function, values, *args, **kwargs):

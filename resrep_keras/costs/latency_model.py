@@ -14,10 +14,10 @@ import numpy as np
 from resrep_keras.costs.macs import rows_made
 from resrep_keras.costs.rows import rows_of
 from resrep_keras.costs.terms import UnknownSize
-from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.recording import replaced
 from resrep_keras.keras_adapter import input_like
-from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.narrow import can_narrow, narrow
 from resrep_keras.surgery.parts import channel_vectors, part_of
 from resrep_keras.surgery.rebuild import copy_operation, with_arguments
 from resrep_keras.surgery.remove import remove
@@ -276,7 +276,7 @@ def isolated(graph, call, kept, rows):
         for tensor, flow in zip(call.tensors[0], call.inputs)
     }
     config = {}
-    if has_rule(narrow, operation) and not kept.all():
+    if can_narrow(call) and not kept.all():
         config, _ = rule_of(narrow, operation)(operation, part_of(graph, call, kept))
     args, kwargs = keras.tree.map_structure(
         functools.partial(replaced, inputs), (call.args, call.kwargs)

@@ -26,7 +26,7 @@ from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import automatic_names_kept, is_layer
 from resrep_keras.layers.compactor import Compactor
-from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.narrow import can_narrow
 
 
 @functools.singledispatch
@@ -37,7 +37,7 @@ def macs(layer, call):
     """
     kind = type(layer).__name__
     if is_layer(layer):
-        return parts_inside(layer, *_inside(call))
+        return parts_inside(layer, *inside_of(call))
     return Unknown(
         f"operation {kind} has no rule for what it multiplies; register one with "
         f"resrep_keras.costs.macs.macs.register({kind})"
@@ -136,7 +136,7 @@ class MacCost(TermSum):
         super().__init__(graph, named_terms, unknown)
 
 
-def _inside(call):
+def inside_of(call):
     """What `look_inside` answers of a call; it is found out once."""
     if "inside" not in call.memo:
         call.memo["inside"] = look_inside(call.operation, call.args, call.kwargs)
@@ -173,7 +173,7 @@ def rows_made(call, given, of_tensor):
         return [rule_of(rows, operation)(operation, call, given)] * len(call.outputs)
     if not is_layer(operation):
         return rows_seen(call, of_tensor)
-    graph = None if has_rule(macs, operation) else _inside(call)[0]
+    graph = None if has_rule(macs, operation) else inside_of(call)[0]
     if graph is None:
         return [given] * len(call.outputs)
     inside = rows_of(graph, rows_made)
@@ -185,10 +185,10 @@ def _parts(graph, call):
     """What a call multiplies, as a list of `Term`s and `Unknown`s; it is found out once."""
     if "macs" not in call.memo:
         layer = call.operation
-        if is_layer(layer) and not has_rule(macs, layer) and has_rule(narrow, layer):
+        if is_layer(layer) and not has_rule(macs, layer) and can_narrow(call):
             weights = zip(layer.weights, weight_shapes(graph, call))
             shrinking = {id(weight): factors for weight, (_, factors) in weights if factors}
-            answer = parts_inside(layer, *_inside(call), shrinking)
+            answer = parts_inside(layer, *inside_of(call), shrinking)
         else:
             answer = rule_of(macs, layer)(layer, call)
             answer = answer if isinstance(answer, list) else [answer] * (answer is not None)

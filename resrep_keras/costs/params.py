@@ -3,11 +3,11 @@
 import numpy as np
 
 from resrep_keras.costs.terms import Term, TermSum
-from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import weights_of_operation
-from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.narrow import can_narrow, narrow
 from resrep_keras.surgery.parts import channel_vectors, make_part
 
 
@@ -58,7 +58,7 @@ def weight_shapes(graph, call):
         Pairs `(dense shape, label arrays)`; the size falls with the share that is kept of each.
     """
     layer = call.operation
-    has_weights = weights_of_operation(layer) and has_rule(narrow, layer)
+    has_weights = weights_of_operation(layer) and can_narrow(call)
     vectors = channel_vectors(call) if has_weights else {}
     whole = {key: np.ones(len(labels), bool) for key, labels in vectors.items()}
     shapes = _narrowed(graph, call, whole) if vectors else None

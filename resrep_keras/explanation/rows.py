@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from resrep_keras.graph.pins import Pin
 
 
@@ -21,6 +23,8 @@ class LayerRow:
         follows: The layer whose channels it scales; `None` for most layers.
         pin: The `Pin` that keeps channels; `None` where all may go.
         inexact: Why removing its channels changes outputs; `None` where it does not.
+        probed: Layers without a rule that its channels pass, or that make or read them: what they
+            do was found by trying them on arrays.
     """
 
     layer: str
@@ -34,6 +38,7 @@ class LayerRow:
     follows: str | None
     pin: Pin | None
     inexact: str | None
+    probed: tuple = ()
 
     @property
     def pinned(self):
@@ -58,10 +63,10 @@ class LayerRow:
     def to_dict(self):
         """JSON values."""
         values = dataclasses.asdict(self)
-        inexact = values.pop("inexact")
+        inexact, probed = values.pop("inexact"), values.pop("probed")
         values.pop("pin")
         told = {"pinned_by": self.pinned_by, "reason": self.reason, "remedy": self.remedy}
-        return {**values, **told, "inexact": inexact}
+        return {**values, **told, "inexact": inexact, "probed": probed}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +105,22 @@ class PinRow:
 
 def layer_rows(graph):
     """A `LayerRow` for each layer that makes channels."""
-    return tuple(_row(group, producer) for group in graph.groups for producer in group.producers)
+    probed = _probed(graph)
+    pairs = [(group, producer) for group in graph.groups for producer in group.producers]
+    return tuple(_row(group, producer, probed) for group, producer in pairs)
 
 
-def _row(group, producer):
+def _probed(graph):
+    """Pairs of a call whose rule was found by trying, and the ids of the channels that it meets."""
+    found = []
+    for call in graph.calls:
+        if call.found is not None:
+            labels = [flow.labels.ravel() for flow in (*call.inputs, *call.outputs)]
+            found.append((call.name, graph.channel_of[np.concatenate(labels)]))
+    return found
+
+
+def _row(group, producer, probed):
     goes = group.prunable
     kept = dict(zip(group.channels.tolist(), group.pinned.tolist()))
     pin = _first_pin(group, producer) if goes else group.pinned_by
@@ -122,6 +139,9 @@ def _row(group, producer):
         follows=next(iter(leaders), group.name) if producer.follows else None,
         pin=pin,
         inexact=str(group.inexact) if goes and group.inexact else None,
+        probed=tuple(
+            dict.fromkeys(name for name, ids in probed if np.isin(producer.channels, ids).any())
+        ),
     )
 
 

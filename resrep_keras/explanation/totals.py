@@ -44,7 +44,8 @@ class Totals:
         coupled: Those that may go with ``coupled=True`` only.
         pinned: Those that stay.
         inexact: Those whose removal changes outputs.
-        shares: The last four as shares of the channels.
+        probed: Those that may go as far as layers tell that were probed, for want of a rule.
+        shares: The last five as shares of the channels.
         quantities: A `Reach` for each quantity that the graph of a model tells, by its name in
             `target_reduction`.
     """
@@ -55,6 +56,7 @@ class Totals:
     coupled: int
     pinned: int
     inexact: int
+    probed: int
     shares: dict
     quantities: dict
 
@@ -107,6 +109,7 @@ def totals_of(graph, rows):
         "coupled": coupled,
         "pinned": channels - alone - coupled,
         "inexact": sum(row.prunable for row in rows if row.inexact is not None),
+        "probed": sum(row.prunable for row in rows if row.probed),
     }
     return Totals(
         layers=len(rows),

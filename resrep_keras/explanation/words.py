@@ -39,6 +39,8 @@ def _note(row):
         for word, others in (("with", row.partners), ("followed by", row.followers)):
             if others:
                 notes.append(f"{word} {', '.join(others)}")
+        if row.probed:
+            notes.append(f"probed: {', '.join(row.probed)}")
     return " ".join("; ".join(notes).split())
 
 
@@ -63,6 +65,11 @@ def _sentences(totals):
         words += (
             f" Removing {totals.inexact:,} {shares['inexact']} of the channels changes outputs, "
             "which exact=False allows."
+        )
+    if totals.probed:
+        words += (
+            f" {totals.probed:,} {shares['probed']} meet layers that have no rule and were probed "
+            "on random arrays."
         )
     others = {name: reach for name, reach in totals.quantities.items() if name != "macs"}
     paragraphs = [words, _mac_words(totals), *map(_other_words, others, others.values())]

@@ -30,6 +30,8 @@ class Call:
         inside: ``{name: labels}`` of channels that the layer holds inside.
         activates: Whether the last thing the layer does is to apply its `activation`.
         activation: That function; `None` where there is none.
+        found: What trying the operation has shown, where no rule is registered: it answers `narrow`
+            in the place of one. `None` for what has a rule, and what has shown nothing.
         batched: Whether the first axis of its tensors is that of the examples.
         memo: What a rule has found out about this call, kept from one pass to the next.
     """
@@ -63,6 +65,7 @@ class Call:
         self.inside = {}
         self.activates = False
         self.activation = None
+        self.found = None
 
     @property
     def input_ids(self):
@@ -128,6 +131,15 @@ class Call:
         pin = Pin(self.name, text, kind, remedy)
         return [self._tracer.anchor(shape, pin) for shape in self.output_shapes]
 
+    def hand_on(self):
+        """Outputs that are made of inputs all of whose channels are kept: for the same reason."""
+        labels = [label for flow in self.inputs for label in np.unique(flow.labels)]
+        pins = [self._tracer.labels.pin_of(int(label)) for label in labels]
+        pin = next(filter(None, pins), Pin(self.name, "it has a single channel", PinKind.SINGLE))
+        for flow in self.inputs:
+            self._tracer.pin(flow.labels, pin)
+        return [self._tracer.anchor(shape, pin) for shape in self.output_shapes]
+
     def pin_inexact(self, flow, text):
         """Keep the channels, as removing them changes outputs, unless the user allows that."""
         return self._tracer.pin_inexact(flow, Pin(self.name, text, PinKind.INEXACT))
@@ -142,9 +154,9 @@ class Call:
         rows = flow.labels.reshape(groups, -1)
         self.couple(rows, rows[:1])
 
-    def neutral(self, shape):
-        """The flow of a tensor that carries no channels, such as attention scores."""
-        return self._tracer.anchor(shape, Pin(self.name, "a tensor without channels"))
+    def neutral(self, shape, text="a tensor without channels", kind=PinKind.OTHER, remedy=None):
+        """The flow of a tensor that carries no channels, such as attention scores; see `pin`."""
+        return self._tracer.anchor(shape, Pin(self.name, text, kind, remedy))
 
     def settle(self, flow, *axes):
         """The flow with channels along one of several `axes`: the longest, the last of equals.

@@ -8,7 +8,8 @@ own is registered from outside:
         return call.input.replace(shape=call.output_shape)
 
 A rule receives the layer and a `Call` (see `resrep_keras.graph.call`) and returns one `Flow` for
-each output. A layer without a rule pins its inputs and outputs. The rules for Keras's own layers
+each output. A layer without a rule is tried on arrays (`resrep_keras.rules.tried`); where that does
+not show how channels pass, it pins its inputs and outputs. The rules for Keras's own layers
 are in `resrep_keras.rules`, one family a file; here is what they share.
 """
 
@@ -30,29 +31,57 @@ from resrep_keras.keras_adapter import (
 @functools.singledispatch
 def flow(layer, call):
     """Return the `Flow` of each output of one call of `layer`."""
-    kind = type(layer).__name__
-    base = _base_of(flow, layer)
-    change = None if base is None else change_of(layer, base)
-    remedy = (
-        f"Register what {kind} does with channels: resrep_keras.graph.flow.flow.register({kind}). "
-        f"Where it has weights, also resrep_keras.surgery.narrow.narrow.register({kind}) and "
-        f"resrep_keras.costs.macs.macs.register({kind})."
-    )
-    why = ""
-    if change is not None:
-        why = f" (it {change}, on which the rule of {base.__name__} relies)"
-        remedy = (
-            f"Put what is changed into a layer of its own behind a plain {base.__name__}. Or, "
-            f"where channels pass through a subclass of it as through any {base.__name__}, "
-            f"r{remedy[1:]}"
-        )
+    return pin_without_rule(layer, call)
+
+
+def pin_without_rule(layer, call, tried="", kind=PinKind.NO_RULE):
+    """Keep what a layer without a rule reads and makes; see `without_rule`."""
+    return call.pin_all(*without_rule(layer, call, tried, kind))
+
+
+def without_rule(layer, call, tried="", kind=PinKind.NO_RULE):
+    """Why channels of a layer without a rule are kept: text, kind and remedy of a `Pin`.
+
+    Args:
+        layer: The layer.
+        call: The `Call`.
+        tried: What trying it has shown, in words that go on from "and".
+        kind: The `PinKind`.
+    """
+    name = type(layer).__name__
+    base, change = _changed(layer)
+    why = "" if base is None else f" (it {change}, on which the rule of {base.__name__} relies)"
     if call.closed is not None:
         why = f" ({call.closed})"
     text = (
-        f"{kind} has no rule for how channels pass through it{why}; register one with "
-        f"resrep_keras.graph.flow.flow.register({kind})"
+        f"{name} has no rule for how channels pass through it{why}{tried and f', and {tried}'}; "
+        f"register one with resrep_keras.graph.flow.flow.register({name})"
     )
-    return call.pin_all(text, PinKind.NO_RULE, remedy)
+    return text, kind, _remedy(layer, base)
+
+
+def _remedy(layer, base):
+    """What a user can do about a layer without a rule that trying has not made prunable."""
+    name = type(layer).__name__
+    remedy = (
+        f"Register what {name} does with channels: resrep_keras.graph.flow.flow.register({name}). "
+        f"Where it has weights, also resrep_keras.surgery.narrow.narrow.register({name}) and "
+        f"resrep_keras.costs.macs.macs.register({name})."
+    )
+    if base is None:
+        return remedy
+    return (
+        f"Put what is changed into a layer of its own behind a plain {base.__name__}. Or, "
+        f"where channels pass through a subclass of it as through any {base.__name__}, "
+        f"r{remedy[1:]}"
+    )
+
+
+def _changed(layer):
+    """The class whose rule a layer does not inherit, and why; `(None, None)` without one."""
+    base = _base_of(flow, layer)
+    change = None if base is None else change_of(layer, base)
+    return (None, None) if change is None else (base, change)
 
 
 def rule_of(question, layer):

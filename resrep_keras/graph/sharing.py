@@ -31,3 +31,9 @@ def variables_read(call):
     """The weights of what is called, and the variables that it is called on."""
     given = keras.tree.flatten((call.args, call.kwargs))
     return [*weights_of_operation(call.operation), *filter(is_variable, given)]
+
+
+def read_alike(call, other):
+    """Whether trying two calls of one layer has shown the same of its weights."""
+    mine, theirs = (each.found and each.found.what_weights_read for each in (call, other))
+    return mine == theirs

@@ -20,7 +20,7 @@ from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.regular import settle_calls
-from resrep_keras.graph.sharing import sharing
+from resrep_keras.graph.sharing import read_alike, sharing
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import input_name, is_frozen
 
@@ -251,7 +251,12 @@ class _Tracer:
         first = self._calls_of[id(call.operation)][0]
         if call is first or not depends_on_channels(call.operation):
             return
-        for here, there in zip(call.inputs + call.outputs, first.inputs + first.outputs):
+        pairs = list(zip(call.inputs + call.outputs, first.inputs + first.outputs))
+        if not read_alike(call, first):
+            text = "a shared layer whose calls are not alike, as trying them has shown"
+            for labels in (flow_in.labels for pair in pairs for flow_in in pair):
+                self.pin(labels, Pin(call.name, text, PinKind.SHARED))
+        for here, there in pairs:
             if here.labels.size == there.labels.size:
                 self.labels.union(here.labels, there.labels)
                 continue

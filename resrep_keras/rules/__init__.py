@@ -41,5 +41,6 @@ from resrep_keras.rules import (
     shapes,
     signs,
     tiles,
+    tried,
     wrappers,
 )

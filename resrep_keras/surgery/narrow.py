@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.flow import rule_of
+from resrep_keras.graph.flow import has_rule, rule_of
 from resrep_keras.graph.recording import symbolic_tensors
 from resrep_keras.surgery.outputs import Selected
 
@@ -51,6 +51,8 @@ class Part:
 @functools.singledispatch
 def narrow(layer, part):
     """Return ``(config changes, weights)`` of `layer` with the channels of `part`."""
+    if part is not None and part.call.found is not None:
+        return part.call.found.narrow(layer, part)
     raise ValueError(
         f"{type(layer).__name__} '{layer.name}' has no rule for fewer channels. Register one with "
         f"resrep_keras.surgery.narrow.narrow.register({type(layer).__name__})."
@@ -74,6 +76,11 @@ def corrections(parts):
         for name, number in numbers.items()
         if number != 1
     }
+
+
+def can_narrow(call):
+    """Whether it is known what the layer of a call is with fewer channels: by a rule, or tried."""
+    return call.found is not None or has_rule(narrow, call.operation)
 
 
 def take(array, axis, keep):

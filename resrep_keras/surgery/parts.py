@@ -1,9 +1,8 @@
 """What a keep array leaves of each layer: its `Part`."""
 
-from resrep_keras.graph.flow import has_rule
 from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.surgery.constants import read_constants
-from resrep_keras.surgery.narrow import Part, narrow
+from resrep_keras.surgery.narrow import Part, can_narrow
 from resrep_keras.surgery.outputs import Selected
 
 
@@ -17,7 +16,7 @@ def parts_of(graph, kept):
     constants = read_constants(graph, kept)
     parts = {}
     for call in graph.calls:
-        if call.name in parts or not _holds_channels(call.operation):
+        if call.name in parts or not _holds_channels(call):
             continue
         part = part_of(graph, call, kept, constants.get(call.name))
         everything = [*part.keep_in, part.keep_out.mask, *part.inside.values()]
@@ -64,8 +63,8 @@ def make_part(graph, call, keep, kept, constants=None):
     )
 
 
-def _holds_channels(operation):
-    return bool(weights_of_operation(operation)) or has_rule(narrow, operation)
+def _holds_channels(call):
+    return bool(weights_of_operation(call.operation)) or can_narrow(call)
 
 
 def _axis_in(call, position):

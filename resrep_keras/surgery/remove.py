@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 
-from resrep_keras.graph.flow import has_rule, rule_of
+from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import weights_of_operation
 from resrep_keras.surgery.constraints import without_broken
-from resrep_keras.surgery.narrow import corrections, narrow
+from resrep_keras.surgery.narrow import can_narrow, corrections, narrow
 from resrep_keras.surgery.parts import parts_of
 from resrep_keras.surgery.rebuild import rebuild
 
@@ -84,9 +84,5 @@ def check_rules(graph, groups):
         touched = any(
             free[graph.channel_of[each]].any() for each in (*labels, *call.inside.values())
         )
-        if (
-            touched
-            and weights_of_operation(call.operation)
-            and not has_rule(narrow, call.operation)
-        ):
+        if touched and weights_of_operation(call.operation) and not can_narrow(call):
             rule_of(narrow, call.operation)(call.operation, None)

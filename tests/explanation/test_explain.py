@@ -11,7 +11,7 @@ from tests.explanation.models import boxes_of, column, explained
 
 KEYS = [
     *("layer", "channels", "prunable", "status", "group", "coupled", "partners", "followers"),
-    *("follows", "pinned_by", "reason", "remedy", "inexact"),
+    *("follows", "pinned_by", "reason", "remedy", "inexact", "probed"),
 ]
 
 
@@ -35,7 +35,7 @@ def test_json_round_trip_and_file(tmp_path):
     stored = json.loads(text)
     for row, read in zip(explanation.rows, stored["rows"], strict=True):
         assert list(read) == KEYS
-        lists = {"partners": row.partners, "followers": row.followers}
+        lists = {"partners": row.partners, "followers": row.followers, "probed": row.probed}
         assert read == {
             key: list(lists[key]) if key in lists else getattr(row, key) for key in KEYS
         }

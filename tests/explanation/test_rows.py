@@ -59,21 +59,23 @@ def test_an_unknown_layer_pins_what_it_reads_and_says_what_to_register():
 
 
 def test_the_remedy_names_functions_that_exist_and_it_helps():
-    class Doubled(layers.Layer):
+    class Share(layers.Layer):
+        """Channels keep apart, but what it makes depends on how many they are."""
+
         def call(self, inputs):
-            return 2 * inputs
+            return inputs / inputs.shape[-1]
 
         def compute_output_shape(self, input_shape):
             return input_shape
 
-    model = model_of(layers.Conv2D(6, 3), Doubled(), layers.Flatten(), layers.Dense(2))
+    model = model_of(layers.Conv2D(6, 3), Share(), layers.Flatten(), layers.Dense(2))
     words = explain(model).rows[0].remedy.split()
     names = [word.split("(")[0] for word in words if "register" in word and "resrep" in word]
     assert len(names) == 3
     for module, function, _ in (name.rsplit(".", 2) for name in names):
         assert callable(getattr(importlib.import_module(module), function).register)
 
-    @flow.register(Doubled)
+    @flow.register(Share)
     def _(layer, call):
         return call.input
 

@@ -114,7 +114,7 @@ def test_the_answer_without_a_rule_says_what_to_register():
             told.append((text, kind))
             assert "resrep_keras.surgery.narrow.narrow.register(Base)" in remedy
 
-    question.flow(Base(), Call())
+    question.pin_without_rule(Base(), Call())
     text = (
         "Base has no rule for how channels pass through it; register one with "
         "resrep_keras.graph.flow.flow.register(Base)"

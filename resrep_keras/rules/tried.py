@@ -1,0 +1,241 @@
+"""What no rule is registered for is tried on arrays before its channels are pinned.
+
+Channels are chosen before the layer, behind it, or both; see `passing` and `reading`. What holds
+for random numbers, weights and choices is taken for the answer of `flow` and `narrow`; the
+certificates of `prune` and `finalize` look at it once more. It is found out once for each call.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from resrep_keras.costs.macs import inside_of, look_inside, macs, parts_inside
+from resrep_keras.costs.terms import Unknown
+from resrep_keras.graph.flow import flow, has_rule, pin_without_rule
+from resrep_keras.graph.labels import Flow
+from resrep_keras.graph.pins import PinKind
+from resrep_keras.keras_adapter import is_layer, weights_of_operation
+from resrep_keras.rules.passing import find_passing
+from resrep_keras.rules.reading import (
+    ReadsAndMakes,
+    find_making,
+    find_reading,
+    narrower_copy,
+)
+from resrep_keras.surgery.choosing import choices, shapes_for
+from resrep_keras.surgery.trial import OtherOutputs, Trial, Unlike, Untried, tried_quietly
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """Trying has shown no way in which channels could go.
+
+    Args:
+        text: What was tried, or what it raised.
+        kind: The `PinKind`.
+    """
+
+    text: str
+    kind: PinKind = PinKind.NO_RULE
+
+    def flows(self, call):
+        """The answer of `flow`."""
+        return pin_without_rule(call.operation, call, self.text, self.kind)
+
+
+@flow.register(object)
+def _tried_flow(layer, call):
+    if layer is not call.operation or not call.inputs:  # inside of a wrapper
+        return pin_without_rule(layer, call)
+    axes = tuple(tuple(flow_in.wide_axes) for flow_in in call.inputs)
+    if not any(axes) and not weights_of_operation(layer):
+        return call.hand_on()
+    if axes not in call.memo:
+        with tried_quietly():
+            call.memo[axes] = _find(call, axes)
+    found = call.memo[axes]
+    call.found = None if isinstance(found, Nothing) else found
+    return found.flows(call)
+
+
+def _find(call, axes):
+    """What trying a call shows, for channels along such axes of its inputs."""
+    if len(set(call.input_ids)) < len(call.input_ids):
+        return Nothing("it is not tried where one tensor is given twice")
+    try:
+        trial = Trial(call)
+    except Untried as untried:
+        text = f"it could not be tried on arrays: {untried}"
+        return Nothing(text, PinKind.UNTRIED)
+    wide = {p: own for p, own in enumerate(axes[: len(trial.tensors)]) if own}
+    if any(len(own) > 1 for own in wide.values()):
+        return _find_everywhere(trial, wide)
+    try:
+        return _find_passing(call, trial, {p: own[0] for p, own in wide.items()})
+    except Unlike as unlike:
+        return _find_reading(call, trial, {p: own[0] for p, own in wide.items()}, unlike)
+
+
+# --- channels that pass --------------------------------------------------------------------------
+
+
+def _find_passing(call, trial, wide):
+    if not wide:
+        raise Unlike("of what it reads says nothing: all of its channels stay")
+    together = _together(trial, wide)
+    width = _width(trial, *next(iter(together.items())))
+    found, copy = find_passing(trial, together, width)
+    number = len(choices(width)[0])
+    ways = {"in": (width, number, found.weights)}
+    _compare_macs(call, trial, ways, copy, shapes_for(trial, together, number))
+    return found
+
+
+def _width(trial, position, axis):
+    return trial.inputs[0][position].shape[axis]
+
+
+def _together(trial, wide):
+    """The axes of inputs in which channels are chosen together: those of the same number.
+
+    Raises:
+        Unlike: There are inputs with channels of another number.
+    """
+    position, axis = next(iter(wide.items()))
+    width, rank = _width(trial, position, axis), len(trial.inputs[0][position].shape)
+    if any(_width(trial, *each) != width for each in wide.items()):
+        raise Unlike("together: its inputs have different numbers of channels")
+    others = {
+        p: axis
+        for p, x in enumerate(trial.inputs[0])
+        if p not in wide and len(x.shape) == rank and x.shape[axis] == width
+    }
+    return dict(sorted({**wide, **others}.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Everywhere:
+    """Channels along several axes pass, each entry by itself.
+
+    Args:
+        passes: `Passes` for each axis.
+    """
+
+    passes: tuple
+    key = None
+    what_weights_read = None
+
+    def narrow(self, layer, part):
+        """The answer of `narrow`."""
+        del layer, part
+        return {}, []
+
+    def flows(self, call):
+        """The answer of `flow`."""
+        states = np.max([each.states for each in self.passes], axis=0)
+        state = states[call.input.state]
+        changed = {call.index} if (state != call.input.state).any() else set()
+        return Flow(
+            call.input.labels, call.output_shape, state, call.input.origins | frozenset(changed)
+        )
+
+
+def _find_everywhere(trial, wide):
+    """What holds for channels along several axes of one input."""
+    if len(trial.tensors) > 1 or trial.weights[0]:
+        text = "channels that lie along several axes are not tried where it has weights, or inputs"
+        return Nothing(f"{text} beside them")
+    found = []
+    for axis in wide[0]:
+        try:
+            passes, _ = find_passing(trial, {0: axis}, _width(trial, 0, axis))
+        except Unlike as unlike:
+            return Nothing(f"tried on arrays, choosing entries of axis {axis} {unlike}")
+        alike = passes.in_place and len(passes.outputs) == 1 and passes.outputs[0][0] == axis
+        if not alike or passes.zeros is None or passes.needs_zeros:
+            return Nothing(f"tried on arrays, entries of axis {axis} pass in another way")
+        found.append(passes)
+    return Everywhere(tuple(found))
+
+
+# --- channels that are read, or made -------------------------------------------------------------
+
+
+def _find_reading(call, trial, wide, passing):
+    """What holds for each input, and for the outputs, alone."""
+    reads, kept = [], {}
+    for position, axis in wide.items():
+        try:
+            reads.append(find_reading(trial, position, axis, _width(trial, position, axis)))
+        except Unlike as unlike:
+            kept[position] = f"tried on arrays, choosing channels {unlike}"
+    makes, kept_outputs = _find_making(trial)
+    if not reads and makes is None:
+        told = f"tried on arrays, choosing channels {passing}"
+        if isinstance(passing, OtherOutputs) or not wide:
+            told = next(iter(kept.values()), kept_outputs)
+        return Nothing(told)
+    found = ReadsAndMakes(tuple(reads), makes, kept, kept_outputs)
+    try:
+        copy, shapes = narrower_copy(trial, found.reads, makes)
+        _check_all_macs(call, trial, found, copy, shapes)
+    except Unlike as unlike:
+        return Nothing(f"tried on arrays, choosing channels {unlike}")
+    return found
+
+
+def _find_making(trial):
+    """`Makes` and `None`, or `None` and why the channels stay that a layer makes."""
+    if not trial.weights[0]:
+        return None, None
+    try:
+        return find_making(trial), None
+    except Unlike as unlike:
+        return None, f"tried on arrays, choosing channels {unlike}"
+
+
+# --- what it multiplies ---------------------------------------------------------------------------
+
+
+def _check_all_macs(call, trial, found, copy, shapes):
+    """What the narrower copy multiplies is what would be predicted."""
+    ways = {
+        ("in", read.position): (read.width, len(choices(read.width)[0]), read.weights)
+        for read in found.reads
+    }
+    if found.makes is not None:
+        made = found.makes
+        ways["out"] = made.width, len(choices(made.width)[0]), made.weights
+    _compare_macs(call, trial, ways, copy, shapes)
+
+
+def _compare_macs(call, trial, ways, copy, shapes):
+    layer = call.operation
+    open_sizes = any(None in tensor.shape[1:] for tensor in trial.tensors)
+    if not is_layer(layer) or has_rule(macs, layer) or open_sizes:
+        return
+    left, shrinking = {}, {}
+    for width, number, weights in ways.values():
+        labels = np.arange(width)
+        left[id(labels)] = number, labels
+        for weight, axes in zip(layer.weights, weights):
+            shrinking.setdefault(id(weight), []).extend([labels] * len(axes))
+    shrinking = {key: tuple(labels) for key, labels in shrinking.items() if labels}
+    predicted = _counted(parts_inside(layer, *inside_of(call), shrinking), left)
+    args, kwargs = trial.symbolic(shapes)
+    counted = _counted(parts_inside(copy.operation, *look_inside(copy.operation, args, kwargs)), {})
+    if predicted is not None and counted is not None and predicted != counted:
+        raise Unlike(
+            f"changes its MACs in a way that is not predicted: {counted:,.0f} of a copy, and not "
+            f"{predicted:,.0f}"
+        )
+
+
+def _counted(parts, left):
+    """The sum of `Term`s with fewer channels; `None` where one is not known."""
+    if any(isinstance(part, Unknown) or part.coefficient is None for part in parts):
+        return None
+    return sum(
+        part.coefficient * np.prod([left[id(labels)][0] for labels in part.factors] or [1])
+        for part in parts
+    )

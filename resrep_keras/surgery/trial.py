@@ -1,0 +1,252 @@
+"""A call that is tried on arrays: as it is, and by a copy of its layer that reads fewer channels.
+
+Nothing of the layer is altered: its variables have other values for the time of a call, and random
+numbers and automatic names go on as if it had never been tried.
+"""
+
+import contextlib
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from resrep_keras.common.eager import eagerly
+from resrep_keras.graph.composite import unlisted_variables
+from resrep_keras.graph.draw import draw
+from resrep_keras.graph.probe import in_words
+from resrep_keras.graph.recording import replaced
+from resrep_keras.graph.sizes import leaves_open
+from resrep_keras.keras_adapter import (
+    automatic_names_kept,
+    call_with_values,
+    global_random_state,
+    has_training_argument,
+    is_layer,
+    random_numbers_kept,
+    weights_of_operation,
+)
+from resrep_keras.surgery.layer_state import PostponedInitializers
+from resrep_keras.surgery.rebuild import copy_operation, with_arguments
+
+# What numbers are drawn as: a function that is flat somewhere, or has no value, shows it elsewhere.
+KINDS = ("normal", "positive", "large")
+SIZES = (16, 64, 128)  # for unknown sizes: the first that the layer takes
+
+
+class Untried(Exception):
+    """Trying has raised, and so shown nothing of the layer: the text says what it was."""
+
+
+class Unlike(Exception):
+    """Something was tried and does not hold: the text says what."""
+
+
+class OtherOutputs(Unlike):
+    """Outputs have not lost the channels that were chosen before the layer."""
+
+
+@contextlib.contextmanager
+def tried_quietly():
+    """While calls are tried: nothing that they draw or name is noticed afterwards."""
+    with eagerly(), automatic_names_kept(), random_numbers_kept():
+        yield
+
+
+@dataclasses.dataclass
+class Copy:
+    """A copy of the layer of a trial, built by a call on symbolic tensors.
+
+    Args:
+        operation: The copy; the original itself where that has no weights and makes no copy.
+        changes: The entries of the configuration that differ.
+        specs: Its symbolic outputs.
+    """
+
+    operation: object
+    changes: dict
+    specs: list
+
+    @property
+    def shapes(self):
+        """The shapes of its weights."""
+        return [tuple(weight.shape) for weight in weights_of_operation(self.operation)]
+
+
+class Trial:
+    """Runs a call on random arrays.
+
+    Args:
+        call: A `Call`, or what has its `operation`, `args`, `kwargs` and `tensors`.
+
+    Attributes:
+        inputs: For each of `KINDS`, an array for each symbolic tensor.
+        weights: For each of `KINDS`, an array for each weight.
+        outputs: For each of `KINDS`, what the layer makes of them.
+
+    Raises:
+        Untried: The layer raises on arrays.
+    """
+
+    def __init__(self, call):
+        self.operation = call.operation
+        self.args, self.kwargs = call.args, call.kwargs
+        self.tensors = list({id(tensor): tensor for tensor in call.tensors[0]}.values())
+        self._copies = {}
+        self.weights = [self._draw_weights(kind, seed) for seed, kind in enumerate(KINDS)]
+        sizes = SIZES if leaves_open(self.tensors) else SIZES[:1]
+        for size in sizes:
+            try:
+                self._draw_inputs(size)
+                return
+            except Exception as error:  # a user's own code may fail in any way
+                untried = Untried(in_words(error))
+        raise untried
+
+    def _draw_inputs(self, size):
+        self.inputs = [self.redrawn(kind, seed, size) for seed, kind in enumerate(KINDS)]
+        self._size = size
+        self.outputs = [self.run(x, w) for x, w in zip(self.inputs, self.weights)]
+        if not any(np.isfinite(y).any() for outputs in self.outputs for y in outputs):
+            raise ValueError("it gives no finite number, neither for normal nor positive numbers")
+
+    def redrawn(self, kind, seed, size=None):
+        """Other arrays of one of `KINDS`, one for each symbolic tensor."""
+        generator = np.random.default_rng(seed)
+        size = self._size if size is None else size
+        return [_as_kind(kind, draw(tensor, generator, size=size)) for tensor in self.tensors]
+
+    def _draw_weights(self, kind, seed):
+        generator = np.random.default_rng(100 + seed)
+        return [_weight(kind, w, generator) for w in weights_of_operation(self.operation)]
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    def run(self, arrays, weights, copy=None, training=False, seed=0):
+        """The outputs of one call of the layer, or of a copy of it, as NumPy arrays.
+
+        Args:
+            arrays: One for each symbolic tensor.
+            weights: One for each weight.
+            copy: A `Copy`. Defaults to the layer itself.
+            training: The argument `training`, where the layer takes it.
+            seed: Of the random numbers that the layer draws.
+        """
+        operation = self.operation if copy is None else copy.operation
+        changes = {} if copy is None else copy.changes
+        given = {id(tensor): array for tensor, array in zip(self.tensors, arrays)}
+        args, kwargs = self._arguments(given, changes, training)
+        values = _values(operation, weights, seed)
+        outputs, _ = call_with_values(operation, values, *args, **kwargs)
+        return [np.asarray(ops.convert_to_numpy(y)) for y in keras.tree.flatten(outputs)]
+
+    def _arguments(self, given, changes, training):
+        args, kwargs = keras.tree.map_structure(
+            functools.partial(replaced, given), (self.args, self.kwargs)
+        )
+        if self.may_train:
+            kwargs = {**kwargs, "training": training}
+        return with_arguments(self, changes, args, kwargs)
+
+    @property
+    def may_train(self):
+        """Whether the layer can be told that it is in training; a model tells it each time."""
+        return has_training_argument(self.operation)
+
+    def copy(self, changes, shapes):
+        """A `Copy` for inputs of these shapes, made as `finalize` makes it.
+
+        Raises:
+            Unlike: It cannot be made, or does not take them.
+        """
+        key = repr(changes), tuple(shapes)
+        if key not in self._copies:
+            try:
+                self._copies[key] = self._made(changes, shapes)
+            except Exception as error:  # a user's own code may fail in any way
+                self._copies[key] = Unlike(f"raises {in_words(error)}")
+        found = self._copies[key]
+        if isinstance(found, Unlike):
+            raise found
+        return found
+
+    def symbolic(self, shapes):
+        """Arguments of the call with symbolic tensors of other shapes."""
+        fresh = {
+            id(tensor): keras.KerasTensor(shape, dtype=tensor.dtype, sparse=tensor.sparse)
+            for tensor, shape in zip(self.tensors, shapes)
+        }
+        return keras.tree.map_structure(
+            functools.partial(replaced, fresh), (self.args, self.kwargs)
+        )
+
+    def _made(self, changes, shapes):
+        operation = copy_operation(self.operation, changes)
+        if operation is not self.operation:
+            PostponedInitializers(operation)
+        args, kwargs = with_arguments(self, changes, *self.symbolic(shapes))
+        outputs = operation(*args, **kwargs)
+        return Copy(operation, changes, keras.tree.flatten(outputs))
+
+
+def _values(operation, weights, seed):
+    """Pairs of each variable and its value: random numbers start anew with each call."""
+    pairs = list(zip(weights_of_operation(operation), weights))
+    if not is_layer(operation):
+        return pairs
+    known = {id(variable) for variable, _ in pairs}
+    listed = [*operation.variables, *unlisted_variables(operation)]
+    others = [variable for variable in listed if id(variable) not in known]
+    pairs += [(v, _seeded(v, seed)) for v in (*others, *global_random_state())]
+    return [(v, ops.convert_to_tensor(value, dtype=v.dtype)) for v, value in pairs]
+
+
+def _seeded(variable, seed):
+    """The state of a random generator, the same in each copy; other variables as they are."""
+    if "seed" in variable.path:
+        return np.full(variable.shape, 7 + seed)
+    return ops.convert_to_tensor(variable)
+
+
+def _as_kind(kind, array):
+    if "float" not in str(keras.backend.standardize_dtype(array.dtype)):
+        return array
+    if kind == "positive":
+        return ops.abs(array) + 0.5
+    return array * 8.0 if kind == "large" else array
+
+
+def _weight(kind, variable, generator):
+    """Random values, none of them near zero; those that no training moves are positive."""
+    if "float" not in variable.dtype:
+        return ops.convert_to_numpy(variable)
+    shape = tuple(variable.shape)
+    values = generator.uniform(0.5, 1.5, shape)
+    if variable.trainable and kind != "positive":
+        values = values * generator.choice((-1.0, 1.0), shape)
+    rows = float(np.prod(shape[:-1])) if len(shape) > 1 else 1.0
+    return (values / np.sqrt(max(rows, 1.0))).astype("float32")
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def tolerance_of(array):
+    """How far values of a dtype may be apart that were summed in another order."""
+    return 1e-4 if array.dtype.itemsize > 2 else 2e-2
+
+
+def alike(expected, found):
+    """Whether two arrays are equal but for rounding; `None` where neither has a finite value."""
+    if expected.shape != found.shape:
+        return False
+    if expected.dtype.kind not in "fV":
+        return bool((expected == found).all())
+    tolerance = tolerance_of(expected)
+    expected, found = expected.astype("float64"), found.astype("float64")
+    finite = np.isfinite(expected)
+    if not finite.any():
+        return None if not np.isfinite(found).any() else False
+    near = {"rtol": tolerance, "atol": tolerance * np.abs(expected[finite]).max()}
+    return bool(np.allclose(found, expected, equal_nan=True, **near))
