@@ -8,11 +8,9 @@ import collections
 import contextlib
 import functools
 import inspect
-import random
 import sys
 
 import keras
-import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
@@ -144,11 +142,6 @@ def data_format(layer):
     return getattr(layer, "data_format", None) or "channels_last"
 
 
-def channel_axis(layer, rank):
-    """The channel axis of what a layer with a `data_format` reads, of that rank."""
-    return 1 if data_format(layer) == "channels_first" else rank - 1
-
-
 def is_variable(value):
     return isinstance(value, keras.Variable)
 
@@ -157,6 +150,13 @@ def global_random_state():
     """The variable of Keras's own random generator, in a list; it is made at its first use."""
     generator = global_state.get_global_attribute("global_seed_generator")
     return [] if generator is None else [generator.state]
+
+
+def exchange_random_generator(generator):
+    """Make this one Keras's own random generator; returns the one before, `None` for none."""
+    before = global_state.get_global_attribute("global_seed_generator")
+    global_state.set_global_attribute("global_seed_generator", generator)
+    return before
 
 
 @contextlib.contextmanager
@@ -170,21 +170,6 @@ def called_from(layer, training):
         yield
     finally:
         global_state.set_global_attribute("current_call_ctx", before)
-
-
-@contextlib.contextmanager
-def random_numbers_kept():
-    """Let what is drawn inside leave no trace in the generators of Python, NumPy and Keras."""
-    name = "global_seed_generator"
-    python, numpy = random.getstate(), np.random.get_state()
-    generator = global_state.get_global_attribute(name)
-    global_state.set_global_attribute(name, keras.random.SeedGenerator(0))
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(name, generator)
-        np.random.set_state(numpy)
-        random.setstate(python)
 
 
 def call_with_values(function, values, *args, **kwargs):

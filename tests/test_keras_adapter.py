@@ -98,10 +98,8 @@ def test_layers_of_the_applications_are_found():
     assert len(keras_adapter.application_classes(inception, "CustomScaleLayer")) == 1
 
 
-def test_channel_axes_follow_the_data_format():
-    first, last = (layers.MaxPooling2D(data_format=f"channels_{end}") for end in ("first", "last"))
-    assert keras_adapter.channel_axis(first, 4) == 1
-    assert keras_adapter.channel_axis(last, 4) == 3
+def test_the_data_format_is_read_where_layers_have_one():
+    first = layers.MaxPooling2D(data_format="channels_first")
     assert keras_adapter.data_format(first) == "channels_first"
     assert keras_adapter.data_format(layers.Dense(2)) == "channels_last"
 
@@ -394,3 +392,7 @@ def test_variables_and_the_generator_of_keras_are_known():
     before = ops.convert_to_numpy(state).copy()
     keras.random.normal((1,))
     assert (ops.convert_to_numpy(state) != before).any()
+    own = keras.random.SeedGenerator(5)
+    other = keras_adapter.exchange_random_generator(own)
+    assert other.state is state and keras_adapter.global_random_state() == [own.state]
+    assert keras_adapter.exchange_random_generator(other) is own

@@ -24,6 +24,7 @@ from resrep_keras.graph.probe import in_words, try_function
 from resrep_keras.keras_adapter import (
     activation_setting,
     activity_setting,
+    data_format,
     weights_of_operation,
 )
 
@@ -158,6 +159,11 @@ def is_linear(layer):
     """Whether a layer applies no activation last, and asks nothing of its outputs."""
     linear = activation_of(layer) in (None, keras.activations.linear)
     return linear and activity_regularizer_of(layer) is None
+
+
+def channel_axis(layer, rank):
+    """The channel axis of what a layer with a `data_format` reads, of that rank."""
+    return 1 if data_format(layer) == "channels_first" else rank - 1
 
 
 # --- functions of one tensor -----------------------------------------------------------------

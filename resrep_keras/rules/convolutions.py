@@ -7,9 +7,8 @@ from keras import layers
 
 from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import activate, flow, register_all
+from resrep_keras.graph.flow import activate, channel_axis, flow, register_all
 from resrep_keras.graph.labels import State
-from resrep_keras.keras_adapter import channel_axis
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.linear import Filtered, Linear, Windows, linear_of
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias

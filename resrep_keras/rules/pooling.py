@@ -3,9 +3,9 @@
 import numpy as np
 from keras import layers
 
-from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.graph.flow import channel_axis, flow, register_all
 from resrep_keras.graph.labels import State
-from resrep_keras.keras_adapter import channel_axis, layer_classes
+from resrep_keras.keras_adapter import layer_classes
 from resrep_keras.rules.padding import behind_maximum
 from resrep_keras.rules.shapes import spatial_flow
 

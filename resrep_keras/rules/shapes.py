@@ -7,9 +7,8 @@ from keras import layers
 
 from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
-from resrep_keras.graph.flow import depends_on_channels, flow, register_all
+from resrep_keras.graph.flow import channel_axis, depends_on_channels, flow, register_all
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import channel_axis
 from resrep_keras.surgery.narrow import narrow
 
 # --- cropping, upsampling, padding ---------------------------------------------------------------

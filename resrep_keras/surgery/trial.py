@@ -7,12 +7,14 @@ numbers and automatic names go on as if it had never been tried.
 import contextlib
 import dataclasses
 import functools
+import random
 
 import keras
 import numpy as np
 from keras import ops
 
 from resrep_keras.common.eager import eagerly
+from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.graph.draw import draw
 from resrep_keras.graph.probe import in_words
@@ -21,10 +23,9 @@ from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.keras_adapter import (
     automatic_names_kept,
     call_with_values,
+    exchange_random_generator,
     global_random_state,
-    has_training_argument,
     is_layer,
-    random_numbers_kept,
     weights_of_operation,
 )
 from resrep_keras.surgery.layer_state import PostponedInitializers
@@ -50,8 +51,15 @@ class OtherOutputs(Unlike):
 @contextlib.contextmanager
 def tried_quietly():
     """While calls are tried: nothing that they draw or name is noticed afterwards."""
-    with eagerly(), automatic_names_kept(), random_numbers_kept():
-        yield
+    python, numpy = random.getstate(), np.random.get_state()
+    with eagerly(), automatic_names_kept():
+        generator = exchange_random_generator(keras.random.SeedGenerator(0))
+        try:
+            yield
+        finally:
+            exchange_random_generator(generator)
+            np.random.set_state(numpy)
+            random.setstate(python)
 
 
 @dataclasses.dataclass

@@ -9,6 +9,7 @@ from keras import layers
 from resrep_keras.graph import flow as question
 from resrep_keras.graph.flow import (
     activation_of,
+    channel_axis,
     depends_on_channels,
     flow,
     has_rule,
@@ -16,7 +17,6 @@ from resrep_keras.graph.flow import (
     rule_of,
 )
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import channel_axis
 
 
 class Base(layers.Layer):
