@@ -59,8 +59,20 @@ def test_a_layer_without_a_rule_is_named():
         Gated(built(layers.Dense(3, name="d")), {"units": 3})(sequence())
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["recurrent", "attention", "embedding", "time_distributed"])
+GATED = ("recurrent", "attention", "embedding", "time_distributed")
+# Compiling their operations anew in another precision takes most of the time of the JAX tests.
+LONG_ON_JAX = ("recurrent", "attention", "time_distributed")
+PAIRS = [
+    *((name, "float32") for name in GATED),
+    ("embedding", "mixed_bfloat16"),
+    *(
+        pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only)
+        for name in LONG_ON_JAX
+    ),
+]
+
+
+@pytest.mark.parametrize("name, policy", PAIRS)
 def test_gates_forget_in_fit(name, policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
