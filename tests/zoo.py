@@ -541,6 +541,75 @@ def subclassed():
     return model
 
 
+@keras.saving.register_keras_serializable("zoo")
+class Tokens(layers.Layer):
+    """A class token, positions by an embedding of numbers, a Transformer block: own weights."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.positions = layers.Embedding(17, width, name="positions")
+        self.attention = layers.MultiHeadAttention(2, 4, name="attention")
+        self.widths = keras.Sequential([layers.Dense(7, "gelu"), layers.Dense(width)], name="mlp")
+        self.norm = layers.LayerNormalization()
+        self.dropout = layers.Dropout(0.1)
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        self.token = self.add_weight(shape=(1, 1, width), name="token")
+        self.scales = [self.add_weight(shape=(width,), name="gamma", regularizer="l2")]
+        self.positions.build(())
+        self.attention.build((None, 17, width), (None, 17, width))
+        self.widths.build((None, 17, width))
+        self.norm.build((None, 17, width))
+
+    def call(self, inputs, training=False):
+        batch = ops.shape(inputs)[0]
+        x = ops.reshape(inputs, (batch, -1, inputs.shape[-1]))
+        x = ops.concatenate([ops.broadcast_to(self.token, (batch, 1, x.shape[-1])), x], axis=1)
+        x = x + self.positions(ops.arange(17))
+        x = x + self.attention(x, x)
+        x = x + self.scales[0] * self.dropout(self.widths(self.norm(x)), training=training)
+        return x[:, 0]
+
+
+@member
+def composite():
+    x = inputs = image()
+    x = conv_bn(x, 6, strides=2)
+    return keras.Model(inputs, layers.Dense(3)(Tokens(6)(x)))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Branches(layers.Layer):
+    """Branches that become one convolution after training (Ding et al., RepVGG, 2021)."""
+
+    def __init__(self, filters, kernels, **kwargs):
+        super().__init__(**kwargs)
+        self.convs = [
+            layers.Conv2D(filters, kernel, padding="same", use_bias=False) for kernel in kernels
+        ]
+        self.norms = [layers.BatchNormalization() for _ in kernels]
+        self.identity = layers.BatchNormalization()
+
+    def call(self, inputs):
+        x = self.identity(inputs)
+        for conv, norm in zip(self.convs, self.norms):
+            x = x + norm(conv(inputs))
+        return ops.relu(x)
+
+
+@member
+def branches():
+    x = inputs = image()
+    x = conv_bn(x, 5)
+    for kernels in ((3, 1), (3, 3, 1)):
+        x = Branches(5, kernels)(x)
+    for kernel in (3, 1):  # the same as plain code
+        y = conv_bn(x, 5, kernel, activation=None)
+        x = layers.ReLU()(layers.Add()([y, layers.BatchNormalization()(x)]))
+    return keras.Model(inputs, head(x))
+
+
 @member
 def operations():
     """Raw operations that slice, split, stack, transpose, reshape, pad and multiply."""

@@ -54,6 +54,11 @@ class UnreachableTarget(ValueError):
     def __str__(self):
         return self.text
 
+    def adding(self, text):
+        """The same, with more to tell."""
+        told = self.quantity, self.floor, self.largest_reduction
+        return UnreachableTarget(*told, self.text + text)
+
 
 def removable(groups, scores, minimum=None, widths=None, read=()):
     """The blocks of channels in the order in which they go: by score, then group, then channel.

@@ -7,6 +7,9 @@ import numpy as np
 from resrep_keras.graph.pins import Pin
 
 
+COUPLED = "set coupled=True: then all layers that make these channels lose them together."
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerRow:
     """One layer that makes channels.
@@ -57,8 +60,10 @@ class LayerRow:
 
     @property
     def remedy(self):
-        """What a user can do about it."""
-        return self.pin and self.pin.remedy
+        """What a user can do, so that more channels may go."""
+        if self.pin is not None:
+            return self.pin.remedy
+        return COUPLED if self.status == "coupled" else None
 
     def to_dict(self):
         """JSON values."""

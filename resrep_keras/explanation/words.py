@@ -36,7 +36,8 @@ def _note(row):
             notes.append(f"{row.pinned} are kept by {row.pin}")
         if row.follows is not None:
             notes.append(f"the channels of {row.follows}, which it scales")
-        for word, others in (("with", row.partners), ("followed by", row.followers)):
+        together = "coupled=True, with" if row.status == "coupled" else "with"
+        for word, others in ((together, row.partners), ("followed by", row.followers)):
             if others:
                 notes.append(f"{word} {', '.join(others)}")
         if row.probed:

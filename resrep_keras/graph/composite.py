@@ -4,12 +4,14 @@ Its `call` is run on symbolic tensors, which shows what it calls. Where that wou
 as calling it, it stays closed.
 """
 
+import contextlib
 import functools
 
 import keras
 from keras import ops
 
 from resrep_keras.common.training_flag import has_training_argument, trains_by_default
+from resrep_keras.graph.batch_size import for_any_size, of_this_size
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import replaced, symbolic_tensors
@@ -28,6 +30,10 @@ from resrep_keras.keras_adapter import (
 
 class Closed(Exception):
     """A call that cannot be opened: its text is the one reason."""
+
+
+class Raises(Closed):
+    """A call that cannot be opened because something raised."""
 
 
 def open_call(layer, args, kwargs, whole=False):
@@ -54,15 +60,27 @@ def open_call(layer, args, kwargs, whole=False):
         raise Closed("it has an activity_regularizer")
     if any(map(is_optional, tensors)):
         raise Closed("it reads an input that may be left out (optional=True)")
-    reader = _Reader(layer, args, kwargs, tensors, inner, whole)
+    given = layer, args, kwargs, tensors, inner, whole
+    try:
+        return _opened(_Reader(*given)), tensors
+    except Raises:
+        if all(x.shape[:1] != (None,) for x in tensors):
+            raise
+        with contextlib.suppress(Closed):  # it may ask how large the batch is
+            return _opened(_Reader(*given, of_any_batch=True)), tensors
+        raise
+
+
+def _opened(reader):
+    """The graph of a reader that computes what its layer computes."""
     graph = reader.graph()
     try:
-        found = difference(layer, args, kwargs, graph, tensors, _variables(layer))
+        found = reader.difference(graph)
     except Exception as error:  # a user's own code may fail on arrays in any way
-        raise Closed(f"it raises {in_words(error)} on random arrays") from error
+        raise Raises(f"it raises {in_words(error)} on random arrays") from error
     if found is not None:
         raise Closed(reader.fixed or found)
-    return graph, tensors
+    return graph
 
 
 def sublayers(layer):
@@ -111,10 +129,10 @@ class _Reader:
     still in training: these, and random numbers, are not the same when variables are changed.
     """
 
-    def __init__(self, layer, args, kwargs, tensors, parts, whole):
+    def __init__(self, layer, args, kwargs, tensors, parts, whole, of_any_batch=False):
         self._layer, self._args, self._kwargs = layer, args, kwargs
         self._tensors, self._parts, self._whole = tensors, parts, whole
-        self._own = OwnWeights(layer, parts)
+        self._own, self._of_any_batch = OwnWeights(layer, parts), of_any_batch
         self._training = False  # whether the graph is the one in training
         self.fixed = None  # where a flag is set that a model around it cannot change, in words
         if "training" not in kwargs and trains_by_default(layer):
@@ -138,6 +156,11 @@ class _Reader:
             raise Closed(f"its call() does not call the layer of '{lost[0].path}'")
         return graph
 
+    def difference(self, graph):
+        """What layer and graph do differently on random arrays, in words; `None` if nothing."""
+        given = self._layer, self._args, self._kwargs
+        return difference(*given, graph, self._tensors, _variables(self._layer))
+
     def _lost(self, graph):
         """The weights that no layer of the graph has."""
         called = {id(weight) for each in graph.layers for weight in each.weights}
@@ -145,13 +168,14 @@ class _Reader:
 
     def _read(self, training, changed=()):
         """What a call makes of symbolic inputs, the variables of some ids changed; its calls."""
-        inputs = {id(tensor): input_like(tensor) for tensor in self._tensors}
+        make = of_this_size if self._of_any_batch else functools.partial(map, input_like)
+        inputs = list(make(self._tensors))
+        by_id = dict(zip(map(id, self._tensors), inputs))
         args, kwargs = keras.tree.map_structure(
-            functools.partial(replaced, inputs), (self._args, self._kwargs)
+            functools.partial(replaced, by_id), (self._args, self._kwargs)
         )
         if has_training_argument(self._layer):
             kwargs = {**kwargs, "training": training}
-        inputs = list(inputs.values())
         values = [
             (variable, _changed(variable) if id(variable) in changed else variable.value)
             for variable in _variables(self._layer)
@@ -160,8 +184,9 @@ class _Reader:
             with self._own.as_tensors(inputs), called_from(self._layer, training):
                 outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
             graph = keras.Model(inputs, outputs, name=self._layer.name)
+            graph = for_any_size(graph, self._tensors) if self._of_any_batch else graph
         except Exception as error:  # a user's own code may fail on symbolic tensors in any way
-            raise Closed(f"its call() raises {in_words(error)} on symbolic tensors") from error
+            raise Raises(f"its call() raises {in_words(error)} on symbolic tensors") from error
         for variable, _ in changes:
             is_weight = any(variable is weight for weight in self._layer.weights)
             raise Closed(f"its call() assigns '{variable.path}'" if is_weight else _DRAWS)

@@ -14,6 +14,7 @@ are in `resrep_keras.rules`, one family a file; here is what they share.
 """
 
 import functools
+import inspect
 
 import keras
 
@@ -181,7 +182,9 @@ def apply_function(call, flow_in, function, shape=None):
             return call.pin(flow_in, text, PinKind.UNTRIED)
     tried = call.memo[key]
     if not tried.pointwise:
-        return call.pin(flow_in, "a function that mixes channels", PinKind.MIXES)
+        named = inspect.isroutine(function) and function.__name__ not in ("<lambda>", "function")
+        name = f"{function.__name__}, " * named
+        return call.pin(flow_in, f"{name}a function that mixes channels", PinKind.MIXES)
     flow_out = flow_in.replace(shape=tuple(shape or flow_in.shape))
     if tried.zeros is State.ZERO:
         return flow_out

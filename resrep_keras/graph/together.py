@@ -114,7 +114,7 @@ def _on_common_axes(call, flows):
 def _without_broadcast(call, flows, text):
     """Those flows that have channels where others have; the rest is kept, with this reason."""
     for flow in flows:
-        if _broadcasts(call, flow, flows):
+        if _broadcasts(call, flow, flows) and not call.is_pinned(flow):
             call.pin(flow, text, PinKind.BROADCAST)
     return [flow for flow in flows if not _broadcasts(call, flow, flows)]
 

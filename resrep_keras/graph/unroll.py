@@ -113,12 +113,14 @@ def _written_out(model, inputs):
     kind = type(model).__name__
     text = f"Model '{model.name}' of the subclass {kind} cannot be written out as a graph"
     try:
-        return open_call(model, (inputs,), {}, whole=True)[0]
+        graph, _ = open_call(model, (inputs,), {}, whole=True)
     except Closed as closed:
         raise ValueError(
             f"{text}: {closed}. Call layers and keras.ops on tensors in call(), or move that part "
             "into a layer of its own; what has no rule is then pinned instead."
         ) from closed
+    same = keras.tree.pack_sequence_as(inputs, graph.inputs)
+    return keras.Model(same, graph.output, name=model.name)
 
 
 # --- what is inside a call ------------------------------------------------------------------------

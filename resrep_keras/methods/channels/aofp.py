@@ -198,10 +198,7 @@ class AOFP(ChannelMethod):
         except UnreachableTarget as error:
             if not left:
                 raise
-            text = f"{error.text} AOFP measures no damage of {why}."
-            raise UnreachableTarget(
-                error.quantity, error.floor, error.largest_reduction, text
-            ) from error
+            raise error.adding(f" AOFP measures no damage of {why}.") from error
         if left:
             warnings.warn(
                 f"AOFP keeps all channels whose damage it cannot measure: those of {why}. Other "

@@ -162,9 +162,10 @@ class ChannelMethod(ChannelSettings, Method):
         """The groups that may lose channels."""
         excluded = set(self.excluded(graph))
         inside = inside_blocks(graph) if self.scope == "blocks" else None
+        inside = graph.groups if inside is None else inside  # nor has each model blocks
         groups = [
             group
-            for group in (graph.groups if inside is None else inside)
+            for group in inside
             if group.prunable
             and (self.coupled or not group.coupled)
             and not any(producer.name in excluded for producer in group.producers)
@@ -176,13 +177,24 @@ class ChannelMethod(ChannelSettings, Method):
                 for pin in graph.pins
                 if pin.kind in kinds
             ]
-            found = [f"{g.name}: {g.reason or 'coupled or excluded'}" for g in graph.groups]
+            found = [f"{g.name}: {self._why_kept(g, excluded, inside)}" for g in graph.groups]
             reasons = "; ".join([*unknown[:3], *found[:5]])
             raise ValueError(
                 "The model has no channels that can be pruned. Expected at least one convolution "
                 f"or dense layer that is not an output. Found: {reasons or 'no such layer'}."
             )
         return groups
+
+    def _why_kept(self, group, excluded, inside):
+        """Why the method takes no channel of a group, in words."""
+        if not group.prunable:
+            return group.pinned_by
+        names = [producer.name for producer in group.producers if not producer.follows]
+        if any(producer.name in excluded for producer in group.producers):
+            return "excluded by the setting exclude"
+        if all(group is not other for other in inside):
+            return "outside of residual blocks, which scope='blocks' leaves as it is"
+        return f"its channels go with those of {', '.join(names[1:4])} only; set coupled=True"
 
     def limits(self, channel_state):
         """The `Limit`s of the slim model, for the keep arrays of a channel_state."""
@@ -217,7 +229,16 @@ class ChannelMethod(ChannelSettings, Method):
         )
         if self.times_widths() and widths and not self._gains(channel_state, choose, widths):
             widths = {}
-        return choose(widths, allowance)
+        try:
+            return choose(widths, allowance)
+        except UnreachableTarget as error:
+            if self.coupled or not any(
+                g.coupled and g.prunable for g in channel_state.graph.groups
+            ):
+                raise
+            raise error.adding(
+                " With coupled=True, channels of residual streams may go, too."
+            ) from error
 
     def minimum(self, channel_state, producer):
         """How many channels a layer keeps at least."""
