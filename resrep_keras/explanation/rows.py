@@ -6,7 +6,6 @@ import numpy as np
 
 from resrep_keras.graph.pins import Pin
 
-
 COUPLED = "set coupled=True: then all layers that make these channels lose them together."
 
 
