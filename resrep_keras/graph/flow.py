@@ -132,6 +132,27 @@ def register_all(question, *kinds):
     return decorate
 
 
+def changes_settings(rule):
+    """A rule for what gets other settings with fewer channels: without any, it keeps them all."""
+
+    @functools.wraps(rule)
+    def guarded(operation, call):
+        if any(flow_in.wide_axes for flow_in in call.inputs) and not _has_settings(call):
+            return call.pin_all("an operation that was made with tensors, whose settings are fixed")
+        return rule(operation, call)
+
+    return guarded
+
+
+def _has_settings(call):
+    if "settings" not in call.memo:
+        try:
+            call.memo["settings"] = call.operation.get_config()
+        except NotImplementedError:  # Keras says so of what no file could hold
+            call.memo["settings"] = None
+    return call.memo["settings"] is not None
+
+
 # --- other questions -------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.graph.flow import changes_settings, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import operation_class, operation_classes
@@ -103,6 +103,7 @@ SPLIT = operation_class("split")
 
 
 @flow.register(SPLIT)
+@changes_settings
 def _split_flow(operation, call):
     axis = operation.axis % len(call.input.shape)
     if call.input.labels.shape[axis] == 1:
@@ -195,6 +196,7 @@ def _shifts(operation, rank):
 
 
 @flow.register(ROLL)
+@changes_settings
 def _roll_flow(operation, call):
     if operation.axis is None or 0 in _shifts(operation, len(call.input.shape)):
         return call.pin_all("a roll of the examples")
@@ -234,6 +236,7 @@ def _tile_flow(operation, call):
 
 
 @flow.register(REPEAT)
+@changes_settings
 def _repeat_flow(operation, call):
     rank = len(call.input.shape)
     axis = 0 if operation.axis is None else operation.axis % rank

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.rows import rows
-from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.graph.flow import apply_function, changes_settings, flow, register_all
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.surgery.narrow import narrow
@@ -32,6 +32,7 @@ def _slice_rows(operation, call, given):
 
 
 @flow.register(SLICE)
+@changes_settings
 def _slice_flow(operation, call):
     """The kept channels of a slice are a slice of those kept; a single one of ones is any."""
     flow_in, starts = call.input, call.argument("start_indices", 1)

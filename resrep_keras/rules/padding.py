@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resrep_keras.graph.flow import flow
+from resrep_keras.graph.flow import changes_settings, flow
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import operation_class
 from resrep_keras.rules.arrays import as_array
@@ -23,6 +23,7 @@ def _padding_value(call):
 
 
 @flow.register(PAD)
+@changes_settings
 def _pad_flow(operation, call):
     """New channels at the ends are as free to go as those that they meet."""
     pairs = _pairs(operation, len(call.input.shape))

@@ -7,7 +7,13 @@ from keras import layers
 
 from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
-from resrep_keras.graph.flow import channel_axis, depends_on_channels, flow, register_all
+from resrep_keras.graph.flow import (
+    changes_settings,
+    channel_axis,
+    depends_on_channels,
+    flow,
+    register_all,
+)
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.surgery.narrow import narrow
 
@@ -53,6 +59,7 @@ def _flatten_flow(layer: layers.Flatten, call):
 
 
 @flow.register(layers.Reshape)
+@changes_settings
 def reshape_flow(layer, call):
     """Channels go wherever their entries go, over several axes too; the next layer reads one."""
     out = reshaped(call.input, call.output_shape)

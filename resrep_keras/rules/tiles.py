@@ -1,9 +1,9 @@
 """Operations that put blocks of positions into channels, or back: as a reshape would."""
 
-import math
-
 import numpy as np
+from keras import ops
 
+from resrep_keras.common.eager import eagerly
 from resrep_keras.graph.flow import flow
 from resrep_keras.keras_adapter import operation_classes
 
@@ -13,32 +13,51 @@ def _axis(operation, call):
     return 1 if first else len(call.input.shape) - 1
 
 
-def _tiled(call, axis, times):
-    """Each position of a block has all channels in a row."""
+def _numbered(function, axis, channels, sizes):
+    """What becomes of one block of positions whose entries are the numbers of their channels.
+
+    Backends have them in orders of their own. Returns: An array with the channels last.
+    """
+    x = np.broadcast_to(np.arange(channels, dtype="float32"), (1, *sizes, channels))
+    with eagerly():  # also where a traced step asks
+        made = function(ops.convert_to_tensor(np.moveaxis(x, -1, axis)))
+        return np.moveaxis(ops.convert_to_numpy(made), axis, -1).astype(int)
+
+
+def _one_block(call, axis, function, sizes):
+    """Each channel of a block at each position of it becomes one."""
     whole = call.vector(call.input, axis)
-    repeats = [times if other == axis else 1 for other in range(len(whole.shape))]
-    return whole.map(lambda a: np.tile(a, repeats), call.output_shape)
+    sources = _numbered(function, axis, whole.shape[axis], sizes).ravel()
+    return whole.map(lambda a: a.take(sources, axis), call.output_shape)
 
 
 def _depth_to_space_flow(operation, call):
     """What becomes one channel at several positions goes together."""
-    axis = _axis(operation, call)
+    axis, size = _axis(operation, call), operation.block_size
     whole = call.vector(call.input, axis)
-    call.tie(whole, operation.block_size**2)
-    size = call.output_shape[axis]
-    out = whole.map(lambda a: a.take(range(size), axis), call.output_shape)
-    others = np.moveaxis(whole.state, axis, 0).reshape(-1, size)
-    state = np.moveaxis(out.state, axis, -1)
-    state = np.moveaxis(np.broadcast_to(others.max(0), state.shape), -1, axis)
-    return call.uneven(out.replace(state=state))
+    sources = _numbered(operation.call, axis, whole.shape[axis], (1, 1))[0]
+    spread = np.moveaxis(whole.labels, axis, -1).ravel()[sources]
+    state = np.moveaxis(whole.state, axis, -1).ravel()[sources]
+    call.couple(spread, spread[:1, :1])
+    shape = [-1 if other == axis else 1 for other in range(len(whole.shape))]
+    out = whole.replace(
+        labels=spread[0, 0].reshape(shape),
+        state=state.reshape(size**2, -1).max(0).reshape(shape),
+        shape=call.output_shape,
+    )
+    return call.uneven(out)
 
 
 def _space_to_depth_flow(operation, call):
-    return _tiled(call, _axis(operation, call), operation.block_size**2)
+    sizes = [operation.block_size] * 2
+    return _one_block(call, _axis(operation, call), operation.call, sizes)
 
 
 def _extract_patches_flow(operation, call):
-    out = _tiled(call, _axis(operation, call), math.prod(operation.size))
+    def function(x):
+        return ops.image.extract_patches(x, operation.size, data_format=operation.data_format)
+
+    out = _one_block(call, _axis(operation, call), function, operation.size)
     return out if operation.padding == "valid" else call.uneven(out)
 
 

@@ -42,6 +42,7 @@ def test_where_channels_go(function, positions, ids):
         (lambda x: ops.roll(x, 1), "a roll of the examples"),
         (lambda x: ops.tile(x, (2, 1)), "a tile along the examples"),
         (lambda x: ops.repeat(x, 2, 0), "a repetition along the examples"),
+        (lambda x: ops.repeat(x, np.array([2, 0, 1, 0, 3]), -1), "made with tensors"),
         (lambda x: ops.one_hot(ops.cast(x, "int32"), 3), "numbers of classes"),
     ],
 )
