@@ -67,12 +67,19 @@ def own_objects(operation):
 
 def _is_own_function(value):
     """Whether a setting is called, and has no configuration that could tell it."""
-    if not callable(value) or inspect.isclass(value) or is_layer(value) or of_keras(value):
+    if not callable(value) or inspect.isclass(value) or is_layer(value):
         return False
+    if of_keras(value):
+        return inspect.isfunction(value) and _is_read_as_another(value)
     try:
         return not (has_config(value) and value.get_config() is not None)
     except NotImplementedError:
         return True
+
+
+def _is_read_as_another(function):
+    """Whether Keras writes a function by a name that means another one, as `ops.gelu` is "gelu"."""
+    return vars(keras.activations).get(function.__name__, function) is not function
 
 
 def _named(names, value):

@@ -26,8 +26,9 @@ class Mean(Silent):
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: -x, double, functools.partial(ops.multiply, 3.0)],
-    ids=["lambda", "function", "partial"],
+    # Keras writes ops.gelu as "gelu", which is another function among its activations.
+    [lambda x: -x, double, functools.partial(ops.multiply, 3.0), ops.gelu],
+    ids=["lambda", "function", "partial", "of_keras"],
 )
 def test_the_copy_has_the_function_itself(function):
     layer = layers.Dense(2, activation=function)
