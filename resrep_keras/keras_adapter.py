@@ -12,6 +12,7 @@ import sys
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask  # noqa: F401
 from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib

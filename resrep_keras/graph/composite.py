@@ -12,6 +12,7 @@ from keras import ops
 
 from resrep_keras.common.training_flag import has_training_argument, trains_by_default
 from resrep_keras.graph.batch_size import for_any_size, of_this_size
+from resrep_keras.graph.masks import attach_masks, with_masks_said
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import replaced, symbolic_tensors
@@ -133,6 +134,7 @@ class _Reader:
         self._layer, self._args, self._kwargs = layer, args, kwargs
         self._tensors, self._parts, self._whole = tensors, parts, whole
         self._own, self._of_any_batch = OwnWeights(layer, parts), of_any_batch
+        self._masked = False  # whether what it is called on has masks
         self._training = False  # whether the graph is the one in training
         self.fixed = None  # where a flag is set that a model around it cannot change, in words
         if "training" not in kwargs and trains_by_default(layer):
@@ -159,7 +161,8 @@ class _Reader:
     def difference(self, graph):
         """What layer and graph do differently on random arrays, in words; `None` if nothing."""
         given = self._layer, self._args, self._kwargs
-        return difference(*given, graph, self._tensors, _variables(self._layer))
+        found = difference(*given, graph, self._tensors, _variables(self._layer))
+        return _MASKS if found is not None and self._masked else found
 
     def _lost(self, graph):
         """The weights that no layer of the graph has."""
@@ -174,6 +177,7 @@ class _Reader:
         args, kwargs = keras.tree.map_structure(
             functools.partial(replaced, by_id), (self._args, self._kwargs)
         )
+        self._masked = attach_masks(self._layer, args, kwargs)
         if has_training_argument(self._layer):
             kwargs = {**kwargs, "training": training}
         values = [
@@ -184,6 +188,7 @@ class _Reader:
             with self._own.as_tensors(inputs), called_from(self._layer, training):
                 outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
             graph = keras.Model(inputs, outputs, name=self._layer.name)
+            graph = with_masks_said(graph, inputs) if self._masked else graph
             graph = for_any_size(graph, self._tensors) if self._of_any_batch else graph
         except Exception as error:  # a user's own code may fail on symbolic tensors in any way
             raise Raises(f"its call() raises {in_words(error)} on symbolic tensors") from error
@@ -228,6 +233,7 @@ def _without_flags(graph):
     )
 
 
+_MASKS = "a layer that it calls reads the mask of its input, which operations do not hand on"
 _READS = "its call() computes with weights of a layer rather than call it"
 _DRAWS = "its call() draws random numbers itself; let a layer of its own draw them"
 

@@ -118,8 +118,8 @@ class _OnTensors:
     def _as_tensor(self, value):
         if not is_array(value) or is_variable(value):
             return value
-        value = ops.convert_to_numpy(value)
-        return ops.multiply(_one(self._like, value.dtype.name), value)
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        return ops.multiply(_one(self._like, dtype), ops.convert_to_numpy(value))
 
 
 def _one(like, dtype):

@@ -1,12 +1,14 @@
 """Whether a layer and the graph of its `call` compute the same, on random arrays."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
 from resrep_keras.graph.draw import draw
+from resrep_keras.graph.masks import attach_masks
 from resrep_keras.graph.recording import replaced
 from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.keras_adapter import call_with_losses, input_like
@@ -31,23 +33,25 @@ def difference(layer, args, kwargs, graph, tensors, variables):
     Raises:
         Exception: Whatever layer or graph raises on arrays of all sizes.
     """
+    given = layer, args, kwargs, graph, tensors, variables
     for size in SIZES:
         try:
-            return _difference(layer, args, kwargs, graph, tensors, variables, size)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # said when the model was made
+                return _difference(*given, size)
         except Exception as error:  # a user's own code may fail on arrays in any way
             raised = error
     raise raised
 
 
 def _difference(layer, args, kwargs, graph, tensors, variables, size):
-    generator = np.random.default_rng(0)
-    arrays = {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
+    arrays, given = _drawn(tensors, size), list(_drawn(tensors, size).values())
     if leaves_open(tensors):  # raises where they are too small, which arrays need not
         graph.compute_output_spec([input_like(x, arrays[id(x)].shape) for x in tensors])
     own_args, own_kwargs = keras.tree.map_structure(
         functools.partial(replaced, arrays), (args, kwargs)
     )
-    given = [arrays[id(tensor)] for tensor in tensors]
+    attach_masks(layer, own_args, own_kwargs)
     values = [(variable, variable.value) for variable in variables]
     told = kwargs.get("training")  # what a Functional model around it says goes before that
     for training in (told, told is not True):
@@ -58,6 +62,11 @@ def _difference(layer, args, kwargs, graph, tensors, variables, size):
         if found is not None:
             return f"{found}{' in training' * bool(training)}"
     return None
+
+
+def _drawn(tensors, size):
+    generator = np.random.default_rng(0)
+    return {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
 
 
 def _compared(expected, actual):

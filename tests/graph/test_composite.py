@@ -271,6 +271,26 @@ def test_an_input_that_may_be_left_out_keeps_closed():
         open_call(layer, (keras.Input((6,), optional=True),), {})
 
 
+class Attends(layers.Layer):
+    """A mask of what it reads; its attention reads that off its query, whatever it is told."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = layers.MultiHeadAttention(1, 2)
+
+    def call(self, x, mask=None):
+        return self.attention(query=x, value=x)
+
+
+def test_a_mask_that_only_is_attached_keeps_closed():
+    inputs, mask = keras.Input((4, 3)), keras.Input((4,), dtype="bool")
+    layer = Attends()
+    layer(inputs)
+    assert open_call(layer, (inputs,), {"mask": None}) is not None
+    with pytest.raises(Closed, match="reads the mask of its input, which operations do not hand"):
+        open_call(layer, (inputs,), {"mask": mask})
+
+
 def test_what_holds_no_layers_is_not_opened():
     assert open_call(layers.Dense(3), (keras.Input((6,)),), {}) is None
 
