@@ -13,6 +13,9 @@ from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.forward import example_inputs, run
 
 
+SMALL = 1e-6  # a target that any model can meet of which anything may go
+
+
 def reachable(graph):
     """Shares of channels and MACs that can be pruned, and why the others cannot."""
     groups = [group for group in graph.groups if group.prunable]
@@ -34,8 +37,8 @@ def reachable(graph):
         "channels": total,
         "channels_reachable": own,
         "macs": cost(),
-        "macs_reachable": 1 - cost(gone) / cost(),
-        "largest_target_reduction": 1 - cost(floor) / cost(),
+        "macs_reachable": 1 - cost(gone) / max(1, cost()),
+        "largest_target_reduction": 1 - cost(floor) / max(1, cost()),
         "kept": reasons,
     }
 
@@ -57,9 +60,9 @@ def measure(name, dense, seed=0, share=0.3, formats=("keras", "saved_model", "tf
     row["layers_with_weights"] = sum(bool(layer.weights) for layer in dense.layers)
     row |= reachable(graph)
     weight_bytes = 4 * dense.count_params()
-    inputs = example_inputs(dense)
+    inputs = example_inputs(dense, input_shape=shape)
     row["parameters"] = [dense.count_params()]
-    method = resrep_keras.ResRep(0.01, coupled=True, input_shape=shape)
+    method = resrep_keras.ResRep(SMALL, coupled=True, input_shape=shape)
     begin = time.perf_counter()
     wrapped = resrep_keras.wrap(dense, method)
     row["wrap_seconds"] = time.perf_counter() - begin

@@ -15,6 +15,7 @@ converted to TFLite. Results go to benchmarks/results/third_party_models.json an
 docs/third_party.md, after each model.
 """
 
+import functools
 import importlib
 import json
 import os
@@ -110,9 +111,10 @@ def measure(source, name):
     shape = open_sizes(dense)
     row, slim = reach.measure(name, dense, FLAGS.seed, formats=(), shape=shape)
     row |= {"source": source, "macs_slim": count_macs(slim, shape)}
-    row["macs_of_graph"] = _if_it_can(lambda: products(slim, example_inputs(slim, 1)))
+    inputs = functools.partial(example_inputs, slim, input_shape=shape)
+    row["macs_of_graph"] = _if_it_can(lambda: products(slim, inputs(1)))
     with tempfile.TemporaryDirectory() as folder:
-        row["reloaded_difference"] = _if_it_can(lambda: reload(slim, source, folder))
+        row["reloaded_difference"] = _if_it_can(lambda: reload(slim, inputs(), source, folder))
     with tempfile.TemporaryDirectory() as folder:
         row["tflite_difference"] = _if_it_can(lambda: as_tflite(slim, folder))
     return row
@@ -126,9 +128,8 @@ def _if_it_can(function):
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
 
 
-def reload(slim, source, folder):
+def reload(slim, inputs, source, folder):
     """How far a slim model is from itself, loaded in a process that lacks this library."""
-    inputs = example_inputs(slim)
     flat = [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(inputs)]
     slim.save(f"{folder}/slim.keras")
     np.savez(f"{folder}/inputs.npz", *flat)

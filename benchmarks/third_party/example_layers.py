@@ -259,19 +259,21 @@ class GatedResidualNetwork(layers.Layer):
         self.dropout = layers.Dropout(rate)
         self.value, self.gate = layers.Dense(units), layers.Dense(units, activation="sigmoid")
         self.norm = layers.LayerNormalization()
-        self.project = layers.Dense(units)
+        self.project = None
 
     def build(self, input_shape):
         hidden = (*input_shape[:-1], self.units)
-        for layer in (self.elu, self.project):
-            layer.build(input_shape)
+        if input_shape[-1] != self.units:
+            self.project = layers.Dense(self.units)
+            self.project.build(input_shape)
+        self.elu.build(input_shape)
         for layer in (self.linear, self.value, self.gate, self.norm):
             layer.build(hidden)
         super().build(input_shape)
 
     def call(self, inputs):
         x = self.dropout(self.linear(self.elu(inputs)))
-        if inputs.shape[-1] != self.units:
+        if self.project is not None:
             inputs = self.project(inputs)
         return self.norm(inputs + self.value(x) * self.gate(x))
 

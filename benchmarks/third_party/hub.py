@@ -103,7 +103,8 @@ BUILDERS = {
         stackwise_depth=[1, 2],
         stackwise_strides=[1, 2],
         stackwise_num_filters=[16, 32],
-        block_type="dark",
+        block_type="dark_block",
+        stage_type="csp",
         image_shape=PICTURE,
     ),
     "HGNetV2": _of(

@@ -21,7 +21,7 @@ from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.regular import settle_calls
 from resrep_keras.graph.sharing import read_alike, sharing
-from resrep_keras.graph.unroll import check_model
+from resrep_keras.graph.unroll import check_model, is_graph
 from resrep_keras.keras_adapter import input_name, is_frozen
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -31,9 +31,15 @@ OUTPUT = "(output)"
 def recording_of(model, input_shape=None, whole=False):
     """The `Recording` of a model's calls, in which layers that have a rule stay closed.
 
-    What matters in training only is left out, unless the `whole` recording is wanted.
+    What matters in training only is left out, unless the `whole` recording is wanted. A layer that
+    opens only where sizes are known stays closed for an `input_shape`, too: there is one copy for
+    all sizes.
     """
-    return recorder.record(model, input_shape, calls_as_known, whole)
+    if input_shape is None or not is_graph(model):
+        return recorder.record(model, input_shape, calls_as_known, whole)
+    own = recorder.record(model, None, calls_as_known, whole)
+    closed = {id(c.operation): c.closed for c in own.all_calls() if c.closed is not None}
+    return recorder.record(model, input_shape, calls_as_known, whole, closed)
 
 
 def trace(model, input_shape=None, exact=True, spare_frozen=False):

@@ -5,6 +5,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.record import inner_layer, is_transparent, record
+from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.gradients.pruner import GradientPruner
 from tests import zoo
 
@@ -128,3 +129,33 @@ def test_every_call_of_a_model_is_written_down_once(name):
     nodes = sum(len(layer._inbound_nodes) for layer in model.operations)
     inputs = len(keras.tree.flatten(model.inputs))
     assert len(record(model).calls) == nodes - inputs
+
+
+@keras.saving.register_keras_serializable("tests_record")
+class Positions(layers.Layer):
+    """Adds the position of each row, for which it has to know how many there are."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(6)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        rows = ops.arange(ops.shape(x)[1], dtype="float32")
+        return self.dense(x) + ops.reshape(rows, (1, -1, 1))
+
+
+@pytest.mark.parametrize("rows", [None, 5])
+def test_what_opens_at_known_sizes_only_stays_closed_for_an_input_shape(rows):
+    inputs = keras.Input((rows, 4))
+    x = Positions(name="positions")(layers.Dense(8, name="first")(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    names = [c.name for c in recording_of(model, (5, 4)).all_calls()]
+    assert ("positions" in names) == (rows is None)
+    assert names[:1] == ["first"]
+    if rows is None:
+        closed = {c.name: c.closed for c in recording_of(model, (5, 4)).all_calls()}
+        assert "raises" in closed["positions"]
+        assert names == [c.name for c in recording_of(model).all_calls()]
