@@ -12,7 +12,6 @@ from resrep_keras.costs.budget import removable
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.surgery.forward import example_inputs, run
 
-
 SMALL = 1e-6  # a target that any model can meet of which anything may go
 
 
