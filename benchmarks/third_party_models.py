@@ -116,7 +116,7 @@ def measure(source, name):
     with tempfile.TemporaryDirectory() as folder:
         row["reloaded_difference"] = _if_it_can(lambda: reload(slim, inputs(), source, folder))
     with tempfile.TemporaryDirectory() as folder:
-        row["tflite_difference"] = _if_it_can(lambda: as_tflite(slim, folder))
+        row["tflite_difference"] = _if_it_can(lambda: as_tflite(slim, shape, folder))
     return row
 
 
@@ -143,8 +143,8 @@ def reload(slim, inputs, source, folder):
     return reach.largest_difference(expected, [loaded[key] for key in loaded])
 
 
-def as_tflite(slim, folder):
-    return resrep_keras.export(slim, f"{folder}/slim.tflite")
+def as_tflite(slim, shape, folder):
+    return resrep_keras.export(slim, f"{folder}/slim.tflite", input_shape=shape)
 
 
 # --- all ------------------------------------------------------------------------------------------
