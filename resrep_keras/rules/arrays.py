@@ -173,31 +173,33 @@ def _lies(array, axis):
 
 def _with_arrays(call, function):
     """Each channel meets its own entries of the arrays, which are narrowed with it."""
-    flow_in = call.settle(call.input)
-    axis, rank = flow_in.channel_axis, len(flow_in.shape)
+    flow_in, rank = call.input, len(call.input.shape)
     arrays = _given_arrays(call).values()
     if len(call.output_shape) != rank or any(_lies(array, -rank) for array in arrays):
         return call.pin_all("an array that lies along the axis of the examples")
-    zeros = np.zeros([flow_in.shape[axis] if other == axis else 1 for other in range(rank)])
-    values = np.moveaxis(_value(function, zeros.astype(call.tensors[0][0].dtype)), axis, 0)
-    values = values.reshape(flow_in.shape[axis], -1)
-    finite = np.isfinite(values).all(1)
+    finite, made = _states_of_zeros(call, function)
     if not finite.all():
-        gone = flow_in.replace(labels=flow_in.labels.ravel()[~finite])
+        gone = flow_in.replace(labels=flow_in.labels[~finite])
         call.pin(gone, "an operation whose value at zero is no finite number", PinKind.NOT_FINITE)
-    same = np.where(values.any(1), State.CONSTANT, State.ZERO)
-    made = np.where((values == values[:, :1]).all(1), same, State.FIXED).reshape(
-        flow_in.state.shape
-    )
-    state = np.where(flow_in.state == State.ZERO, made, flow_in.state).astype(np.int8)
-    out = flow_in.replace(state=state, shape=call.output_shape)
-    if any(
-        _lies(array, other - rank) for array in arrays for other in range(1, rank) if other != axis
-    ):
-        out = out.replace(
-            state=np.where(flow_in.state == State.ZERO, state, call.uneven(out).state)
-        )
-    return out.replace(origins=out.origins | {call.index}) if state.any() else out
+    others = set(range(1, rank)) - set(flow_in.wide_axes)
+    known = flow_in.state
+    if any(_lies(array, axis - rank) for array in arrays for axis in others):
+        known = call.uneven(flow_in).state
+    state = np.where(flow_in.state == State.ZERO, made, known).astype(np.int8)
+    origins = flow_in.origins | {call.index} if state.any() else flow_in.origins
+    return flow_in.replace(state=state, shape=call.output_shape, origins=origins)
+
+
+def _states_of_zeros(call, function):
+    """Which channels have a finite value at zero, and what they hold; shaped as the labels."""
+    flow_in = call.input
+    wide = flow_in.wide_axes
+    shape = [size if axis in wide else 1 for axis, size in enumerate(flow_in.shape)]
+    values = _value(function, np.zeros(shape, call.tensors[0][0].dtype))
+    positions = tuple(axis for axis in range(len(shape)) if axis not in wide)
+    low, high = (f(values, axis=positions, keepdims=True) for f in (np.min, np.max))
+    same = np.where(low.astype(bool), State.CONSTANT, State.ZERO)
+    return np.isfinite(low + high), np.where(low == high, same, State.FIXED)
 
 
 def _value(function, zeros):
