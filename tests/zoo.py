@@ -611,6 +611,44 @@ def branches():
 
 
 @member
+def moves():
+    """Channels go into space and back, meet arrays, and are summed over."""
+    x = inputs = keras.Input((5,))
+    x = layers.Reshape((4, 4, 6))(layers.Dense(96, activation="relu")(x))
+    x = conv_bn(x * np.linspace(0.5, 1.5, 6, dtype="float32"), 8)
+    both = [ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)]
+    gate = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(ops.concatenate(both, -1))
+    x = layers.Permute((1, 2, 4, 3))(layers.Reshape((4, 4, 2, 4))(x * gate))
+    x = conv_bn(layers.Reshape((4, 4, 8))(x), 12)
+    x = layers.Permute((1, 3, 2, 4, 5))(layers.Reshape((4, 4, 2, 2, 3))(x))
+    x = layers.Reshape((8, 8, 3))(x)
+    y = ops.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (1, 1)))
+    x = ops.roll(layers.Conv2D(5, 3, 2, padding="same")(x), 2, -1) + y
+    return keras.Model(inputs, head(layers.Conv2D(4, 3, padding="same", activation="relu")(x)))
+
+
+@member
+def heads_by_hand():
+    """Rotated queries and keys; a head of keys and values is read by two of queries."""
+    inputs = keras.Input((5, 6))
+    angles = np.outer(np.arange(5), [1.0, 0.5, 0.25] * 2)[:, None].astype("float32")
+
+    def rotated(x):
+        a, b = ops.split(x, 2, -1)
+        return x * np.cos(angles) + ops.concatenate([-b, a], -1) * np.sin(angles)
+
+    q, k, v = (layers.Reshape((5, n, 6))(layers.Dense(n * 6)(inputs)) for n in (4, 2, 2))
+    q, k = rotated(q), rotated(k)
+    k, v = (ops.repeat(x, 2, 2) for x in (k, v))
+    scores = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", q, k) * 0.4)
+    x = layers.Reshape((5, 24))(ops.einsum("bhqk,bkhd->bqhd", scores, v))
+    a, b = ops.split(layers.Dense(14)(x), 2, -1)
+    x = x[..., :7] + ops.silu(a) * b
+    x = x * ops.rsqrt(ops.mean(ops.square(x), -1, keepdims=True) + 1e-3)
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+@member
 def operations():
     """Raw operations that slice, split, stack, transpose, reshape, pad and multiply."""
     x = inputs = image(6)
@@ -700,7 +738,7 @@ if _convolves_channels_first():
 # One of each kind of flow; other backends than TensorFlow compile each shape of each model.
 KINDS = (
     "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
-    "recurrent attention time_distributed subclassed operations"
+    "recurrent attention time_distributed subclassed operations moves"
 ).split()
 SAMPLE = list(ZOO) if keras.backend.backend() == "tensorflow" else KINDS
 

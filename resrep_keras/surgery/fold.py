@@ -87,7 +87,7 @@ def fold(graph, kept=None, vectors=False):
             rule = _narrowed_gated
         if name not in drop and (part is not None or name in source):
             change[name] = functools.partial(_changed, rule, call, part, up)
-    return rebuild(graph.recording, change, corrections(parts), drop, source)
+    return rebuild(graph.recording, change, corrections(graph.recording, parts), drop, source)
 
 
 def _taken_up(graph, kept, vectors):

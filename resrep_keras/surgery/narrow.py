@@ -12,8 +12,11 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.flow import has_rule, rule_of
-from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.graph.recording import free_name, symbolic_tensors
+from resrep_keras.keras_adapter import operation_class
 from resrep_keras.surgery.outputs import Selected
+
+MULTIPLY = operation_class("multiply")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +68,15 @@ def correction(operation, part):
     return 1.0
 
 
-def corrections(parts):
-    """``{name: function}`` to call on the outputs of what `parts_of` leaves of a model."""
-    numbers = {
-        name: rule_of(correction, part.call.operation)(part.call.operation, part)
-        for name, part in parts.items()
-    }
-    return {
-        name: functools.partial(ops.multiply, number)
-        for name, number in numbers.items()
-        if number != 1
-    }
+def corrections(recording, parts):
+    """``{name: operation}`` behind what `parts_of` leaves of a recorded model: it multiplies."""
+    taken, found = recording.names(), {}
+    for name, part in parts.items():
+        number = rule_of(correction, part.call.operation)(part.call.operation, part)
+        if number != 1:
+            multiply = MULTIPLY(name=free_name(f"{name}_share", taken))
+            found[name] = functools.partial(multiply, number)
+    return found
 
 
 def can_narrow(call):

@@ -61,7 +61,7 @@ def narrow_parts(recording, parts):
             name: functools.partial(_narrowed, part.call.operation, part)
             for name, part in parts.items()
         },
-        corrections(parts),
+        corrections(recording, parts),
     )
 
 

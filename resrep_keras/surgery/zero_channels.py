@@ -44,7 +44,7 @@ def _remove(graph):
         return None
     for site, constant in _what_stays(graph, sites):
         known = site.channels >= 0
-        zero[site.channels[known]] &= constant[known]
+        np.logical_and.at(zero, site.channels[known], constant[known])
     kept = graph.with_one_each(~zero)
     return None if kept.all() else remove(graph, kept)
 
@@ -62,7 +62,8 @@ def _zero_channels(graph, group):
         weights = rule_of(producing_weights, layer)(layer, producer.inside)
         if weights is None or weights.shape[-1] != len(producer.channels):
             return None
-        zero[producer.channels] &= ~weights.reshape(-1, weights.shape[-1]).any(axis=0)
+        made = weights.reshape(-1, weights.shape[-1]).any(axis=0)
+        np.logical_and.at(zero, producer.channels, ~made)  # several may be one channel
     return zero
 
 

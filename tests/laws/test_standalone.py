@@ -25,7 +25,9 @@ OWN_CODE = {
 def test_slim_models_load_without_the_package(tmp_path):
     names = [name for name in zoo.ZOO if name not in OWN_CODE]
     for name in names:
-        wrapped = resrep_keras.wrap(zoo.build(name), resrep_keras.MagnitudePruning(0.05))
+        wrapped = resrep_keras.wrap(
+            zoo.build(name), resrep_keras.MagnitudePruning(0.05, coupled=True)
+        )
         wrapped.method.update(*_pruning(wrapped))
         slim = resrep_keras.finalize(wrapped, strict=True)
         slim.save(tmp_path / f"{name}.keras")

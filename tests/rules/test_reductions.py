@@ -76,7 +76,8 @@ def test_one_channel_of_a_part_that_is_summed_stays():
 )
 def test_a_mean_is_over_as_many_as_there_were(function, number):
     answer = Answer(function, SEQUENCE)
-    found = corrections({"mean": part(mask(1, 0, 1), mask(1, 0, 1), call=answer.call)})
+    left = {"mean": part(mask(1, 0, 1), mask(1, 0, 1), call=answer.call)}
+    found = corrections(answer.graph.recording, left)
     if number is None:
         assert not found
     else:

@@ -40,3 +40,16 @@ def test_nothing_goes_where_no_weights_are_zero():
     model.get_layer("first").kernel.assign([[1.0, 2.0]])
     assert without_zero_channels(trace(model)) is None
     assert helpers.remove_zero_channels(model) is model
+
+
+def test_units_that_are_one_channel_are_all_zero_or_stay():
+    inputs = keras.Input((2,))
+    x = layers.Reshape((2, 3))(layers.Dense(6, name="first", activation="relu")(inputs))
+    x = layers.Flatten()(layers.Conv1D(2, 1)(x))
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    kernel = np.ones((2, 6))
+    kernel[:, [1, 3, 4]] = 0  # both units of the second channel, one of the first
+    model.get_layer("first").set_weights([kernel, np.zeros(6)])
+    slim = helpers.remove_zero_channels(model)
+    assert slim.get_layer("first").units == 4
+    assert helpers.difference(model, slim) < 1e-6

@@ -232,7 +232,10 @@ class AOFP(ChannelMethod):
 
     def _free(self, search):
         pinned = search.group.channels[search.group.pinned]
-        return ~np.isin(search.ids, pinned)
+        # Of entries that are one channel, the last one stands for it where it is read.
+        behind = np.unique(search.ids[::-1], return_index=True)[1]
+        last = np.isin(np.arange(len(search.ids)), len(search.ids) - 1 - behind)
+        return last & ~np.isin(search.ids, pinned)
 
     def _decide(self, channel_state, search, limits, step):
         layer, kept = search.compactor, channel_state.kept()

@@ -211,3 +211,14 @@ def test_models_without_anything_to_measure_are_refused():
     model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4)(inputs)))
     with pytest.raises(ValueError, match="for ResRep"):
         resrep_keras.wrap(model, AOFP(0.1))
+
+
+def test_of_units_that_are_one_channel_one_is_searched():
+    inputs = keras.Input((5,))
+    x = layers.Reshape((4, 3))(layers.Dense(12, activation="relu")(inputs))
+    x = layers.GlobalAveragePooling1D()(layers.Conv1D(4, 1, activation="relu")(x))
+    wrapped = resrep_keras.wrap(keras.Model(inputs, layers.Dense(2)(x)), AOFP(0.3))
+    channel_state, searches = begun(wrapped)
+    alive = wrapped.method._alive(searches[0], channel_state.kept())
+    assert searches[0].ids.tolist() == [0, 1, 2] * 4
+    assert np.flatnonzero(alive).tolist() == [9, 10, 11]
