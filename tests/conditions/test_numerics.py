@@ -152,7 +152,8 @@ def test_a_plan_counts_steps_and_columns_shrink_by_updates():
     # The selection is made before step 1; 40 % of 40 steps are 16, in which 4 updates fall.
     schedule = PlannedSchedule(warmup=0.0, selection_end=0.1, forgetting=0.4, selections=1)
     inner = keras.optimizers.SGD(1e-4, gradient_accumulation_steps=4)
-    model = wrapped(inner, ResRep(schedule=schedule))
+    # By norms, which can be asked before the first update.
+    model = wrapped(inner, ResRep(schedule=schedule, score="norm"))
     norms = []
 
     class Watch(keras.callbacks.Callback):
@@ -166,10 +167,17 @@ def test_a_plan_counts_steps_and_columns_shrink_by_updates():
 
 
 @pytest.mark.tensorflow_only
-def test_a_run_without_an_update_is_refused_before_the_first_step():
-    model = wrapped(keras.optimizers.SGD(0.01, gradient_accumulation_steps=64))
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        ("fisher", r"accumulated over 64 steps, and no update comes before .*, after step 5"),
+        ("norm", r"over 64 steps, and no update comes .* after step 5, and the end, .* 20"),
+    ],
+)
+def test_a_run_without_an_update_is_refused_before_the_first_step(score, text):
+    inner = keras.optimizers.SGD(0.01, gradient_accumulation_steps=64)
+    model = wrapped(inner, ResRep(score=score))
     before = model.get_weights()
-    text = r"accumulated over 64 steps, and no update comes .* after step 5, and the end, .* 20"
     with pytest.raises(ValueError, match=text):
         fit(model)
     for old, new in zip(before, model.get_weights()):

@@ -10,12 +10,13 @@ from resrep_keras import AOFP, ActivationGradientPruning, GraNet, ResRep, compos
 from resrep_keras.methods.gradients.method import pruners_of
 from tests import helpers, zoo
 from tests.conditions import training
+from tests.sampling import sample_pairs
 
 
 @pytest.mark.parametrize(
-    "channels", [ResRep(0.4), AOFP(0.3, max_damage=10.0, interval=2)], ids=["resrep", "aofp"]
+    "channels, first",
+    sample_pairs([ResRep(0.4), AOFP(0.3, max_damage=10.0, interval=2)], [True, False]),
 )
-@pytest.mark.parametrize("first", [True, False])
 def test_channels_go_while_activation_gradients_are_pruned(channels, first, tmp_path):
     gradients = ActivationGradientPruning(0.9, fifo_depth=0, seed=0)
     method = compose(channels, gradients) if first else compose(gradients, channels)

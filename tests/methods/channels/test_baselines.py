@@ -18,6 +18,7 @@ from resrep_keras.methods.channels.scores import kernel_distance, mean_over
 from resrep_keras.methods.channels.taylor import TaylorPruning
 from tests import helpers, zoo
 from tests.conditions.training import data, fit, loss, wrapped
+from tests.sampling import sample_pairs
 
 GROWTH = functools.partial(GroupLasso, growth=4)
 METHODS = [
@@ -36,6 +37,9 @@ each_method = pytest.mark.parametrize("kind", METHODS)
 
 def momentum(**kwargs):
     return keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=1e-2, **kwargs)
+
+
+OPTIMIZERS = [momentum, keras.optimizers.Adam]
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -196,8 +200,7 @@ def test_a_run_begins_with_the_planned_strength_and_another_one_goes_on(strength
 # --- runs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", [momentum, keras.optimizers.Adam], ids=["sgd", "adam"])
-@each_method
+@pytest.mark.parametrize("kind, optimizer", sample_pairs(METHODS, OPTIMIZERS))
 def test_the_target_is_met_and_nothing_comes_back(kind, optimizer):
     model = wrapped(optimizer(), kind(0.4), jit_compile=True)
     history = fit(model, 4)

@@ -9,6 +9,7 @@ from keras import ops
 
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.optimizers.transfer import read_slots
+from tests.sampling import sample, sample_pairs
 from tests.sparse_models import SHAPES, TOTAL, apply, make, net
 from tests.updates import gradients_like
 
@@ -36,7 +37,7 @@ def check_zeros(model, optimizer):
             np.testing.assert_array_equal(ops.convert_to_numpy(values)[~mask], 0)
 
 
-@pytest.mark.parametrize("kind", INNER)
+@pytest.mark.parametrize("kind", sample(INNER))
 def test_slots_of_every_optimizer_are_zero_where_weights_are(kind):
     inner, expected = INNER[kind]
     model, optimizer = make(inner=inner(), interval=3)
@@ -106,8 +107,7 @@ def test_a_late_update_is_made_once():
         np.testing.assert_array_equal(mask, kept[path])
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("end", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("length, end", sample_pairs([1, 2, 3, 7, 50], [0.01, 0.5, 1.0]))
 def test_any_run_ends_at_the_target(length, end):
     model, optimizer = make(interval=None, end=end, begin=0.0 if end < 0.5 else 0.3, steps=length)
     for now in range(length):

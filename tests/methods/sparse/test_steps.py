@@ -13,6 +13,7 @@ from resrep_keras.methods.sparse import densities as sparsity
 from resrep_keras.methods.sparse import masks as rules
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.optimizers.transfer import read_slots
+from tests.sampling import sample
 from tests.sparse_models import KINDS, MOMENTUM, RATE, SHAPES, TOTAL, apply, make
 from tests.updates import gradients_like, train_step
 
@@ -87,7 +88,7 @@ def kernels_of(model):
     return {v.path: ops.convert_to_numpy(v).copy() for v in model.weights if v.path in SHAPES}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sample(KINDS))
 def test_whole_steps_equal_the_reference(kind):
     """Masks bit for bit, weights and momentum up to rounding; all counts as planned."""
     model, optimizer = make(kind)

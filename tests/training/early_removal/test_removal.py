@@ -11,6 +11,7 @@ from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.early_removal.removal import remove_early
 from tests import helpers, zoo
+from tests.sampling import sample_pairs
 from tests.training.early_removal.models import compiled, steps, train, with_dead_channels
 
 METHODS = [
@@ -45,9 +46,8 @@ def check_exact(name, method, last):
     assert slim.certificate.macs_slim == macs == resrep_keras.count_macs(slim)
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["compactors", "plain"])
+@pytest.mark.parametrize("name, last", sample_pairs(EVERY_KIND, [False, True]))
 @pytest.mark.parametrize("method", METHODS, ids=helpers.method_id)
-@pytest.mark.parametrize("name", EVERY_KIND)
 @pytest.mark.filterwarnings("ignore:The target is not met")
 def test_removal_changes_no_output(name, method, last):
     check_exact(name, method, last)
