@@ -34,6 +34,7 @@ class Call:
             in the place of one. `None` for what has a rule, and what has shown nothing.
         batched: Whether the first axis of its tensors is that of the examples.
         memo: What a rule has found out about this call, kept from one pass to the next.
+        known: What was found out about all calls of the model, for those that are alike.
     """
 
     def __init__(self, tracer, index, recorded, repeats):
@@ -53,6 +54,7 @@ class Call:
         self.output_shapes = tuple(tuple(tensor.shape) for tensor in outputs)
         self.batched = True
         self.memo = {}
+        self.known = tracer.known
         self.begin(())
 
     def begin(self, inputs):

@@ -6,6 +6,7 @@ what is called in inference only, and weights that no layer inside has.
 
 import contextlib
 import functools
+import types
 
 import keras
 import numpy as np
@@ -52,7 +53,7 @@ def graph_inside(layer, args, kwargs, batch_size=None, batched=True):
     }
     args, kwargs = keras.tree.map_structure(functools.partial(replaced, inputs), (args, kwargs))
     try:
-        with _losses_ignored(layer), _sizes_seen(layer):
+        with _losses_ignored(layer), _sizes_seen(layer), _variables_give_way():
             outputs, _ = call_with_values(layer.call, (), *args, **kwargs)
         outputs = keras.tree.map_structure(functools.partial(_as_symbolic, inputs), outputs)
         model = keras.Model(list(inputs.values()), outputs, name=layer.name)
@@ -91,6 +92,37 @@ def _sizes_seen(layer):
             del vars(each)["compute_output_spec"]
 
 
+ARITHMETIC = "add sub mul truediv floordiv mod pow matmul lt le gt ge".split()
+
+
+@contextlib.contextmanager
+def _variables_give_way():
+    """Let `variable * tensor` be what `tensor * variable` is, where the tensor is symbolic.
+
+    Python asks the variable first, whose arithmetic is that of arrays.
+    """
+    names = [f"__{name}__" for name in ARITHMETIC]
+    before = {name: vars(keras.Variable).get(name) for name in names}
+    for name in names:
+        setattr(keras.Variable, name, _giving_way(getattr(keras.Variable, name)))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            if function is None:
+                delattr(keras.Variable, name)
+            else:
+                setattr(keras.Variable, name, function)
+
+
+def _giving_way(function):
+    @functools.wraps(function)
+    def operate(variable, other):
+        return NotImplemented if is_symbolic(other) else function(variable, other)
+
+    return operate
+
+
 def _output_spec(layer, *args, **kwargs):
     try:
         specs = type(layer).compute_output_spec(layer, *args, **kwargs)
@@ -114,6 +146,7 @@ class _Untraced:
     """In the place of the tracer: no rule is asked, and what is frozen does not matter."""
 
     frozen = frozenset()
+    known = types.MappingProxyType({})
 
 
 def whole_graph(recording, batched=True):

@@ -13,7 +13,10 @@ class PinKind(enum.Enum):
         "the input and the sum, and its channels may go."
     )
     SINGLE = "nothing: a layer keeps at least one channel."
-    NO_RULE = "register what the layer does with channels; see resrep_keras.graph.flow."
+    NO_RULE = (
+        "register what the layer does with channels, which trying it has not shown; see "
+        "resrep_keras.graph.flow."
+    )
     NO_SITE = (
         "let the layer's rule call `call.site` behind `call.produce`; see resrep_keras.graph.call."
     )

@@ -103,6 +103,7 @@ class _Tracer:
         self.exact = exact
         self.holds = holds
         self.frozen = frozen
+        self.known = {}
         self.calls = calls_of(recording, self)
         self._sharing = sharing(self.calls)
         self._inputs = keras.tree.flatten(recording.inputs)

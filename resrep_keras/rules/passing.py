@@ -59,6 +59,8 @@ class Passes:
     one_is_enough: bool = False
     scales: tuple | None = None
 
+    whole = True  # nothing was found out that keeps channels
+
     @property
     def in_place(self):
         """Whether the first output has the same channels as what came in."""
@@ -180,11 +182,10 @@ class _Search:
 
     def _outputs(self, copy):
         """The axis of each output, and the channel that each entry comes from."""
-        for position, (whole, spec) in enumerate(zip(self.trial.outputs[NORMAL], copy.specs)):
-            other = tuple(spec.shape)
-            if len(other) != whole.ndim:
+        for position, (whole, spec) in enumerate(zip(self.trial.output_shapes, copy.specs)):
+            if len(spec.shape) != len(whole):
                 raise OtherOutputs("before it changes the rank of what it makes")
-            pairs = list(zip(whole.shape, other))
+            pairs = list(zip(whole, spec.shape))
             axes = [a for a, (old, new) in enumerate(pairs) if a and new is not None and old != new]
             if len(axes) != 1:
                 raise OtherOutputs(
@@ -206,7 +207,7 @@ class _Search:
         found = np.zeros(count, np.int64)
         for bit in range(int(self.width).bit_length()):
             told = np.flatnonzero(codes >> bit & 1)
-            for kind in range(len(KINDS)):
+            for kind in range(2):
                 arrays = self._mixed(kind, told)
                 other = self.trial.run(arrays, self.trial.weights[kind])[position]
                 differs = other != self.trial.outputs[kind][position]

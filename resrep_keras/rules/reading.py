@@ -86,6 +86,11 @@ class ReadsAndMakes:
     kept_outputs: str | None
 
     @property
+    def whole(self):
+        """Whether nothing was found out that keeps channels."""
+        return not self.kept and self.kept_outputs is None
+
+    @property
     def what_weights_read(self):
         """What two calls of one layer must have in common."""
         return tuple((r.position, r.axis, r.weights, r.key) for r in self.reads), self.makes
@@ -149,9 +154,9 @@ def find_reading(trial, position, axis, width):
 
 
 def _check_shapes(trial, copy):
-    for whole, spec in zip(trial.outputs[NORMAL], copy.specs):
-        pairs = list(zip(whole.shape, spec.shape))[1:]
-        if len(spec.shape) != whole.ndim or any(b is not None and a != b for a, b in pairs):
+    for whole, spec in zip(trial.output_shapes, copy.specs):
+        pairs = list(zip(whole, spec.shape))[1:]
+        if len(spec.shape) != len(whole) or any(b is not None and a != b for a, b in pairs):
             raise Unlike("before it changes the shape of what it makes")
 
 
@@ -193,11 +198,12 @@ def find_making(trial):
     """
     if len(trial.outputs[NORMAL]) != 1:
         raise Unlike("behind it: it has several outputs")
-    whole = trial.outputs[NORMAL][0]
+    whole = trial.output_shapes[0]
     reasons = []
-    for axis in dict.fromkeys((whole.ndim - 1, *range(1, whole.ndim))):
-        width = whole.shape[axis]
-        key = key_of(trial.operation, width) if width > 1 else None
+    for axis in dict.fromkeys((len(whole) - 1, *range(1, len(whole)))):
+        width = whole[axis]
+        tried = width > 1 and width == trial.outputs[NORMAL][0].shape[axis]
+        key = key_of(trial.operation, width) if tried else None
         if key is None:
             continue
         try:
@@ -208,7 +214,7 @@ def find_making(trial):
     if reasons:
         raise Unlike(reasons[0])
     raise Unlike(
-        f"behind it: of its settings, not exactly one is the number {whole.shape[-1]} of channels"
+        f"behind it: of its settings, not exactly one is the number {whole[-1]} of channels"
     )
 
 
@@ -236,7 +242,7 @@ def _making(trial, axis, width, key):
 
 def _axes(trial, copy):
     """The axes along which the output of a copy differs; `None` where its rank does."""
-    whole, spec = trial.outputs[NORMAL][0].shape, tuple(copy.specs[0].shape)
+    whole, spec = trial.output_shapes[0], tuple(copy.specs[0].shape)
     if len(whole) != len(spec):
         return None
     pairs = list(enumerate(zip(whole, spec)))[1:]

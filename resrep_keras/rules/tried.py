@@ -22,8 +22,11 @@ from resrep_keras.rules.reading import (
     find_reading,
     narrower_copy,
 )
+from resrep_keras.surgery.alike import alike_key
 from resrep_keras.surgery.choosing import choices, shapes_for
 from resrep_keras.surgery.trial import OtherOutputs, Trial, Unlike, Untried, tried_quietly
+
+FEW = 8  # positions along an axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Nothing:
     text: str
     kind: PinKind = PinKind.NO_RULE
 
+    whole = False
+
     def flows(self, call):
         """The answer of `flow`."""
         return pin_without_rule(call.operation, call, self.text, self.kind)
@@ -51,19 +56,43 @@ def _tried_flow(layer, call):
     if not any(axes) and not weights_of_operation(layer):
         return call.hand_on()
     if axes not in call.memo:
-        with tried_quietly():
-            call.memo[axes] = _find(call, axes)
+        call.memo[axes] = _found(call, axes)
     found = call.memo[axes]
     call.found = None if isinstance(found, Nothing) else found
     return found.flows(call)
 
 
+def _found(call, axes):
+    """What `_find` answers; that of another call of the model where both are alike."""
+    key = alike_key(call)
+    if (key, axes) not in call.known:
+        with tried_quietly():
+            found = _find(call, axes)
+        if key is None:
+            return found
+        call.known[key, axes] = found
+    return call.known[key, axes]
+
+
 def _find(call, axes):
-    """What trying a call shows, for channels along such axes of its inputs."""
+    """What trying a call shows, for channels along such axes of its inputs.
+
+    At few positions first, which is enough for most layers: one that knows how many there are, or
+    needs more, is tried with all of them.
+    """
     if len(set(call.input_ids)) < len(call.input_ids):
         return Nothing("it is not tried where one tensor is given twice")
+    sizes = [size or 1 for flow_in in call.inputs for size in flow_in.shape[1:-1]]
+    for at_most in (FEW, None) if max(sizes, default=0) > FEW else (None,):
+        found = _find_at(call, axes, at_most)
+        if found.whole:
+            break
+    return found
+
+
+def _find_at(call, axes, at_most):
     try:
-        trial = Trial(call)
+        trial = Trial(call, [axis for own in axes for axis in own], at_most)
     except Untried as untried:
         text = f"it could not be tried on arrays: {untried}"
         return Nothing(text, PinKind.UNTRIED)
@@ -122,6 +151,8 @@ class Everywhere:
     """
 
     passes: tuple
+
+    whole = True  # nothing was found out that keeps channels
     key = None
     what_weights_read = None
 
@@ -221,7 +252,10 @@ def _compare_macs(call, trial, ways, copy, shapes):
         for weight, axes in zip(layer.weights, weights):
             shrinking.setdefault(id(weight), []).extend([labels] * len(axes))
     shrinking = {key: tuple(labels) for key, labels in shrinking.items() if labels}
-    predicted = _counted(parts_inside(layer, *inside_of(call), shrinking), left)
+    parts = parts_inside(layer, *inside_of(call), shrinking)
+    if not parts:
+        return
+    predicted = _counted(parts, left)
     args, kwargs = trial.symbolic(shapes)
     counted = _counted(parts_inside(copy.operation, *look_inside(copy.operation, args, kwargs)), {})
     if predicted is not None and counted is not None and predicted != counted:

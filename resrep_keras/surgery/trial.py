@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.common.eager import eagerly
 from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.graph.draw import draw
@@ -52,7 +51,7 @@ class OtherOutputs(Unlike):
 def tried_quietly():
     """While calls are tried: nothing that they draw or name is noticed afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
-    with eagerly(), automatic_names_kept():
+    with automatic_names_kept():
         generator = exchange_random_generator(keras.random.SeedGenerator(0))
         try:
             yield
@@ -86,27 +85,34 @@ class Trial:
     """Runs a call on random arrays.
 
     Args:
-        call: A `Call`, or what has its `operation`, `args`, `kwargs` and `tensors`.
+        call: The `Call`.
+        axes: Axes that are tried at their full length, beside the last one of each input.
+        at_most: The length at which others are tried. Defaults to the full length.
 
     Attributes:
         inputs: For each of `KINDS`, an array for each symbolic tensor.
         weights: For each of `KINDS`, an array for each weight.
         outputs: For each of `KINDS`, what the layer makes of them.
+        output_shapes: The shapes that outputs have at full length.
 
     Raises:
         Untried: The layer raises on arrays.
     """
 
-    def __init__(self, call):
+    def __init__(self, call, axes=(), at_most=None):
         self.operation = call.operation
         self.args, self.kwargs = call.args, call.kwargs
         self.tensors = list({id(tensor): tensor for tensor in call.tensors[0]}.values())
+        self._drawn = [_shorter(tensor, {*axes}, at_most) for tensor in self.tensors]
         self._copies = {}
-        self.weights = [self._draw_weights(kind, seed) for seed, kind in enumerate(KINDS)]
+        drawn = [_weight(weight) for weight in weights_of_operation(self.operation)]
+        # There may be many: the same for all kinds but one, in which none is negative.
+        self.weights = [[np.abs(w) for w in drawn] if k == "positive" else drawn for k in KINDS]
         sizes = SIZES if leaves_open(self.tensors) else SIZES[:1]
         for size in sizes:
             try:
                 self._draw_inputs(size)
+                self.output_shapes = _filled(call.output_shapes, self.outputs[0])
                 return
             except Exception as error:  # a user's own code may fail in any way
                 untried = Untried(in_words(error))
@@ -123,11 +129,7 @@ class Trial:
         """Other arrays of one of `KINDS`, one for each symbolic tensor."""
         generator = np.random.default_rng(seed)
         size = self._size if size is None else size
-        return [_as_kind(kind, draw(tensor, generator, size=size)) for tensor in self.tensors]
-
-    def _draw_weights(self, kind, seed):
-        generator = np.random.default_rng(100 + seed)
-        return [_weight(kind, w, generator) for w in weights_of_operation(self.operation)]
+        return [_as_kind(kind, draw(tensor, generator, size=size)) for tensor in self._drawn]
 
     # Calls ----------------------------------------------------------------------------------------
 
@@ -198,6 +200,23 @@ class Trial:
         return Copy(operation, changes, keras.tree.flatten(outputs))
 
 
+def _shorter(tensor, axes, at_most):
+    """A symbolic tensor of shorter axes."""
+    if at_most is None:
+        return tensor
+    keep = {0, len(tensor.shape) - 1, *axes}
+    shape = [n if a in keep or n is None else min(n, at_most) for a, n in enumerate(tensor.shape)]
+    return keras.KerasTensor(shape, dtype=tensor.dtype, sparse=tensor.sparse)
+
+
+def _filled(shapes, arrays):
+    """Shapes whose unknown sizes are those of arrays."""
+    return [
+        tuple(n if n is not None and axis else m for axis, (n, m) in enumerate(zip(known, x.shape)))
+        for known, x in zip(shapes, arrays)
+    ]
+
+
 def _values(operation, weights, seed):
     """Pairs of each variable and its value: random numbers start anew with each call."""
     pairs = list(zip(weights_of_operation(operation), weights))
@@ -225,16 +244,17 @@ def _as_kind(kind, array):
     return array * 8.0 if kind == "large" else array
 
 
-def _weight(kind, variable, generator):
+def _weight(variable):
     """Random values, none of them near zero; those that no training moves are positive."""
     if "float" not in variable.dtype:
         return ops.convert_to_numpy(variable)
+    generator = np.random.default_rng(len(variable.path))
     shape = tuple(variable.shape)
-    values = generator.uniform(0.5, 1.5, shape)
-    if variable.trainable and kind != "positive":
-        values = values * generator.choice((-1.0, 1.0), shape)
-    rows = float(np.prod(shape[:-1])) if len(shape) > 1 else 1.0
-    return (values / np.sqrt(max(rows, 1.0))).astype("float32")
+    values = generator.random(shape, np.float32) + np.float32(0.5)
+    if variable.trainable:
+        values *= np.where(generator.random(shape, np.float32) < 0.5, np.float32(-1), np.float32(1))
+    rows = np.prod(shape[:-1]) if len(shape) > 1 else 1
+    return values / np.float32(np.sqrt(max(rows, 1)))
 
 
 # --- comparing -----------------------------------------------------------------------------------

@@ -144,7 +144,8 @@ def test_a_changed_layer_keeps_its_channels_and_says_why(name):
     model = build()
     zoo.randomise(model, 0)
     graph = trace(model)
-    pins = [pin for pin in graph.pins if pin.kind is PinKind.NO_RULE]
+    kinds = PinKind.NO_RULE, PinKind.UNTRIED  # JAX runs some of them in compiled steps only
+    pins = [pin for pin in graph.pins if pin.kind in kinds]
     assert [text in str(pin) for pin in pins] == [True]
     for group in graph.groups:
         if group.name == "before":  # which it reads

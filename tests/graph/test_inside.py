@@ -59,3 +59,19 @@ def test_code_that_only_runs_on_arrays_is_told_with_its_error():
 
     graph, error = graph_inside(Arrays(), (keras.KerasTensor((None, 3)),), {})
     assert graph is None and error is not None
+
+
+def test_variables_in_front_of_symbolic_tensors_give_way():
+    class Affine(layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+        def call(self, x):
+            return self.scale * x - (self.scale**2 + x) / self.scale
+
+    layer, x = Affine(), keras.Input((3,))
+    layer(x)
+    graph, error = graph_inside(layer, (x,), {})
+    assert error is None and graph.recording.outputs.shape == (None, 3)
+    assert "__mul__" not in vars(keras.Variable)
+    assert float((layer.scale * 2.0) ** 2) == 4.0

@@ -1,0 +1,41 @@
+"""Calls that compute the same but for the values of weights: what one shows holds for others."""
+
+import keras
+
+from resrep_keras.graph.composite import sublayers
+from resrep_keras.graph.inheritance import changed_on_object
+from resrep_keras.graph.recording import is_symbolic
+from resrep_keras.keras_adapter import is_layer
+from resrep_keras.surgery.own_objects import own_objects
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def alike_key(call):
+    """What is equal for calls that are alike; `None` for what is like no other.
+
+    That are a layer's class, configuration, weights and other plain attributes, and what it is
+    called on. Functions of the user's own, and layers inside, may differ unseen.
+    """
+    layer = call.operation
+    if not is_layer(layer) or sublayers(layer):
+        return None
+    if own_objects(layer).functions or changed_on_object(layer):
+        return None
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        return None
+    plain = {key: value for key, value in vars(layer).items() if type(value) in PLAIN}
+    told = {
+        key: value
+        for key, value in {**config, **plain}.items()
+        if not (type(value) is str and layer.name in value.split("/"))
+    }
+    weights = [(tuple(w.shape), w.dtype, w.trainable) for w in layer.weights]
+    given = keras.tree.map_structure(_described, (call.args, call.kwargs))
+    return type(layer), repr(told), repr(weights), repr(given)
+
+
+def _described(value):
+    return (tuple(value.shape), value.dtype) if is_symbolic(value) else repr(value)
