@@ -185,7 +185,10 @@ def _parts(graph, call):
     """What a call multiplies, as a list of `Term`s and `Unknown`s; it is found out once."""
     if "macs" not in call.memo:
         layer = call.operation
-        if is_layer(layer) and not has_rule(macs, layer) and can_narrow(call):
+        tried = call.found and call.found.terms(call)
+        if tried is not None:
+            answer = tried
+        elif is_layer(layer) and not has_rule(macs, layer) and can_narrow(call):
             weights = zip(layer.weights, weight_shapes(graph, call))
             shrinking = {id(weight): factors for weight, (_, factors) in weights if factors}
             answer = parts_inside(layer, *inside_of(call), shrinking)

@@ -12,6 +12,7 @@ from keras import ops
 
 from resrep_keras.graph.labels import Flow, State, canonical
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.rules.multiplied import terms_of
 from resrep_keras.surgery.choosing import (
     as_selected,
     axes_that_shrink,
@@ -44,6 +45,7 @@ class Passes:
         zeros, constants: The `State` of channels that are zero, or constant, before the layer;
             `None` where they have no finite value.
         one_is_enough: Whether a channel is zero as soon as one of the inputs is.
+        cost: What the layer multiplies, see `find_cost`.
         scales: For each weight, whether it takes up a factor for each channel; `None` where that
             gives something else.
     """
@@ -58,6 +60,7 @@ class Passes:
     constants: State = State.CONSTANT
     one_is_enough: bool = False
     scales: tuple | None = None
+    cost: dict | None = None
 
     whole = True  # nothing was found out that keeps channels
 
@@ -79,6 +82,15 @@ class Passes:
             weight_values(layer) if self.weights else [], self.weights, keep, self.scales
         )
         return {} if self.key is None else {self.key: keep.width}, values
+
+    def terms(self, call):
+        """The answer of `macs`; `None` where it is not known."""
+        first = min(self.axes)
+        return None if self.cost is None else terms_of(self.cost, call, {first: self.axes[first]})
+
+    def making(self, layer):
+        """The answer of `producing_weights`: it makes no channels."""
+        del layer
 
     def flows(self, call):
         """The answer of `flow`."""
@@ -138,7 +150,7 @@ def _row(flow, axis, width):
 
 
 def find_passing(trial, axes, width):
-    """Find out by trying how channels pass through a layer: `Passes`, and a copy for fewer.
+    """Find out by trying how channels pass through a layer: `Passes`.
 
     Args:
         trial: The `Trial` of the call.
@@ -176,7 +188,7 @@ class _Search:
                 self._check(passes, copies[number], choice, kind)
         if self.trial.may_train:
             self._check_training(passes, copies[0], self.choices[0])
-        return self._with_states(passes, copies[0]), copies[0]
+        return self._with_states(passes, copies[0])
 
     # Outputs --------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.flow import activate, activation_of, rule_of, without_rule
+from resrep_keras.rules.multiplied import terms_of
 from resrep_keras.surgery.choosing import (
     as_selected,
     axes_that_shrink,
@@ -78,12 +79,14 @@ class ReadsAndMakes:
         kept: ``{position of an input: why its channels stay}``.
         kept_outputs: Why the channels that it makes stay; `None` where they may go, or there are
             none.
+        cost: What the layer multiplies, see `find_cost`.
     """
 
     reads: tuple
     makes: Makes | None
     kept: dict
     kept_outputs: str | None
+    cost: dict | None = None
 
     @property
     def whole(self):
@@ -94,12 +97,6 @@ class ReadsAndMakes:
     def what_weights_read(self):
         """What two calls of one layer must have in common."""
         return tuple((r.position, r.axis, r.weights, r.key) for r in self.reads), self.makes
-
-    @property
-    def key(self):
-        """Whether any entry of the configuration changes."""
-        keys = [each.key for each in (*self.reads, self.makes) if each is not None]
-        return next(filter(None, keys), None)
 
     def narrow(self, layer, part):
         """The answer of `narrow`."""
@@ -113,6 +110,24 @@ class ReadsAndMakes:
             values = narrowed(values, self.makes.weights, part.keep_out, self.makes.taking)
             config[self.makes.key] = part.keep_out.width
         return config, values
+
+    def terms(self, call):
+        """The answer of `macs`; `None` where it is not known."""
+        axes = {read.position: read.axis for read in self.reads}
+        if self.makes is not None:
+            axes["out"] = self.makes.axis
+        return None if self.cost is None else terms_of(self.cost, call, axes)
+
+    def making(self, layer):
+        """The answer of `producing_weights`: the largest of the weights that make channels."""
+        if self.makes is None:
+            return None
+        pairs = [
+            (np.asarray(ops.convert_to_numpy(w)), axes)
+            for w, axes in zip(layer.weights, self.makes.weights)
+        ]
+        made = [np.moveaxis(array, axes[0], -1) for array, axes in pairs if len(axes) == 1]
+        return max(made, key=np.size, default=None)
 
     def flows(self, call):
         """The answer of `flow`."""
@@ -308,8 +323,8 @@ def _taking(trial, made, mixes, tail):
 # --- both at once ---------------------------------------------------------------------------------
 
 
-def narrower_copy(trial, reads, makes):
-    """A copy that reads and makes fewer channels, with `(choices read, kept outputs)`.
+def check_both(trial, reads, makes):
+    """See whether a copy reads and makes fewer channels at once.
 
     Raises:
         Unlike: Both at once are not the same as one after the other.
@@ -338,4 +353,3 @@ def narrower_copy(trial, reads, makes):
     after = trial.run(arrays, weights, copy)
     if any(alike(a, b) is False for a, b in zip(before, after)):
         raise Unlike("before and behind it at once gives other values")
-    return copy, shapes

@@ -9,21 +9,19 @@ import dataclasses
 
 import numpy as np
 
-from resrep_keras.costs.macs import inside_of, look_inside, macs, parts_inside
-from resrep_keras.costs.terms import Unknown
-from resrep_keras.graph.flow import flow, has_rule, pin_without_rule
+from resrep_keras.graph.flow import flow, pin_without_rule
 from resrep_keras.graph.labels import Flow
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.keras_adapter import is_layer, weights_of_operation
+from resrep_keras.keras_adapter import weights_of_operation
+from resrep_keras.rules.multiplied import Way, find_cost
 from resrep_keras.rules.passing import find_passing
 from resrep_keras.rules.reading import (
     ReadsAndMakes,
+    check_both,
     find_making,
     find_reading,
-    narrower_copy,
 )
 from resrep_keras.surgery.alike import alike_key
-from resrep_keras.surgery.choosing import choices, shapes_for
 from resrep_keras.surgery.trial import OtherOutputs, Trial, Unlike, Untried, tried_quietly
 
 FEW = 8  # positions along an axis
@@ -92,10 +90,12 @@ def _find(call, axes):
 
 def _find_at(call, axes, at_most):
     try:
-        trial = Trial(call, [axis for own in axes for axis in own], at_most)
+        return _shown(call, axes, Trial(call, [axis for own in axes for axis in own], at_most))
     except Untried as untried:
-        text = f"it could not be tried on arrays: {untried}"
-        return Nothing(text, PinKind.UNTRIED)
+        return Nothing(f"it could not be tried on arrays: {untried}", PinKind.UNTRIED)
+
+
+def _shown(call, axes, trial):
     wide = {p: own for p, own in enumerate(axes[: len(trial.tensors)]) if own}
     if any(len(own) > 1 for own in wide.values()):
         return _find_everywhere(trial, wide)
@@ -113,11 +113,9 @@ def _find_passing(call, trial, wide):
         raise Unlike("of what it reads says nothing: all of its channels stay")
     together = _together(trial, wide)
     width = _width(trial, *next(iter(together.items())))
-    found, copy = find_passing(trial, together, width)
-    number = len(choices(width)[0])
-    ways = {"in": (width, number, found.weights)}
-    _compare_macs(call, trial, ways, copy, shapes_for(trial, together, number))
-    return found
+    found = find_passing(trial, together, width)
+    way = Way(min(together), width, together, found.key)
+    return dataclasses.replace(found, cost=find_cost(call, trial, [way]))
 
 
 def _width(trial, position, axis):
@@ -153,13 +151,20 @@ class Everywhere:
     passes: tuple
 
     whole = True  # nothing was found out that keeps channels
-    key = None
     what_weights_read = None
 
     def narrow(self, layer, part):
         """The answer of `narrow`."""
         del layer, part
         return {}, []
+
+    def terms(self, call):
+        """The answer of `macs`; `None` where what the layer does inside tells."""
+        del call
+
+    def making(self, layer):
+        """The answer of `producing_weights`."""
+        del layer
 
     def flows(self, call):
         """The answer of `flow`."""
@@ -179,7 +184,7 @@ def _find_everywhere(trial, wide):
     found = []
     for axis in wide[0]:
         try:
-            passes, _ = find_passing(trial, {0: axis}, _width(trial, 0, axis))
+            passes = find_passing(trial, {0: axis}, _width(trial, 0, axis))
         except Unlike as unlike:
             return Nothing(f"tried on arrays, choosing entries of axis {axis} {unlike}")
         alike = passes.in_place and len(passes.outputs) == 1 and passes.outputs[0][0] == axis
@@ -208,11 +213,13 @@ def _find_reading(call, trial, wide, passing):
         return Nothing(told)
     found = ReadsAndMakes(tuple(reads), makes, kept, kept_outputs)
     try:
-        copy, shapes = narrower_copy(trial, found.reads, makes)
-        _check_all_macs(call, trial, found, copy, shapes)
+        check_both(trial, found.reads, makes)
+        ways = [Way(r.position, r.width, {r.position: r.axis}, r.key) for r in reads]
+        if makes is not None:
+            ways.append(Way("out", makes.width, {}, makes.key))
+        return dataclasses.replace(found, cost=find_cost(call, trial, ways))
     except Unlike as unlike:
         return Nothing(f"tried on arrays, choosing channels {unlike}")
-    return found
 
 
 def _find_making(trial):
@@ -223,53 +230,3 @@ def _find_making(trial):
         return find_making(trial), None
     except Unlike as unlike:
         return None, f"tried on arrays, choosing channels {unlike}"
-
-
-# --- what it multiplies ---------------------------------------------------------------------------
-
-
-def _check_all_macs(call, trial, found, copy, shapes):
-    """What the narrower copy multiplies is what would be predicted."""
-    ways = {
-        ("in", read.position): (read.width, len(choices(read.width)[0]), read.weights)
-        for read in found.reads
-    }
-    if found.makes is not None:
-        made = found.makes
-        ways["out"] = made.width, len(choices(made.width)[0]), made.weights
-    _compare_macs(call, trial, ways, copy, shapes)
-
-
-def _compare_macs(call, trial, ways, copy, shapes):
-    layer = call.operation
-    open_sizes = any(None in tensor.shape[1:] for tensor in trial.tensors)
-    if not is_layer(layer) or has_rule(macs, layer) or open_sizes:
-        return
-    left, shrinking = {}, {}
-    for width, number, weights in ways.values():
-        labels = np.arange(width)
-        left[id(labels)] = number, labels
-        for weight, axes in zip(layer.weights, weights):
-            shrinking.setdefault(id(weight), []).extend([labels] * len(axes))
-    shrinking = {key: tuple(labels) for key, labels in shrinking.items() if labels}
-    parts = parts_inside(layer, *inside_of(call), shrinking)
-    if not parts:
-        return
-    predicted = _counted(parts, left)
-    args, kwargs = trial.symbolic(shapes)
-    counted = _counted(parts_inside(copy.operation, *look_inside(copy.operation, args, kwargs)), {})
-    if predicted is not None and counted is not None and predicted != counted:
-        raise Unlike(
-            f"changes its MACs in a way that is not predicted: {counted:,.0f} of a copy, and not "
-            f"{predicted:,.0f}"
-        )
-
-
-def _counted(parts, left):
-    """The sum of `Term`s with fewer channels; `None` where one is not known."""
-    if any(isinstance(part, Unknown) or part.coefficient is None for part in parts):
-        return None
-    return sum(
-        part.coefficient * np.prod([left[id(labels)][0] for labels in part.factors] or [1])
-        for part in parts
-    )

@@ -48,6 +48,13 @@ def producing_weights(layer, inside=None):
     return None if kernel is None else ops.convert_to_numpy(kernel)
 
 
+def weights_that_make(call, inside=None):
+    """The `producing_weights` of the layer of a call, as its rule or trying the layer tells."""
+    if call.found is not None:
+        return call.found.making(call.operation)
+    return rule_of(producing_weights, call.operation)(call.operation, inside)
+
+
 @functools.singledispatch
 def reading_variable(layer):
     """The variable that a layer multiplies the channels of its input with, and their axis.

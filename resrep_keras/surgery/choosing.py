@@ -85,22 +85,23 @@ def copy_for(trial, axes, width, numbers):
     Raises:
         Unlike: There is no such copy.
     """
-    shapes = [shapes_for(trial, axes, number) for number in numbers]
-    try:
-        return [_consistent(trial, {}, each, width, n) for each, n in zip(shapes, numbers)], None
-    except Unlike as unlike:
-        key = key_of(trial.operation, width)
-        if key is None:
-            raise Unlike(f"before it {unlike}") from unlike
-    try:
-        pairs = zip(shapes, numbers)
-        return [_consistent(trial, {key: n}, each, width, n) for each, n in pairs], key
-    except Unlike as unlike:
-        raise Unlike(f"before it, with {key}={numbers[0]}, {unlike}") from unlike
+    reasons, found = [], []
+    for key in dict.fromkeys((None, key_of(trial.operation, width))):
+        try:
+            copies = [_copy(trial, key, axes, width, number) for number in numbers]
+        except Unlike as unlike:
+            told = "" if key is None else f", with {key}={numbers[0]},"
+            reasons.append(f"before it{told} {unlike}")
+        else:
+            found.append((copies, key))
+    if not found:
+        raise Unlike(reasons[-1])
+    # Where weights are as they were, they may not fit what the copy reads.
+    return max(found, key=lambda pair: any(axes_that_shrink(trial, pair[0][0], width, numbers[0])))
 
 
-def _consistent(trial, changes, shapes, width, number):
-    copy = trial.copy(changes, shapes)
+def _copy(trial, key, axes, width, number):
+    copy = trial.copy({} if key is None else {key: number}, shapes_for(trial, axes, number))
     axes_that_shrink(trial, copy, width, number)
     return copy
 

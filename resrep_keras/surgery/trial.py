@@ -114,8 +114,8 @@ class Trial:
                 self._draw_inputs(size)
                 self.output_shapes = _filled(call.output_shapes, self.outputs[0])
                 return
-            except Exception as error:  # a user's own code may fail in any way
-                untried = Untried(in_words(error))
+            except Untried as error:
+                untried = error
         raise untried
 
     def _draw_inputs(self, size):
@@ -123,7 +123,7 @@ class Trial:
         self._size = size
         self.outputs = [self.run(x, w) for x, w in zip(self.inputs, self.weights)]
         if not any(np.isfinite(y).any() for outputs in self.outputs for y in outputs):
-            raise ValueError("it gives no finite number, neither for normal nor positive numbers")
+            raise Untried("it gives no finite number, neither for normal nor positive numbers")
 
     def redrawn(self, kind, seed, size=None):
         """Other arrays of one of `KINDS`, one for each symbolic tensor."""
@@ -142,14 +142,23 @@ class Trial:
             copy: A `Copy`. Defaults to the layer itself.
             training: The argument `training`, where the layer takes it.
             seed: Of the random numbers that the layer draws.
+
+        Raises:
+            Unlike: The copy raises.
+            Untried: The layer itself does.
         """
         operation = self.operation if copy is None else copy.operation
         changes = {} if copy is None else copy.changes
         given = {id(tensor): array for tensor, array in zip(self.tensors, arrays)}
         args, kwargs = self._arguments(given, changes, training)
-        values = _values(operation, weights, seed)
-        outputs, _ = call_with_values(operation, values, *args, **kwargs)
-        return [np.asarray(ops.convert_to_numpy(y)) for y in keras.tree.flatten(outputs)]
+        try:
+            values = _values(operation, weights, seed)
+            outputs, _ = call_with_values(operation, values, *args, **kwargs)
+            return [np.asarray(ops.convert_to_numpy(y)) for y in keras.tree.flatten(outputs)]
+        except Exception as error:  # a user's own code may fail in any way
+            if copy is None:
+                raise Untried(in_words(error)) from error
+            raise Unlike(f"before or behind it raises {in_words(error)}") from error
 
     def _arguments(self, given, changes, training):
         args, kwargs = keras.tree.map_structure(

@@ -3,10 +3,9 @@
 import numpy as np
 from keras import ops
 
-from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.trace import recording_of, trace_recording
-from resrep_keras.surgery.channel_weights import producing_weights
+from resrep_keras.surgery.channel_weights import weights_that_make
 from resrep_keras.surgery.forward import evaluate, fitting_inputs
 from resrep_keras.surgery.remove import remove
 
@@ -58,8 +57,7 @@ def _zero_channels(graph, group):
     for producer in group.producers:
         if producer.follows:
             continue
-        layer = graph.calls_by_name[producer.layer].operation
-        weights = rule_of(producing_weights, layer)(layer, producer.inside)
+        weights = weights_that_make(graph.calls_by_name[producer.layer], producer.inside)
         if weights is None or weights.shape[-1] != len(producer.channels):
             return None
         made = weights.reshape(-1, weights.shape[-1]).any(axis=0)

@@ -452,18 +452,86 @@ def test_a_copy_that_is_another_layer_is_found_out():
     assert "gives other values" in pin.text
 
 
-def test_macs_that_do_not_fall_as_predicted_pin():
-    class Positions(layers.Layer):
-        """A matrix of constants mixes positions: the more channels, the more it multiplies."""
+@register
+class Positions(layers.Layer):
+    """A matrix of constants mixes positions: the more channels, the more it multiplies."""
 
-        def call(self, x):
-            rows = ops.reshape(x, (-1, 36, x.shape[-1]))
-            mixed = ops.matmul(ops.ones((36, 36)) / 36.0, rows)
-            return ops.reshape(mixed, (-1, 6, 6, x.shape[-1]))
+    def call(self, x):
+        rows = ops.reshape(x, (-1, 36, x.shape[-1]))
+        mixed = ops.matmul(ops.ones((36, 36)) / 36.0, rows)
+        return ops.reshape(mixed, (-1, 6, 6, x.shape[-1]))
 
-    graph = resrep_keras.trace(net(Positions(name="own")))
+
+@register
+class Gram(layers.Layer):
+    """Multiplies each channel with each other one, for nothing."""
+
+    def call(self, x):
+        rows = ops.reshape(x, (-1, 36, x.shape[-1]))
+        return x + 0.0 * ops.sum(ops.matmul(ops.swapaxes(rows, 1, 2), rows))
+
+
+@register
+class Features(layers.Layer):
+    """Is told what it reads, and has its matrix the other way round."""
+
+    def __init__(self, in_features, out_features, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = in_features, out_features
+        self.weight = self.add_weight(shape=self.sizes[::-1], name="weight")
+
+    def call(self, x):
+        return ops.matmul(x, ops.transpose(self.weight))
+
+    def get_config(self):
+        return {**super().get_config(), **dict(zip(("in_features", "out_features"), self.sizes))}
+
+
+@register
+class Standardised(layers.Layer):
+    """Each filter has its own mean and deviation, over what it reads."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, input_shape):
+        shape = (3, 3, input_shape[-1], self.filters)
+        self.raw = self.add_weight(shape=shape, name="raw")
+        self.gain = self.add_weight(shape=(self.filters,), initializer="ones", name="gain")
+
+    def call(self, x):
+        mean = ops.mean(self.raw * 1.0, (0, 1, 2), keepdims=True)
+        squares = ops.mean(ops.square(self.raw - mean), (0, 1, 2), keepdims=True)
+        return ops.conv(x, (self.raw - mean) * ops.rsqrt(squares + 1e-5) * self.gain)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def test_macs_fall_as_predicted_or_channels_stay():
+    model = net(Positions(name="own"))
+    conv = 36 * 9 * (3 * 8) + 16 * 9 * (8 * 6) + 6 * 3
+    assert resrep_keras.count_macs(model) == conv + 36 * 36 * 8
+    check_exact(model)
+    graph = resrep_keras.trace(net(Gram(name="own")))
     (pin,) = (pin for pin in graph.pins if pin.layer == "own")
-    assert f"{36 * 36 * 4:,} of a copy, and not {36 * 36 * 8:,}" in pin.text
+    slope = 36 * (8 * 8 - 4 * 4) // (8 - 4)
+    line = 36 * 8 * 8 - slope * 1
+    assert f"in a way that is not predicted: {36 * 7 * 7:,} of a copy, and not {line:,}" in pin.text
+
+
+@pytest.mark.parametrize("kind", [Features, Standardised])
+def test_weights_that_are_not_what_is_multiplied(kind):
+    model = net(kind(8, 12, name="own") if kind is Features else kind(12, name="own"))
+    found = statuses(model)
+    assert found["own"] == "prunable"
+    assert found["before"] == ("prunable" if kind is Features else "pinned")
+    (site,) = (s for g in resrep_keras.trace(model).groups for s in g.sites if s.layer == "own")
+    assert site.diagonal is (kind is Standardised)
+    check_exact(model)
+    scores = resrep_keras.MagnitudePruning(0.1).prune(model).certificate
+    assert scores.max_relative <= 1e-4
 
 
 def test_no_application_is_tried():

@@ -97,3 +97,27 @@ def test_one_setting_is_changed_and_only_where_no_other_holds_the_number():
     assert key_of(Named(6), 5) is key_of(Named(6, 6), 6) is None
     with pytest.raises(Unlike, match="before it raises"):
         copy_for(trial_of(Named(6, 6), (6,)), {0: 1}, 6, [4])
+
+
+def test_a_setting_counts_where_only_with_it_weights_become_shorter():
+    """Symbolic tensors do not always show that a copy does not fit."""
+
+    class Features(layers.Layer):
+        def __init__(self, in_features, out_features, **kwargs):
+            super().__init__(**kwargs)
+            self.sizes = in_features, out_features
+            self.matrix = self.add_weight(shape=self.sizes[::-1], name="matrix")
+
+        def call(self, x):
+            return ops.matmul(x, ops.transpose(self.matrix))
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], self.sizes[1])
+
+        def get_config(self):
+            own = dict(zip(("in_features", "out_features"), self.sizes))
+            return {**super().get_config(), **own}
+
+    copies, key = copy_for(trial_of(Features(6, 5), (6,)), {0: 1}, 6, [4])
+    assert key == "in_features" and copies[0].shapes == [(5, 4)]
+    assert copy_for(trial_of(Features(6, 6), (6,)), {0: 1}, 6, [4])[1] is None

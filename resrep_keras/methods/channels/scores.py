@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from resrep_keras.graph.flow import rule_of
-from resrep_keras.surgery.channel_weights import producing_weights
+from resrep_keras.surgery.channel_weights import weights_that_make
 
 
 def joint_norm(columns, num_channels):
@@ -188,12 +187,10 @@ def score_weights(graph, score):
     Returns:
         Float64 `(num_channels,)`; infinite where the weights of no producer are known.
     """
-    operations = {call.name: call.operation for call in graph.calls}
     parts = []
     for group in graph.groups:
         for producer in group.producers:
-            layer = operations[producer.layer]
-            weights = rule_of(producing_weights, layer)(layer, producer.inside)
+            weights = weights_that_make(graph.calls_by_name[producer.layer], producer.inside)
             if weights is not None and not producer.follows:
                 parts.append((producer.channels, score(weights)))
     return mean_over(parts, graph.num_channels)
