@@ -218,11 +218,10 @@ def find_making(trial):
     for axis in dict.fromkeys((len(whole) - 1, *range(1, len(whole)))):
         width = whole[axis]
         tried = width > 1 and width == trial.outputs[NORMAL][0].shape[axis]
-        key = key_of(trial.operation, width) if tried else None
-        if key is None:
-            continue
         try:
-            return _making(trial, axis, width, key)
+            key = key_of(trial.operation, width) if tried else None
+            if key is not None:
+                return _making(trial, axis, width, key)
         except Unlike as unlike:
             known = str(unlike).startswith("behind it")
             reasons.append(str(unlike) if known else f"behind it {unlike}")
@@ -291,7 +290,10 @@ def _tail(trial):
     (before, behind), function = pairs
     for inputs, weights in zip(trial.inputs, trial.weights):
         made = [trial.run(inputs, weights, copy)[0] for copy in (before, behind)]
-        applied = ops.convert_to_numpy(function(ops.convert_to_tensor(made[0])))
+        try:
+            applied = ops.convert_to_numpy(function(ops.convert_to_tensor(made[0])))
+        except Exception:  # a user's own function, which may not be made for this
+            return None
         if alike(made[1], applied) is False:
             return None
     return linear

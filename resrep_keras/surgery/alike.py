@@ -20,11 +20,11 @@ def alike_key(call):
     layer = call.operation
     if not is_layer(layer) or sublayers(layer):
         return None
-    if own_objects(layer).functions or changed_on_object(layer):
-        return None
     try:
         config = layer.get_config()
-    except NotImplementedError:
+        if own_objects(layer).functions or changed_on_object(layer):
+            return None
+    except Exception:  # a user's own code may fail in any way
         return None
     plain = {key: value for key, value in vars(layer).items() if type(value) in PLAIN}
     told = {

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 from keras import ops
 
+from resrep_keras.graph.probe import in_words
 from resrep_keras.keras_adapter import is_layer, weights_of_operation
 from resrep_keras.surgery.narrow import take
 from resrep_keras.surgery.outputs import Selected
@@ -107,13 +108,17 @@ def _copy(trial, key, axes, width, number):
 
 
 def key_of(operation, number):
-    """The one entry of a configuration that holds a number; `None` for none, or several."""
+    """The one entry of a configuration that holds a number; `None` for none, or several.
+
+    Raises:
+        Unlike: There is no configuration.
+    """
     if not is_layer(operation):
         return None
     try:
         config = operation.get_config()
-    except NotImplementedError:
-        return None
+    except Exception as error:  # a user's own code may fail in any way
+        raise Unlike(f"is not tried, as get_config() raises {in_words(error)}") from error
     keys = [key for key, value in config.items() if type(value) is int and value == number]
     return keys[0] if len(keys) == 1 else None
 

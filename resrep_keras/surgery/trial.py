@@ -116,12 +116,16 @@ class Trial:
                 return
             except Untried as error:
                 untried = error
+            except Exception as error:  # some tensors, such as ragged ones, may not be drawn
+                untried = Untried(in_words(error))
         raise untried
 
     def _draw_inputs(self, size):
         self.inputs = [self.redrawn(kind, seed, size) for seed, kind in enumerate(KINDS)]
         self._size = size
         self.outputs = [self.run(x, w) for x, w in zip(self.inputs, self.weights)]
+        if any(y.dtype.kind not in "fViub" for y in self.outputs[0]):
+            raise Untried("it gives no numbers")
         if not any(np.isfinite(y).any() for outputs in self.outputs for y in outputs):
             raise Untried("it gives no finite number, neither for normal nor positive numbers")
 

@@ -537,3 +537,53 @@ def test_weights_that_are_not_what_is_multiplied(kind):
 def test_no_application_is_tried():
     model = keras.applications.MobileNetV3Small(weights=None, input_shape=(32, 32, 3))
     assert not any(call.found for call in resrep_keras.trace(model).calls)
+
+
+# --- code that raises -----------------------------------------------------------------------------
+
+
+class Raises(layers.Layer):
+    """Raises at one place, which is named."""
+
+    def __init__(self, where, **kwargs):
+        super().__init__(**kwargs)
+        self.where = where
+
+    def build(self, input_shape):
+        self.width = input_shape[-1]
+        self.scale = self.add_weight(shape=input_shape[-1:], initializer="ones", name="scale")
+
+    def call(self, x, training=None):
+        on_arrays = keras.ops.is_tensor(x) and x.shape[0] is not None
+        if self.where == "narrower" and on_arrays and self.width < 8:
+            raise LookupError("a copy is too narrow")
+        if self.where == "training" and training and on_arrays:
+            raise LookupError("not in training")
+        if self.where == "zeros" and on_arrays and bool(ops.any(x == 0.0)):
+            raise LookupError("there are zeros")
+        return x * self.scale
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        if self.where == "get_config":
+            raise AttributeError("no such setting")
+        return {**super().get_config(), "where": self.where}
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        ("get_config", "AttributeError: no such setting"),
+        ("narrower", "LookupError: a copy is too narrow"),
+        ("training", "LookupError: not in training"),
+        ("zeros", "LookupError: there are zeros"),
+    ],
+)
+@pytest.mark.skipif(JAX, reason="symbolic tensors have sizes there")
+def test_what_raises_in_a_trial_is_told_and_ends_nothing(where, text):
+    explanation = resrep_keras.explain(net(Raises(where, name="own")))
+    (pin,) = (pin for pin in explanation.graph.pins if pin.layer == "own")
+    assert text in pin.text and pin.kind in (PinKind.NO_RULE, PinKind.UNTRIED)
+    assert [row.prunable for row in explanation.rows] == [0, 6, 0]
