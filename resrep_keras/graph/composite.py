@@ -149,6 +149,9 @@ class _Reader:
             self._own.on_arrays(parts)
             graph, calls = self._with_training(*self._read(False))
             lost = self._lost(graph)
+        without_holder = self._own.without_holder()
+        if without_holder is not None:
+            raise Closed(without_holder)
         fixed = [constant for call in calls for constant in call.constants]
         for variable in filter(is_variable, fixed):
             raise Closed(f"its call() reads '{variable.path}' rather than call the layer of it")

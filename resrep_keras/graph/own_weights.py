@@ -62,11 +62,23 @@ class OwnWeights:
         inside = {id(weight) for each in inner for weight in each.weights}
         self._layer = layer
         self._on_arrays = []
+        own = [variable for variable in layer.weights if id(variable) not in inside]
         self._holders = {
             id(variable): hold(variable, layer.dtype_policy, f"{layer.name}_{variable.name}")
-            for variable in layer.weights
-            if id(variable) not in inside and len(variable.shape) and "float" in variable.dtype
+            for variable in own
+            if len(variable.shape) and "float" in variable.dtype
         }
+        self._rest = [variable for variable in own if id(variable) not in self._holders]
+
+    def without_holder(self):
+        """Why no layer of Keras can hold some weight, in words; `None` where all are held."""
+        for variable in self._rest:
+            what = f"of dtype {variable.dtype}" if len(variable.shape) else "a single number"
+            return (
+                f"its weight '{variable.path}' is {what}, which no layer of Keras holds; give it "
+                "the shape (1,) and a float dtype, or let a layer of its own have it"
+            )
+        return None
 
     def on_arrays(self, parts):
         """From now on, let these parts be called on symbolic tensors only."""

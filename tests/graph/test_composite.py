@@ -173,6 +173,15 @@ class HasWeights(Composite):
         return self.second(x) - ops.exp(self.more["offsets"][0])
 
 
+class HasANumber(Composite):
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.alpha = self.add_weight(shape=(), name="alpha")
+
+    def call(self, x):
+        return self.second(self.first(x)) * self.alpha
+
+
 class CallsAPartOnNumbers(Composite):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -245,6 +254,7 @@ DRAWS = r"its call\(\) draws random numbers itself; let a layer of its own draw 
         (ReadsACalledPart, COMPUTES),
         (HoldsAVariableOfACalledPart, READS),
         (ReadsAPartAsANumber, COMPUTES),
+        (HasANumber, r"its weight '.*alpha' is a single number, .* give it the shape \(1,\)"),
         (LeavesAPartOut, r"its call\(\) does not call the layer of '.*second/kernel'"),
         (Draws, DRAWS),
         (DrawsByKeras, DRAWS),

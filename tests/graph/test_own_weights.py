@@ -66,6 +66,7 @@ def test_stand_ins_are_there_while_it_lasts_and_only_then():
         assert isinstance(layer.scale, keras.KerasTensor) and layer.scale.shape == (3,)
         assert isinstance(layer.more["a"][0], keras.KerasTensor)
         assert layer.number is before["number"]  # of no shape
+        assert "number' is a single number" in own.without_holder()
         assert layer.dense is before["dense"] and layer.table is before["table"]
     assert all(vars(layer)[name] is value for name, value in before.items())
 
