@@ -566,7 +566,7 @@ class Tokens(layers.Layer):
         batch = ops.shape(inputs)[0]
         x = ops.reshape(inputs, (batch, -1, inputs.shape[-1]))
         x = ops.concatenate([ops.broadcast_to(self.token, (batch, 1, x.shape[-1])), x], axis=1)
-        x = x + self.positions(ops.arange(17))
+        x = x + self.positions(ops.expand_dims(ops.arange(17), 0))
         x = x + self.attention(x, x)
         x = x + self.scales[0] * self.dropout(self.widths(self.norm(x)), training=training)
         return x[:, 0]

@@ -123,6 +123,8 @@ class _Rebuilder:
         if copy is None:
             with self._twins.scope(operation):
                 copy = copy_operation(operation, changes)
+            if is_layer(copy) and copy is not operation:
+                copy.name = recorded.name  # whether or not its configuration holds a name
             if self._checked and is_layer(operation):
                 _check_settings(recorded.name, operation, copy, changes)
         initializers = None if self._fresh else PostponedInitializers(copy)
@@ -248,11 +250,22 @@ def _made(kind, config):
     try:
         return kind.from_config(config)
     except (TypeError, ValueError):
-        makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
-        taken = {name for maker in makers for name in inspect.signature(maker).parameters}
+        taken = _taken_by(kind)
         if set(config) <= taken:
             raise
         return kind.from_config({key: value for key, value in config.items() if key in taken})
+
+
+def _taken_by(kind):
+    """Names of what the constructor of a class takes, and those that it hands arguments on to."""
+    taken = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            taken |= set(parameters)
+            if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
+                break
+    return taken
 
 
 def _remedy(operation):

@@ -61,6 +61,43 @@ def test_a_configuration_may_tell_more_than_the_constructors_take():
         copy_operation(layer, {"units": "many"})
 
 
+class Doubled(layers.Dense):
+    """As examples write layers: nothing is handed on to the constructor of all layers."""
+
+    def __init__(self, units=4):
+        super().__init__(units)
+        self.units = units
+
+    def call(self, x):
+        return 2 * super().call(x)
+
+    def get_config(self):
+        return {"units": self.units, "trainable": True, "dtype": "float32"}
+
+
+class Unnamed(layers.Layer):
+    """Keras makes its configuration, in which there is no name."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = self.add_weight(shape=(units,))
+
+    def call(self, x):
+        return x * self.weight
+
+
+@pytest.mark.parametrize("kind", [Doubled, Unnamed])
+def test_a_layer_whose_constructor_or_configuration_knows_no_name_keeps_it(kind):
+    inputs = keras.Input((3,))
+    layer = kind(3)
+    model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+    copy = rebuild(recording_of(model), checked=True)
+    assert [x.name for x in copy.layers] == [x.name for x in model.layers]
+    assert type(copy.layers[1]) is kind and copy.layers[1] is not layer
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_allclose(copy(x), model(x))
+
+
 def test_a_layer_that_cannot_be_copied_is_named():
     class Odd(layers.Layer):
         def __init__(self, needed, **kwargs):
