@@ -1,13 +1,14 @@
 """Gated: a layer whose inner channels can be forgotten, such as the units of an LSTM."""
 
 import functools
+import inspect
 
 import keras
 from keras import ops
 
 from resrep_keras.graph.composite import unlisted_variables
 from resrep_keras.graph.flow import rule_of
-from resrep_keras.keras_adapter import call_with_losses, is_layer
+from resrep_keras.keras_adapter import call_with_losses, is_array, is_layer
 from resrep_keras.layers.compactor import Compactor
 
 
@@ -60,9 +61,19 @@ class Gated(keras.layers.Layer):
             self.gates[name] = gate
 
     def __call__(self, *args, **kwargs):
+        args, kwargs = self._by_position(args, kwargs)
         if not self.layer.built:  # only the layer knows how to build itself
             self.layer(*args, **kwargs)
         return super().__call__(*args, **kwargs)
+
+    def _by_position(self, args, kwargs):
+        """Tensors that are given by name stand first: beside settings Keras takes none by name."""
+        args, kwargs = list(args), dict(kwargs)
+        for name in list(inspect.signature(self.layer.call).parameters)[len(args) :]:
+            if not is_array(kwargs.get(name)):
+                break
+            args.append(kwargs.pop(name))
+        return args, kwargs
 
     def call(self, *args, **kwargs):
         rule = rule_of(gate_factors, self.layer)

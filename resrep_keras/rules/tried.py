@@ -46,6 +46,16 @@ class Nothing:
         return pin_without_rule(call.operation, call, self.text, self.kind)
 
 
+class HandedOn:
+    """Channels go through, and all of them are kept for a reason in front of the layer."""
+
+    whole = True
+
+    def flows(self, call):
+        """The answer of `flow`."""
+        return call.hand_on()
+
+
 @flow.register(object)
 def _tried_flow(layer, call):
     if layer is not call.operation or not call.inputs:  # inside of a wrapper
@@ -56,7 +66,7 @@ def _tried_flow(layer, call):
     if axes not in call.memo:
         call.memo[axes] = _found(call, axes)
     found = call.memo[axes]
-    call.found = None if isinstance(found, Nothing) else found
+    call.found = None if isinstance(found, (Nothing, HandedOn)) else found
     return found.flows(call)
 
 
@@ -208,6 +218,8 @@ def _find_reading(call, trial, wide, passing):
     makes, kept_outputs = _find_making(trial)
     if not reads and makes is None:
         told = f"tried on arrays, choosing channels {passing}"
+        if not wide and _passes_as_kept(trial):
+            return HandedOn()
         if isinstance(passing, OtherOutputs) or not wide:
             told = next(iter(kept.values()), kept_outputs)
         return Nothing(told)
@@ -220,6 +232,15 @@ def _find_reading(call, trial, wide, passing):
         return dataclasses.replace(found, cost=find_cost(call, trial, ways))
     except Unlike as unlike:
         return Nothing(f"tried on arrays, choosing channels {unlike}")
+
+
+def _passes_as_kept(trial):
+    """Whether the last axis of the first input, all of whose channels are kept, goes through."""
+    axis = len(trial.inputs[0][0].shape) - 1
+    try:
+        return axis > 0 and bool(find_passing(trial, {0: axis}, _width(trial, 0, axis)))
+    except Unlike:
+        return False
 
 
 def _find_making(trial):

@@ -135,3 +135,13 @@ def test_a_stateful_layer_goes_on_from_its_state():
     expected = [ops.convert_to_numpy(plain(x)) for _ in range(2)]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
+
+
+def test_tensors_that_are_given_by_name_beside_settings():
+    inputs = keras.Input((5, 6))
+    attention = layers.MultiHeadAttention(2, 4, name="attention")
+    x = attention(query=inputs, value=inputs, key=inputs, use_causal_mask=True)
+    model = zoo.randomise(keras.Model(inputs, layers.Dense(2)(x)), 0)
+    wrapped = resrep_keras.wrap(model)
+    assert isinstance(wrapped.get_layer("attention"), Gated)
+    assert helpers.difference(model, wrapped) <= 1e-6

@@ -23,6 +23,14 @@ class Halve(layers.Layer):
         return x / 2.0
 
 
+class Scale(layers.Layer):
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=input_shape[-1:], name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
 def net(*middle, shape=(6,)):
     x = inputs = keras.Input(shape)
     x = layers.Dense(8, name="first")(x)
@@ -62,6 +70,9 @@ def test_nothing_is_tried_where_nothing_could_go():
     graph = trace(model)
     assert Halve.calls == 0
     assert [pin.kind for pin in graph.pins if "Halve" in pin.text] == []
+    inputs = keras.Input((6,))
+    scaled = layers.Dense(3)(Scale(name="scale")(inputs))
+    assert not any(pin.layer == "scale" for pin in trace(keras.Model(inputs, scaled)).pins)
     single = net(layers.Dense(1, name="single"), Halve())
     assert trace(single).group("single").pinned_by.kind is PinKind.SINGLE
 
