@@ -1,5 +1,6 @@
 """choose_keep: which channels to keep so that all limits are met."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable
@@ -145,9 +146,11 @@ def _shared_blocks(group, order, spare, widths, read=()):
         names = tuple(owners[channel])
         block = open_blocks.setdefault(names, [])
         block.append(channel)
-        if len(block) == math.lcm(*(sizes[name] for name in names)):
+        times = collections.Counter(names)  # how many entries of each are one channel
+        whole = (sizes[name] // math.gcd(sizes[name], times[name]) for name in times)
+        if len(block) == math.lcm(*whole):
             open_blocks[names] = []
-            if all(spare[name] >= len(block) for name in names):
+            if all(spare[name] >= times[name] * len(block) for name in times):
                 chosen += block
                 blocks.append(len(block))
                 for name in names:

@@ -34,6 +34,8 @@ def _concatenate_flow(layer: layers.Concatenate, call):
 @flow.register
 def _dot_flow(layer: layers.Dot, call):
     first, second = call.inputs
+    if layer.normalize:  # which one zero factor does not do for
+        first, second = map(call.require, (first, second))
     pair = np.broadcast_to(layer.axes, 2)
     one, two = (axis % len(f.shape) for axis, f in zip(pair, call.inputs))
     left = ["a", *"bcdefg"[: len(first.shape) - 1]]
@@ -61,18 +63,14 @@ def contract(call, first, second, terms, made):
         for axis, letter in enumerate(letters):
             flows.setdefault(letter, []).append((flow_in, axis))
     for letter, places in flows.items():
-        wide = any(flow_in.labels.shape[axis] > 1 for flow_in, axis in places)
-        if not wide:
+        if not any(flow_in.labels.shape[axis] > 1 for flow_in, axis in places):
             continue
-        if len(places) == 1 and letter not in made:
-            return call.pin_all("a sum over channels")
+        # Of channels that lie along another axis, one pinned label is left for all entries.
+        vectors = [call.vector(flow_in, axis).expanded([axis]) for flow_in, axis in places]
         if len(places) == 2:
-            # Of channels that lie along another axis, one pinned label is left for all entries.
-            vectors = [call.vector(flow_in, axis).expanded([axis]) for flow_in, axis in places]
-            call.couple(vectors[0].labels.ravel(), vectors[1].labels.ravel())
-            states = np.min([v.state.ravel() for v in vectors], axis=0)
-            if (states > State.ZERO).any():
-                call.require(vectors[0])
+            _factors(call, *vectors, summed=letter not in made)
+        elif letter not in made:
+            call.gather(vectors[0])
     wide = [
         (letter, *place)
         for letter in made
@@ -92,3 +90,14 @@ def contract(call, first, second, terms, made):
     return vector.replace(
         labels=vector.labels.reshape(shape), state=state.reshape(shape), shape=call.output_shape
     )
+
+
+def _factors(call, first, second, summed):
+    """Channels of two factors become equal; where one is zero, nothing is asked of the other."""
+    stream, other = (first, second) if not first.state.any() else (second, first)
+    zero = not stream.state.any()
+    if zero:
+        call.follow(stream, other)
+    call.couple(first.labels.ravel(), second.labels.ravel())
+    if summed and not zero:
+        call.require(first)

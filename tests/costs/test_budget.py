@@ -126,3 +126,35 @@ def test_thirty_thousand_channels_are_selected_quickly():
     assert time.perf_counter() - begin < 2
     assert graph.num_channels > 30_000
     assert cost(kept) <= 0.5 * cost()
+
+
+@pytest.mark.parametrize(
+    ("minimum", "widths", "left"), [(1, None, 1), (4, None, 1), (5, None, 2), (1, 4, 1), (9, 2, 3)]
+)
+def test_several_units_are_one_channel(minimum, widths, left):
+    """Twelve units are four each of three channels."""
+    x = inputs = keras.Input((2,))
+    x = layers.Conv1D(2, 1)(layers.Reshape((4, 3))(layers.Dense(12, name="made")(x)))
+    graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x))))
+    group = graph.group("made")
+    cost = MacCost(graph)
+    kept = np.ones(graph.num_channels, bool)
+    kept[group.channels[left:]] = False
+    found = choose_keep(
+        graph,
+        np.arange(graph.num_channels, 0, -1.0),
+        limits(cost, cost(kept)) if left < 3 else [],
+        groups=[group],
+        minimum={"made": minimum},
+        widths=None if widths is None else {"made": range(widths, 13, widths)},
+    )
+    assert found[group.channels].sum() == left
+    if left < 3:
+        with pytest.raises(UnreachableTarget):
+            choose_keep(
+                graph,
+                np.zeros(graph.num_channels),
+                limits(cost, 0),
+                groups=[group],
+                minimum={"made": minimum},
+            )

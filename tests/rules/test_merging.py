@@ -1,7 +1,7 @@
 """Layers of several inputs."""
 
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from resrep_keras.graph.flow import flow
 from tests.rules.calls import ROW, SEQUENCE, Answer
@@ -37,6 +37,22 @@ def test_a_dot_over_channels_couples_them():
     answer = Answer(layers.Dot(2), SEQUENCE, SEQUENCE)
     assert answer.graph.num_channels == 3
     assert answer.call.outputs[0].labels.size == 1  # scores, which carry none
+
+
+def test_of_the_factors_of_a_sum_one_needs_a_compactor():
+    """Zero times anything is zero; so heads that are zero in the values alone may go."""
+    (group,) = Answer(layers.Dot(2), SEQUENCE, SEQUENCE).graph.groups
+    assert [producer.follows for producer in group.producers] == [False, True]
+    assert not group.coupled and len(group.sites) == 1
+
+
+def test_a_sum_over_channels_of_one_factor_keeps_none():
+    def summed(pair):
+        return ops.einsum("abc,abd->abd", pair[0], ops.relu(pair[1]))
+
+    answer = Answer(summed, SEQUENCE, SEQUENCE)
+    assert sorted(group.pinned.any() for group in answer.graph.groups) == [False, True]
+    assert answer.graph.num_channels == 6 and len(answer.call.gathered) == 1
 
 
 def test_a_dot_over_positions_has_channels_along_two_axes():
