@@ -40,6 +40,59 @@ def image(size=8, channels=3):
     return keras.Input((size, size, channels))
 
 
+@keras.saving.register_keras_serializable("zoo")
+class Squash(layers.Layer):
+    """An activation of one's own."""
+
+    def call(self, inputs):
+        return inputs * ops.sigmoid(inputs)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Told(layers.Layer):
+    """A factor for each channel; it is told how many there are."""
+
+    def __init__(self, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def build(self, input_shape):
+        self.factors = self.add_weight(shape=(self.dim,), initializer="ones", name="factors")
+
+    def call(self, inputs):
+        return inputs * self.factors
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim}
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Linear(layers.Layer):
+    """A dense layer of one's own."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.matrix = self.add_weight(shape=(input_shape[-1], self.units), name="matrix")
+        self.offset = self.add_weight(shape=(self.units,), initializer="zeros", name="offset")
+
+    def call(self, inputs):
+        return ops.matmul(inputs, self.matrix) + self.offset
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@member
+def layers_without_rules():
+    x = inputs = keras.Input((7,))
+    x = Told(6)(Squash()(layers.Dense(6)(x)))
+    x = layers.ReLU()(layers.BatchNormalization()(Linear(5)(x)))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 @member
 def chain():
     x = inputs = image()
@@ -738,7 +791,7 @@ if _convolves_channels_first():
 # One of each kind of flow; other backends than TensorFlow compile each shape of each model.
 KINDS = (
     "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
-    "recurrent attention time_distributed subclassed operations moves"
+    "recurrent attention time_distributed subclassed operations moves layers_without_rules"
 ).split()
 SAMPLE = list(ZOO) if keras.backend.backend() == "tensorflow" else KINDS
 

@@ -218,9 +218,9 @@ def _find_reading(call, trial, wide, passing):
     makes, kept_outputs = _find_making(trial)
     if not reads and makes is None:
         told = f"tried on arrays, choosing channels {passing}"
-        if not wide and _passes_as_kept(trial):
-            return HandedOn()
-        if isinstance(passing, OtherOutputs) or not wide:
+        if not wide:
+            return _found_of_kept(trial, kept_outputs)
+        if isinstance(passing, OtherOutputs):
             told = next(iter(kept.values()), kept_outputs)
         return Nothing(told)
     found = ReadsAndMakes(tuple(reads), makes, kept, kept_outputs)
@@ -234,13 +234,18 @@ def _find_reading(call, trial, wide, passing):
         return Nothing(f"tried on arrays, choosing channels {unlike}")
 
 
-def _passes_as_kept(trial):
-    """Whether the last axis of the first input, all of whose channels are kept, goes through."""
+def _found_of_kept(trial, kept_outputs):
+    """What holds where all channels that a layer reads are kept: do they go through?"""
     axis = len(trial.inputs[0][0].shape) - 1
-    try:
-        return axis > 0 and bool(find_passing(trial, {0: axis}, _width(trial, 0, axis)))
-    except Unlike:
-        return False
+    if axis:
+        try:
+            find_passing(trial, {0: axis}, _width(trial, 0, axis))
+            return HandedOn()
+        except OtherOutputs:  # it makes others
+            pass
+        except Unlike as unlike:
+            return Nothing(f"tried on arrays, choosing channels {unlike}")
+    return Nothing(kept_outputs)
 
 
 def _find_making(trial):

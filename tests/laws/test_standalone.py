@@ -17,6 +17,7 @@ pytestmark = pytest.mark.tensorflow_only
 # Models that hold a class of someone's in the dense form already, whose code they need: why.
 OWN_CODE = {
     "unknown_layer": "a layer of one's own",
+    "layers_without_rules": "three more",
     "applications_layers": "the applications define them",
     "attention_pooling": "users put SelfAttentionPooling into the dense model themselves",
 }

@@ -80,7 +80,8 @@ def test_pruners_stand_there_and_the_outputs_stay(build):
 # Without a convolution in front of a normalisation, or of an activation that is not the first.
 WITHOUT_PLACES = (
     "mlp spatial grouped_constants einsum_dense recurrent encoder_decoder bidirectional embedding "
-    "convolutional_lstm attention attention_pooling time_distributed operations heads_by_hand"
+    "convolutional_lstm attention attention_pooling time_distributed operations heads_by_hand "
+    "layers_without_rules"
 ).split()
 
 
