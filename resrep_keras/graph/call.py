@@ -209,8 +209,12 @@ class Call:
 
     def gather(self, flow):
         """All channels make something together in which zeros do not count; one of them stays."""
-        self.gathered = (*self.gathered, flow.labels)
+        self.need_one(flow)
         return self.require(flow)
+
+    def need_one(self, *flows):
+        """One channel of each of these flows stays."""
+        self.gathered = (*self.gathered, *(flow.labels for flow in flows if flow.wide_axes))
 
     def inner_channels(self, name, count):
         """Channels inside the layer, such as heads; a gate scales them. Returns their labels."""

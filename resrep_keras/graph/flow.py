@@ -133,12 +133,16 @@ def register_all(question, *kinds):
 
 
 def changes_settings(rule):
-    """A rule for what gets other settings with fewer channels: without any, it keeps them all."""
+    """A rule for what gets other settings with fewer channels: without any, it keeps them all.
+
+    Nor does it take a tensor of none: `-1` in a shape would be of any size.
+    """
 
     @functools.wraps(rule)
     def guarded(operation, call):
         if any(flow_in.wide_axes for flow_in in call.inputs) and not _has_settings(call):
             return call.pin_all("an operation that was made with tensors, whose settings are fixed")
+        call.need_one(*call.inputs)
         return rule(operation, call)
 
     return guarded

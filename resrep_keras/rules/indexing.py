@@ -156,7 +156,9 @@ def _take_flow(operation, call):
         if axis in flow_in.wide_axes:
             return call.pin_all("a choice of channels by a table")
     if axis in flow_in.wide_axes:
-        return flow_in.map(lambda a: a.take(indices, axis), call.output_shape)
+        taken = flow_in.map(lambda a: a.take(indices, axis), call.output_shape)
+        call.need_one(taken)
+        return taken
     axes = tuple(range(axis, axis + indices.ndim))
     return flow_in.map(lambda a: np.expand_dims(a.take(0, axis), axes), call.output_shape)
 

@@ -16,7 +16,7 @@ class Notebook:
     def __init__(self):
         self.labels = Labels()
         self.followers, self.frozen, self.shared = set(), frozenset(), False
-        self.said = []
+        self.said, self.known = [], {}
 
     def is_shared(self, operation):
         return self.shared

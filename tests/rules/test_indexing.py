@@ -1,9 +1,11 @@
 """Entries that are taken, moved and repeated: where channels go, and what settings become."""
 
+import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
+import resrep_keras
 from tests.rules.calls import IMAGE, ROW, SEQUENCE, Answer, changes, mask
 
 
@@ -113,3 +115,12 @@ def test_a_split_is_made_at_the_channels_that_are_left():
     assert changes(answer, widths=(1, 3)) == {"indices_or_sections": [1]}
     along_time = Answer(lambda x: ops.split(x, [2], axis=1), SEQUENCE)
     assert along_time.ids() == [0, 1, 2] and changes(along_time) == {}
+
+
+def test_one_of_those_that_are_taken_stays():
+    inputs = keras.Input((2,))
+    x = ops.take(layers.Dense(5)(inputs), np.array([3, 1]), -1)
+    x = layers.Dense(2)(ops.pad(x, ((0, 0), (1, 0))))
+    graph = resrep_keras.trace(keras.Model(inputs, x))
+    found = {tuple(read.channels.tolist()) for read in graph.read_channels}
+    assert found == {(1, 3)}
