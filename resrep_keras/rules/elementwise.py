@@ -8,6 +8,7 @@ from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.graph.flow import activation_of, apply_function, flow, register_all
 from resrep_keras.surgery.narrow import narrow, take, weights_of
+from resrep_keras.surgery.rebuild import copy_operation
 
 # --- activations ---------------------------------------------------------------------------------
 
@@ -101,3 +102,10 @@ def _dropout_narrow(layer: layers.Dropout, part):
 @register_all(is_fused, *SAME)
 def _same_costs_nothing(layer):
     return True
+
+
+@copy_operation.register
+def _identity_copy(operation: layers.Identity, changes):
+    """Keras writes no configuration of one that was made with a dtype policy."""
+    own = {"name": operation.name, "trainable": operation.trainable}
+    return layers.Identity(**{**own, "dtype": operation.dtype_policy, **changes})

@@ -1,5 +1,6 @@
 """Activations, PReLU, softmax, and layers that act in training only."""
 
+import keras
 import pytest
 from keras import layers
 
@@ -8,6 +9,7 @@ from resrep_keras.costs.latency_model import is_fused
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.rules.elementwise import SAME
 from resrep_keras.surgery.narrow import narrow
+from resrep_keras.surgery.rebuild import copy_operation
 from tests.rules.calls import IMAGE, ROW, SEQUENCE, Answer, mask, part
 
 
@@ -69,3 +71,11 @@ def test_what_acts_in_training_only_costs_nothing(kind):
 def test_an_interpreter_fuses_functions_that_clip():
     assert is_fused(layers.ReLU()) and is_fused(layers.Activation("relu6"))
     assert not is_fused(layers.Activation("tanh")) and not is_fused(layers.LeakyReLU())
+
+
+def test_an_identity_is_copied_though_keras_writes_no_configuration_of_its_policy():
+    layer = layers.Identity(dtype=keras.DTypePolicy("float64"), name="path")
+    with pytest.raises(NotImplementedError):
+        layer.get_config()
+    copy = copy_operation(layer, {"name": "other"})
+    assert (copy.name, copy.compute_dtype, copy.trainable) == ("other", "float64", True)
