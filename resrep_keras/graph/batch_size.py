@@ -8,11 +8,11 @@ is a multiple of. Where that size is in a shape, the batch is meant.
 import keras
 from keras import ops
 
-from resrep_keras.graph.recording import is_symbolic
+from resrep_keras.graph.recording import is_symbolic, symbolic_tensors
 from resrep_keras.graph.seen_calls import made_with
-from resrep_keras.keras_adapter import input_like, is_array, is_layer, operation_class
+from resrep_keras.keras_adapter import input_like, is_array, is_layer, is_variable, operation_class
 
-SIZE = 997
+SIZE = 97
 
 
 def of_this_size(tensors):
@@ -31,10 +31,11 @@ def for_any_size(graph, tensors):
     like = next(new for new, old in zip(inputs, tensors) if old.shape[:1] == (None,))
 
     def call(operation, *args, **kwargs):
+        args, kwargs = keras.tree.map_structure(_first_row, (args, kwargs))
         if not is_layer(operation):
             given = keras.tree.flatten((tuple(made_with(operation).values()), args, kwargs))
             if any(_has_size(value) for value in given if not is_symbolic(value)):
-                return _rewritten(operation, args[0], like)
+                return _rewritten(operation, symbolic_tensors(args, kwargs)[0], like)
         return operation(*args, **kwargs)
 
     copy = keras.models.clone_model(
@@ -44,6 +45,15 @@ def for_any_size(graph, tensors):
         call_function=call,
     )
     return keras.Model(inputs, copy.output, name=graph.name)
+
+
+def _first_row(value):
+    """Of an array that is the same for each example, such as a causal mask, that of one."""
+    if is_symbolic(value) or is_variable(value) or not is_array(value) or not value.shape:
+        return value
+    if value.shape[0] != SIZE or not ops.convert_to_numpy(ops.all(value == value[:1])):
+        return value
+    return value[:1]
 
 
 def _has_size(value):

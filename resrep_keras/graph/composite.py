@@ -15,7 +15,13 @@ from resrep_keras.graph.batch_size import for_any_size, of_this_size
 from resrep_keras.graph.masks import attach_masks, with_masks_said
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.probe import in_words
-from resrep_keras.graph.recording import replaced, symbolic_tensors
+from resrep_keras.graph.recording import (
+    dense_like,
+    is_symbolic,
+    replaced,
+    specs_told,
+    symbolic_tensors,
+)
 from resrep_keras.graph.same_numbers import difference
 from resrep_keras.graph.seen_calls import calls_seen, differing_calls
 from resrep_keras.keras_adapter import (
@@ -41,7 +47,8 @@ def open_call(layer, args, kwargs, whole=False):
     """The graph that the `call` of a layer or model makes of symbolic tensors, and these.
 
     In the graph no call says whether it is in training, which it takes from what it is part of.
-    Returns `None` where a layer holds no others: there is nothing to be opened.
+    Returns `None` where a layer holds no others: there is nothing to be opened, unless no copy can
+    be made of it.
 
     Args:
         layer: The layer or model.
@@ -53,7 +60,7 @@ def open_call(layer, args, kwargs, whole=False):
         Closed: The graph would not be the same; it says why.
     """
     inner = sublayers(layer)
-    if not inner and not whole:
+    if not inner and not whole and has_config(layer):
         return None
     tensors = list({id(value): value for value in symbolic_tensors(args, kwargs)}.values())
     # What it does without an optional input, and what the regularizer adds, no graph can show.
@@ -70,6 +77,15 @@ def open_call(layer, args, kwargs, whole=False):
         with contextlib.suppress(Closed):  # it may ask how large the batch is
             return _opened(_Reader(*given, of_any_batch=True)), tensors
         raise
+
+
+def has_config(layer):
+    """Whether a layer has a configuration, of which a copy can be made."""
+    try:
+        layer.get_config()
+    except NotImplementedError:  # of Keras, which cannot make one of all arguments
+        return False
+    return True
 
 
 def _opened(reader):
@@ -188,7 +204,7 @@ class _Reader:
             for variable in _variables(self._layer)
         ]
         try:
-            with self._own.as_tensors(inputs), called_from(self._layer, training):
+            with self._stand_ins(inputs), called_from(self._layer, training):
                 outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
             graph = keras.Model(inputs, outputs, name=self._layer.name)
             graph = with_masks_said(graph, inputs) if self._masked else graph
@@ -199,6 +215,19 @@ class _Reader:
             is_weight = any(variable is weight for weight in self._layer.weights)
             raise Closed(f"its call() assigns '{variable.path}'" if is_weight else _DRAWS)
         return graph, calls_seen(graph)
+
+    @contextlib.contextmanager
+    def _stand_ins(self, inputs):
+        """Own weights are tensors, and no part is told of sparse ones, where no input is sparse."""
+        dense = () if any(tensor.sparse for tensor in inputs) else self._parts
+        for part in dense:
+            vars(part)["compute_output_spec"] = functools.partial(_spec_of_dense, part)
+        try:
+            with self._own.as_tensors(inputs):
+                yield
+        finally:
+            for part in dense:
+                del vars(part)["compute_output_spec"]
 
     def _with_training(self, graph, calls):
         """The graph in training, where that is the one in inference and dropouts more."""
@@ -222,6 +251,15 @@ class _Reader:
             found = self._read(self._training, changed)[1]
             if [call.key for call in found] != [call.key for call in calls]:
                 raise Closed(reason)
+
+
+def _spec_of_dense(part, *args, **kwargs):
+    """What a layer makes of tensors that Keras calls sparse, as products with a number."""
+    args, kwargs = keras.tree.map_structure(
+        lambda value: dense_like(value) if is_symbolic(value) else value, (args, kwargs)
+    )
+    tell = functools.partial(type(part).compute_output_spec, part)
+    return specs_told(part, args, kwargs, tell)
 
 
 def _without_flags(graph):

@@ -10,7 +10,7 @@ import functools
 import keras
 
 from resrep_keras.common.training_flag import has_training_argument
-from resrep_keras.graph.composite import Closed
+from resrep_keras.graph.composite import Closed, has_config
 from resrep_keras.graph.own_weights import is_holder
 from resrep_keras.graph.recording import (
     Probe,
@@ -33,6 +33,10 @@ from resrep_keras.keras_adapter import (
 )
 
 
+class _Uncopied(Exception):
+    """A part stays closed, and has no configuration to make a copy of: what holds it has."""
+
+
 class _Recorder:
     """Writes the calls of a model on one list, opening what is nested."""
 
@@ -40,6 +44,7 @@ class _Recorder:
         self._is_known, self._whole, self._closed = is_known, whole, closed
         self.calls = []
         self._holders = {}
+        self._around = 0  # how many composite layers are open here
 
     def read(self, functional, tensors, path, training=None, flags=True):
         """Write the calls of a graph on `tensors`; returns its outputs in their structure.
@@ -95,10 +100,14 @@ class _Recorder:
             except Closed as error:
                 opened, closed = None, str(error)
             if opened is not None:
-                functional, tensors = opened
-                inside = (*path, operation.name)
-                training = kwargs.get("training")
-                return self.read(functional, tensors, inside, training, is_graph(operation))
+                try:
+                    return self._read_inside(operation, kwargs, path, *opened)
+                except _Uncopied as error:
+                    if is_graph(operation):  # what holds it stays closed
+                        raise
+                    closed = str(error)
+            elif closed is not None and self._around and not has_config(operation):
+                raise _Uncopied(f"of its part '{operation.name}' no copy can be made: {closed}")
         outputs = output_specs(operation, args, kwargs)
         recording = None
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:
@@ -108,6 +117,19 @@ class _Recorder:
             RecordedCall(operation, operation.name, args, kwargs, outputs, recording, path, closed)
         )
         return outputs
+
+    def _read_inside(self, operation, kwargs, path, functional, tensors):
+        """Write the calls inside of one, or none of them where a part could not be copied."""
+        calls, inside = list(self.calls), (*path, operation.name)
+        flags = is_graph(operation)  # else Keras's
+        self._around += not flags
+        try:
+            return self.read(functional, tensors, inside, kwargs.get("training"), flags)
+        except _Uncopied:
+            self.calls[:] = calls
+            raise
+        finally:
+            self._around -= not flags
 
     def _inner_recording(self, layer, tensor, path):
         recorder = _Recorder(self._is_known, self._whole, self._closed)

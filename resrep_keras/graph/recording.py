@@ -6,7 +6,7 @@ import itertools
 
 import keras
 
-from resrep_keras.keras_adapter import input_name
+from resrep_keras.keras_adapter import input_name, is_layer
 
 
 class Probe(keras.Operation):
@@ -125,10 +125,26 @@ def output_specs(operation, args, kwargs):
     try:
         known = keras.tree.flatten(operation.input)
         same = [(x.shape, x.dtype) for x in known] == [(x.shape, x.dtype) for x in tensors]
-        specs = operation.output if same else operation.compute_output_spec(*args, **kwargs)
+        specs = operation.output if same else specs_told(operation, args, kwargs)
     except (AttributeError, ValueError):
-        specs = operation.compute_output_spec(*args, **kwargs)
-    return keras.tree.map_structure(spec_like, with_sizes(operation, args, kwargs, specs))
+        specs = specs_told(operation, args, kwargs)
+    specs = keras.tree.map_structure(spec_like, with_sizes(operation, args, kwargs, specs))
+    # Keras calls the product with a number sparse.
+    if not is_layer(operation) and not vars(operation).get("sparse"):
+        if not any(tensor.sparse for tensor in tensors):
+            specs = keras.tree.map_structure(dense_like, specs)
+    return specs
+
+
+def specs_told(operation, args, kwargs, tell=None):
+    """What an operation says of its outputs; what is seen where it takes not what its call does."""
+    try:
+        return (tell or operation.compute_output_spec)(*args, **kwargs)
+    except TypeError:
+        specs = specs_seen(operation, args, kwargs)
+        if specs is None:
+            raise
+        return specs
 
 
 def with_sizes(operation, args, kwargs, specs):
@@ -188,6 +204,11 @@ def spec_like(tensor):
     return keras.KerasTensor(
         tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, ragged=tensor.ragged
     )
+
+
+def dense_like(tensor):
+    """A symbolic tensor of the same shape and dtype that is not sparse."""
+    return keras.KerasTensor(tensor.shape, dtype=tensor.dtype, ragged=tensor.ragged)
 
 
 # --- what happens at each entry of axis 1 ---------------------------------------------------------

@@ -54,7 +54,7 @@ def test_inputs_of_a_batch_that_is_known_stay():
     "call",
     [
         lambda x: x / ops.shape(x)[0],
-        lambda x: x + np.ones((ops.shape(x)[0], 1, 1), "float32"),
+        lambda x: x + np.arange(ops.shape(x)[0], dtype="float32")[:, None, None],
         lambda x: ops.reshape(x, (2, ops.shape(x)[0] * 2, -1))[:, : ops.shape(x)[0]],
     ],
     ids=["a number", "an array", "a part"],
@@ -62,3 +62,16 @@ def test_inputs_of_a_batch_that_is_known_stay():
 def test_other_uses_of_the_size_are_refused(call):
     with pytest.raises(ValueError, match="computes with the size of the batch"):
         read(call)
+
+
+def test_arrays_that_are_the_same_for_each_example_are_those_of_one():
+    def causal(x):
+        batch, length, _ = ops.shape(x)
+        here = ops.arange(length)[:, None] >= ops.arange(length)
+        mask = ops.broadcast_to(here[None], (batch, length, length))
+        scores = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+        return ops.where(ops.cast(mask, bool), scores, 0.0)
+
+    graph = read(causal)
+    x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype("float32")
+    np.testing.assert_allclose(graph([x]), causal(ops.convert_to_tensor(x)), rtol=1e-5)

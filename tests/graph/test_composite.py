@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.composite import Closed, open_call, sublayers
+from resrep_keras.graph.record import record
 from resrep_keras.keras_adapter import call_with_values
 
 
@@ -303,6 +304,52 @@ def test_a_mask_that_only_is_attached_keeps_closed():
 
 def test_what_holds_no_layers_is_not_opened():
     assert open_call(layers.Dense(3), (keras.Input((6,)),), {}) is None
+
+
+class Unsaved(layers.Layer):
+    """A weight and no configuration, since Keras can save no such argument."""
+
+    def __init__(self, what, **kwargs):
+        super().__init__(**kwargs)
+        self.what = what
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=input_shape[-1:], name="scale")
+
+    def call(self, x):
+        return self.what(x) * self.scale
+
+
+def test_what_no_copy_can_be_made_of_is_opened_although_it_holds_no_layers():
+    layer, inputs = Unsaved(ops.square), keras.Input((6,))
+    layer(inputs)
+    graph, _ = open_call(layer, (inputs,), {})
+    assert graph.weights == [layer.scale]
+
+
+def test_a_layer_with_a_part_of_which_no_copy_can_be_made_stays_whole():
+    @keras.saving.register_keras_serializable("test_composite")
+    class Holds(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.first = layers.Dense(6, name="first")
+            self.part = Unsaved(lambda x: x * float(x[0, 0]), name="part")
+
+        def call(self, x):
+            return self.part(self.first(x))
+
+    class Outer(Holds):
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    outer, inputs = Outer(name="outer"), keras.Input((6,))
+    outer(ops.ones((2, 6)))
+    outer.part.compute_output_shape = lambda shape: shape
+    recording = record(keras.Model(inputs, layers.Dense(2)(outer(inputs))))
+    assert recording.calls[0].operation is outer
+    assert recording.calls[0].closed.startswith(
+        "of its part 'part' no copy can be made: its call()"
+    )
 
 
 def test_a_model_may_leave_out_a_part_that_its_call_does_not_use():

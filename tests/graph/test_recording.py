@@ -16,6 +16,7 @@ from resrep_keras.graph.recording import (
     around,
     output_specs,
     replaced,
+    specs_told,
     symbolic_tensors,
 )
 from tests import zoo
@@ -123,3 +124,25 @@ def test_a_probe_stands_for_shapes_only():
 def test_an_empty_recording_hands_its_inputs_on():
     tensor = keras.KerasTensor((2,))
     assert Recording("nothing", tensor, [tensor], []).run(5, None) == [5]
+
+
+def test_the_product_with_a_number_is_not_sparse():
+    inputs = keras.Input((3,))
+    (times,) = keras.Model(inputs, 2.0 * inputs).operations[1:]
+    assert (2.0 * inputs).sparse  # as Keras says
+    assert not output_specs(times, (2.0, keras.Input((3,))), {}).sparse
+    sparse = keras.Input((3,), sparse=True)
+    assert output_specs(times, (2.0, sparse), {}).sparse
+
+
+def test_a_layer_that_says_what_its_call_does_not_take_is_seen():
+    class Other(keras.layers.Dense):
+        def call(self, inputs, scale=1.0):
+            return super().call(inputs) * scale
+
+        def compute_output_spec(self, inputs):
+            return inputs
+
+    layer = Other(4)
+    layer.build((None, 3))
+    assert specs_told(layer, (keras.Input((3,)),), {"scale": 2.0}).shape == (None, 4)
