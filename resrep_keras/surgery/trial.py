@@ -7,6 +7,7 @@ numbers and automatic names go on as if it had never been tried.
 import contextlib
 import dataclasses
 import functools
+import math
 import random
 
 import keras
@@ -32,6 +33,7 @@ from resrep_keras.surgery.rebuild import copy_operation, with_arguments
 
 # What numbers are drawn as: a function that is flat somewhere, or has no value, shows it elsewhere.
 KINDS = ("normal", "positive", "large")
+MOST_WEIGHTS = 2**25  # of a layer that is tried: it takes memory for some more copies of them
 SIZES = (16, 64, 128)  # for unknown sizes: the first that the layer takes
 
 
@@ -105,6 +107,9 @@ class Trial:
         self.tensors = list({id(tensor): tensor for tensor in call.tensors[0]}.values())
         self._drawn = [_shorter(tensor, {*axes}, at_most) for tensor in self.tensors]
         self._copies = {}
+        count = sum(math.prod(w.shape) for w in weights_of_operation(self.operation))
+        if count > MOST_WEIGHTS:
+            raise Untried(f"it has {count:,} weights, and is tried with at most {MOST_WEIGHTS:,}")
         drawn = [_weight(weight) for weight in weights_of_operation(self.operation)]
         # There may be many: the same for all kinds but one, in which none is negative.
         self.weights = [[np.abs(w) for w in drawn] if k == "positive" else drawn for k in KINDS]

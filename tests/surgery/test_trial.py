@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.graph.trace import trace
+from resrep_keras.surgery import trial
 from resrep_keras.surgery.trial import KINDS, Trial, Unlike, Untried, alike, tried_quietly
 
 
@@ -17,34 +18,34 @@ def trial_of(layer, shape=(6,)):
 
 def test_each_kind_is_drawn_and_computed_with_other_weights():
     layer = layers.Dense(3)
-    trial = trial_of(layer)
+    tried = trial_of(layer)
     kernel = ops.convert_to_numpy(layer.kernel)
-    assert len(trial.inputs) == len(trial.weights) == len(trial.outputs) == len(KINDS)
-    for (x,), (matrix, bias), (y,) in zip(trial.inputs, trial.weights, trial.outputs):
+    assert len(tried.inputs) == len(tried.weights) == len(tried.outputs) == len(KINDS)
+    for (x,), (matrix, bias), (y,) in zip(tried.inputs, tried.weights, tried.outputs):
         np.testing.assert_allclose(y, ops.convert_to_numpy(x) @ matrix + bias, rtol=1e-4, atol=1e-5)
     positive = KINDS.index("positive")
-    assert (ops.convert_to_numpy(trial.inputs[positive][0]) >= 0.5).all()
-    assert (trial.weights[positive][0] > 0).all()
+    assert (ops.convert_to_numpy(tried.inputs[positive][0]) >= 0.5).all()
+    assert (tried.weights[positive][0] > 0).all()
     np.testing.assert_array_equal(layer.kernel, kernel)
 
 
 def test_random_numbers_start_anew_with_each_call_and_each_copy():
-    trial = trial_of(layers.Dropout(0.5))
-    arrays = trial.inputs[0]
-    first, again = (trial.run(arrays, [], training=True)[0] for _ in range(2))
+    tried = trial_of(layers.Dropout(0.5))
+    arrays = tried.inputs[0]
+    first, again = (tried.run(arrays, [], training=True)[0] for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    assert (first == 0).any() and (trial.run(arrays, [])[0] != 0).all()
-    assert (first != trial.run(arrays, [], training=True, seed=1)[0]).any()
-    copy = trial.copy({}, [(None, 6)])
-    np.testing.assert_array_equal(first, trial.run(arrays, [], copy, training=True)[0])
+    assert (first == 0).any() and (tried.run(arrays, [])[0] != 0).all()
+    assert (first != tried.run(arrays, [], training=True, seed=1)[0]).any()
+    copy = tried.copy({}, [(None, 6)])
+    np.testing.assert_array_equal(first, tried.run(arrays, [], copy, training=True)[0])
 
 
 def test_a_copy_has_the_weights_of_its_inputs():
-    trial = trial_of(layers.Dense(3))
-    assert trial.copy({"units": 2}, [(None, 4)]).shapes == [(4, 2), (2,)]
-    assert trial.copy({"units": 2}, [(None, 4)]) is trial.copy({"units": 2}, [(None, 4)])
+    tried = trial_of(layers.Dense(3))
+    assert tried.copy({"units": 2}, [(None, 4)]).shapes == [(4, 2), (2,)]
+    assert tried.copy({"units": 2}, [(None, 4)]) is tried.copy({"units": 2}, [(None, 4)])
     with pytest.raises(Unlike, match="raises ValueError"):
-        trial.copy({"units": -1}, [(None, 4)])
+        tried.copy({"units": -1}, [(None, 4)])
 
 
 def test_what_raises_or_gives_no_number_has_shown_nothing():
@@ -64,8 +65,8 @@ def test_what_raises_or_gives_no_number_has_shown_nothing():
 
 
 def test_unknown_sizes_are_the_first_that_the_layer_takes():
-    trial = trial_of(layers.Conv2D(2, 20), (None, None, 3))
-    assert trial.inputs[0][0].shape[1:] == (64, 64, 3)  # 16 is too small for the kernel
+    tried = trial_of(layers.Conv2D(2, 20), (None, None, 3))
+    assert tried.inputs[0][0].shape[1:] == (64, 64, 3)  # 16 is too small for the kernel
 
 
 def test_alike_is_equal_but_for_rounding():
@@ -91,3 +92,10 @@ def test_automatic_names_and_drawn_numbers_are_kept():
     names.append(layers.Dense(1).name)
     first = int(names[0].rpartition("_")[2] or 0) if "_" in names[0] else 0
     assert names[1] == f"dense_{first + 1}"
+
+
+def test_a_layer_of_very_many_weights_is_not_tried(monkeypatch):
+    monkeypatch.setattr(trial, "MOST_WEIGHTS", 20)
+    with pytest.raises(Untried, match="it has 21 weights, and is tried with at most 20"):
+        trial_of(layers.Dense(3))
+    assert trial_of(layers.Dense(2)).outputs
