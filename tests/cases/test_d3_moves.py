@@ -180,7 +180,7 @@ def blocks_of_positions():
         x = ops.space_to_depth(conv(x, 8), 2)
     else:  # an older Keras
         x = conv(conv(inputs, 3), 8)
-    x = ops.image.extract_patches(x, 2, strides=(1, 1), padding="same")
+    x = ops.image.extract_patches(x, 3, padding="same")
     return keras.Model(inputs, zoo.head(layers.Conv2D(7, 1, activation="relu")(x)))
 
 
