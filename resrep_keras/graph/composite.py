@@ -83,7 +83,7 @@ def has_config(layer):
     """Whether a layer has a configuration, of which a copy can be made."""
     try:
         layer.get_config()
-    except NotImplementedError:  # of Keras, which cannot make one of all arguments
+    except Exception:  # of Keras, which cannot make one of all arguments, or of the user's code
         return False
     return True
 

@@ -572,10 +572,14 @@ class Raises(layers.Layer):
         return {**super().get_config(), "where": self.where}
 
 
+def test_a_configuration_that_raises_ends_nothing():
+    explanation = resrep_keras.explain(net(Raises("get_config", name="own")))
+    assert {"before", "behind", "outputs"} <= {row.layer for row in explanation.rows}
+
+
 @pytest.mark.parametrize(
     ("where", "text"),
     [
-        ("get_config", "AttributeError: no such setting"),
         ("narrower", "LookupError: a copy is too narrow"),
         ("training", "LookupError: not in training"),
         ("zeros", "LookupError: there are zeros"),

@@ -67,7 +67,7 @@ def test_variables_in_front_of_symbolic_tensors_give_way():
             self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 
         def call(self, x):
-            return self.scale * x - (self.scale**2 + x) / self.scale
+            return self.scale * x - (self.scale + x) / self.scale
 
     layer, x = Affine(), keras.Input((3,))
     layer(x)
