@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.costs.params import ParamCost, weight_shapes
@@ -62,19 +62,39 @@ def test_a_shared_layer_counts_once():
     assert ParamCost(resrep_keras.trace(model))() == (3 * 4 + 4) + (4 + 1)
 
 
-def test_a_layer_without_a_rule_keeps_its_size():
-    class Scale(layers.Layer):
-        def build(self, input_shape):
-            self.scale = self.add_weight(shape=(input_shape[-1],))
+class Scale(layers.Layer):
+    """Has no rule; tried on arrays, each channel goes with its own scale."""
 
-        def call(self, inputs):
-            return inputs * self.scale
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],))
 
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+class Mixed(Scale):
+    def call(self, inputs):
+        return ops.softmax(inputs, axis=-1) * self.scale
+
+
+def shapes_of(layer):
     x = inputs = keras.Input((3,))
-    x = Scale(name="scale")(layers.Dense(4, name="dense")(x))
+    x = layer(layers.Dense(4, name="dense")(x))
     graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(1, name="top")(x)))
-    call = next(call for call in graph.calls if call.name == "scale")
-    assert list(weight_shapes(graph, call)) == [((4,), ())]
+    call = next(call for call in graph.calls if call.name == layer.name)
+    return graph, list(weight_shapes(graph, call))
+
+
+def test_a_layer_that_mixes_channels_keeps_its_size():
+    assert shapes_of(Mixed())[1] == [((4,), ())]
+
+
+def test_a_layer_that_passes_channels_is_as_wide_as_they_are():
+    graph, shapes = shapes_of(Scale())
+    ((dense, (labels,)),) = shapes
+    assert dense == (4,)
+    kept = graph.keep_array({"dense": np.arange(4) < 3})
+    assert ParamCost(graph).by_layer(kept)["scale"] == graph.kept_labels(labels, kept).sum() == 3
 
 
 def test_the_axes_of_each_weight_that_become_shorter(graph):
