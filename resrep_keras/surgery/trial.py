@@ -15,13 +15,14 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.training_flag import has_training_argument
-from resrep_keras.graph.composite import unlisted_variables
+from resrep_keras.graph.composite import sublayers, unlisted_variables
 from resrep_keras.graph.draw import draw
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import replaced
 from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.keras_adapter import (
     automatic_names_kept,
+    call_with_losses,
     call_with_values,
     exchange_random_generator,
     global_random_state,
@@ -162,12 +163,24 @@ class Trial:
         args, kwargs = self._arguments(given, changes, training)
         try:
             values = _values(operation, weights, seed)
-            outputs, _ = call_with_values(operation, values, *args, **kwargs)
+            if is_layer(operation):
+                outputs, _, losses = call_with_losses(operation, values, *args, **kwargs)
+                self._check_losses(operation, losses)
+            else:
+                outputs, _ = call_with_values(operation, values, *args, **kwargs)
             return [np.asarray(ops.convert_to_numpy(y)) for y in keras.tree.flatten(outputs)]
+        except Untried:
+            raise
         except Exception as error:  # a user's own code may fail in any way
             if copy is None:
                 raise Untried(in_words(error)) from error
             raise Unlike(f"before or behind it raises {in_words(error)}") from error
+
+    def _check_losses(self, layer, losses):
+        """What a call adds to the loss, beside the penalties of its settings, must not change."""
+        penalised = [each for each in (layer, *sublayers(layer)) if each.activity_regularizer]
+        if losses and not penalised:
+            raise Untried("its call() adds a loss, which would be another one of fewer channels")
 
     def _arguments(self, given, changes, training):
         args, kwargs = keras.tree.map_structure(
