@@ -108,4 +108,4 @@ def _same_costs_nothing(layer):
 def _identity_copy(operation: layers.Identity, changes):
     """Keras writes no configuration of one that was made with a dtype policy."""
     own = {"name": operation.name, "trainable": operation.trainable}
-    return layers.Identity(**{**own, "dtype": operation.dtype_policy, **changes})
+    return layers.Identity(**{**own, "dtype": operation.dtype_policy.name, **changes})
