@@ -89,7 +89,7 @@ def test_channels_that_were_never_measured_are_told():
 
 def test_a_layer_that_cannot_be_measured_is_told_and_keeps_its_channels():
     dense = zoo.build("embedding")
-    with pytest.warns(UserWarning, match="keeps all channels .* those of 'embedding', since 'lstm"):
+    with pytest.warns(UserWarning, match="keeps all channels .* 'embedding', since 'lstm"):
         model = resrep_keras.wrap(dense, AOFP(0.05, interval=1, max_damage=100.0))
     state = ChannelState(model)
     measured = {group.name for group in model.method.selectable(state)}
@@ -106,7 +106,7 @@ def test_a_layer_that_cannot_be_measured_is_told_and_keeps_its_channels():
 
 
 def test_a_target_that_measured_layers_cannot_meet_is_refused():
-    with pytest.raises(UnreachableTarget, match="AOFP measures no damage of 'embedding'"):
+    with pytest.raises(UnreachableTarget, match=r"AOFP measures no damage of .*'embedding'"):
         resrep_keras.wrap(zoo.build("embedding"), AOFP(0.9))
 
 
