@@ -13,6 +13,7 @@ from resrep_keras.methods.channels.group_lasso import GroupLasso, members
 from resrep_keras.methods.channels.network_slimming import NetworkSlimming, scales_of
 from resrep_keras.optimizers.lasso import GroupNormOptimizer, LassoOptimizer
 from tests.conditions.training import data, fit, wrapped
+from tests.sampling import sample
 from tests.updates import SCALES
 
 each_scale = pytest.mark.parametrize("scale", SCALES)
@@ -46,7 +47,7 @@ def assert_pulled(kind, scale, pulls):
         np.testing.assert_allclose(change, expected.get(path, 0.0), atol=2e-6, err_msg=path)
 
 
-@each_scale
+@pytest.mark.parametrize("scale", sample(SCALES))
 def test_network_slimming_adds_the_sign_of_each_scale(scale):
     def pulls(model, before):
         scales = scales_of(ChannelState(model))
@@ -55,7 +56,7 @@ def test_network_slimming_adds_the_sign_of_each_scale(scale):
     assert_pulled(NetworkSlimming, scale, pulls)
 
 
-@each_scale
+@pytest.mark.parametrize("scale", sample(SCALES, first=1))
 def test_group_lasso_pulls_each_channel_of_the_kernels(scale):
     def pulls(model, before):
         found = {}

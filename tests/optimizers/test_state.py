@@ -8,6 +8,7 @@ from keras import ops
 import resrep_keras
 from resrep_keras.optimizers.wrapper import find_wrapper
 from tests.conditions import training
+from tests.sampling import sample
 
 METHODS = {
     "resrep": lambda: resrep_keras.ResRep(0.4),
@@ -64,7 +65,7 @@ def test_what_pruning_remembers_outlives_the_optimizer(kind, wrapping):
     assert int(after["steps"]) == 4 * STOP and after["plan"].tolist() == [0, 4 * EPOCHS]
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", sample(METHODS))
 def test_a_run_goes_on_as_without_a_second_compile(kind):
     """ResRep's compactors have a momentum, which is the optimizer's and begins anew."""
     whole, history = trained(kind)
