@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from resrep_keras.graph.recording import is_symbolic, symbolic_tensors
-from resrep_keras.graph.seen_calls import made_with
+from resrep_keras.graph.seen_calls import made_with, played_again
 from resrep_keras.keras_adapter import input_like, is_array, is_layer, is_variable, operation_class
 
 SIZE = 97
@@ -38,13 +38,7 @@ def for_any_size(graph, tensors):
                 return _rewritten(operation, symbolic_tensors(args, kwargs)[0], like)
         return operation(*args, **kwargs)
 
-    copy = keras.models.clone_model(
-        graph,
-        input_tensors=keras.tree.pack_sequence_as(graph.input, inputs),
-        clone_function=lambda operation: operation,
-        call_function=call,
-    )
-    return keras.Model(inputs, copy.output, name=graph.name)
+    return played_again(graph, inputs, call)
 
 
 def _first_row(value):

@@ -181,7 +181,7 @@ class _Reader:
         """What layer and graph do differently on random arrays, in words; `None` if nothing."""
         given = self._layer, self._args, self._kwargs
         found = difference(*given, graph, self._tensors, _variables(self._layer))
-        return _MASKS if found is not None and self._masked else found
+        return f"{found}; {_MASKS}" if found is not None and self._masked else found
 
     def _lost(self, graph):
         """The weights that no layer of the graph has."""
@@ -274,7 +274,7 @@ def _without_flags(graph):
     )
 
 
-_MASKS = "a layer that it calls reads the mask of its input, which operations do not hand on"
+_MASKS = "its input has a mask, which operations do not hand on to the layers that it calls"
 _READS = "its call() computes with weights of a layer rather than call it"
 _DRAWS = "its call() draws random numbers itself; let a layer of its own draw them"
 

@@ -5,6 +5,7 @@ import inspect
 import keras
 
 from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.graph.seen_calls import played_again
 from resrep_keras.keras_adapter import get_keras_mask, is_layer, set_keras_mask
 
 
@@ -47,13 +48,7 @@ def with_masks_said(graph, inputs):
         told = _attached(operation, args, kwargs) if is_layer(operation) else {}
         return operation(*args, **{**told, **kwargs})
 
-    copy = keras.models.clone_model(
-        graph,
-        input_tensors=keras.tree.pack_sequence_as(graph.input, inputs),
-        clone_function=lambda operation: operation,
-        call_function=call,
-    )
-    return keras.Model(inputs, copy.output, name=graph.name)
+    return played_again(graph, inputs, call)
 
 
 def _attached(layer, args, kwargs):

@@ -54,6 +54,17 @@ def calls_seen(graph):
     return seen
 
 
+def played_again(graph, inputs, call):
+    """The graph on other inputs, each call of it made by ``call(operation, *args, **kwargs)``."""
+    copy = keras.models.clone_model(
+        graph,
+        input_tensors=keras.tree.pack_sequence_as(graph.input, inputs),
+        clone_function=lambda operation: operation,
+        call_function=call,
+    )
+    return keras.Model(inputs, copy.output, name=graph.name)
+
+
 def differing_calls(calls, others):
     """The calls of each list that the other one lacks; empty lists where both are equal.
 

@@ -48,11 +48,16 @@ def _made_not_negative(call, position, far):
     *operation_classes(
         *"abs square relu relu6 sigmoid exp exp2 softplus hard_sigmoid softmax norm var std".split()
     ),
-    *operation_classes("activations.relu", "activations.relu6", "activations.softplus"),
+    *operation_classes("activations.relu6", "activations.softplus"),
 )
 def _always(operation, call, far):
-    """A `Relu` of `keras.ops` has no slope below zero."""
-    return getattr(operation, "negative_slope", 0) == 0
+    return True
+
+
+@register_all(not_negative, *operation_classes("activations.relu"))
+def _relu_operation(operation, call, far):
+    """That of `keras.ops` has no slope below zero."""
+    return operation.negative_slope == 0
 
 
 @not_negative.register
