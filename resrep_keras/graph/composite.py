@@ -30,9 +30,13 @@ from resrep_keras.keras_adapter import (
     global_random_state,
     input_like,
     is_array,
+    is_layer,
     is_optional,
     is_variable,
 )
+
+# Most of what a layer holds; it is looked through often.
+_PLAIN = {bool, int, float, str, type(None)}
 
 
 class Closed(Exception):
@@ -104,12 +108,10 @@ def sublayers(layer):
     """The layers that a layer holds in its attributes, at any depth."""
     found, todo = {}, [layer]
     while todo:
-        for value in vars(todo.pop()).values():
-            many = isinstance(value, (dict, list, tuple))  # most values are one, and many are asked
-            for item in _items(value) if many else (value,):
-                if isinstance(item, keras.layers.Layer) and id(item) not in found:
-                    found[id(item)] = item
-                    todo.append(item)
+        for item in _items(vars(todo.pop())):
+            if is_layer(item) and id(item) not in found:
+                found[id(item)] = item
+                todo.append(item)
     found.pop(id(layer), None)
     return list(found.values())
 
@@ -117,18 +119,22 @@ def sublayers(layer):
 def unlisted_variables(layer):
     """Variables that Keras does not list among a layer's: the states of stateful recurrent ones."""
     listed = set(map(id, layer.variables))
-    values = (value for each in (layer, *sublayers(layer)) for value in vars(each).values())
-    items = (item for value in values for item in _items(value))
+    items = (item for each in (layer, *sublayers(layer)) for item in _items(vars(each)))
     return [x for x in items if isinstance(x, keras.Variable) and id(x) not in listed]
 
 
 def _items(value):
-    """A value, or the entries of a list, tuple or dict, at any depth."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
-        return [value]
-    return [item for entry in value for item in _items(entry)]
+    """A value, or the entries of a list, tuple or dict, at any depth; no numbers and texts."""
+    found, todo = [], [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, (list, tuple)):
+            todo += reversed(value)
+        elif isinstance(value, dict):
+            todo += reversed(value.values())
+        elif type(value) not in _PLAIN:
+            found.append(value)
+    return found
 
 
 # --- graphs ---------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             raise ValueError(
                 "Expected a built optimizer; call optimizer.build(model.trainable_variables) first."
             )
+        self._check_as_built("trainable_variables", trainable_variables, self._managed.value)
+        self._check_as_built("optimizer_variables", optimizer_variables, self.variables)
         mapping = [
             (variable, ops.convert_to_tensor(value))  # a loss scale gives variables
             for variable, value in [
@@ -148,6 +150,14 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             [values[id(variable)] for variable in variables]
             for variables in (self._managed.value, self.variables)
         )
+
+    def _check_as_built(self, name, values, variables):
+        """What is `trainable` may have changed since: values would go to other variables."""
+        if len(values) != len(variables):
+            raise ValueError(
+                f"Expected as many `{name}` as the optimizer was built with, {len(variables)}; got "
+                f"{len(values)}. Where a layer was frozen or thawed, compile the model again."
+            )
 
     @property
     def variables(self):

@@ -60,6 +60,10 @@ def test_a_stateless_step_equals_a_stateful_one():
         np.testing.assert_allclose(ops.convert_to_numpy(variable), ops.convert_to_numpy(value))
     assert len(new_state) == len(stateless.variables)
     assert [ops.convert_to_numpy(v).tolist() for v in other] == [[1.0, 2.0], 3.0]  # untouched
+    with pytest.raises(ValueError, match="`trainable_variables` as the optimizer was built with"):
+        stateless.stateless_apply(state, gradients, [other[1].value])
+    with pytest.raises(ValueError, match="`optimizer_variables` as the optimizer was built with"):
+        stateless.stateless_apply(state[1:], gradients, [v.value for v in other])
 
 
 def test_a_wrapper_is_found_in_a_chain():
