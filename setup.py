@@ -30,6 +30,8 @@ setup(
     install_requires=["tensorflow", "keras>=3.12", "absl-py", "numpy"],
     extras_require={
         "examples": EXAMPLES,
+        "onnx": ["onnx", "onnxruntime", "tf2onnx"],
+        "openvino": ["openvino"],
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
         "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis"],
     },

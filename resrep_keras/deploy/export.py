@@ -1,110 +1,117 @@
 """export(model, path): write a model, read it back, compare."""
 
-import keras
-
-from resrep_keras.common.checks import check_bool, check_path
-from resrep_keras.common.files import write
-from resrep_keras.deploy.formats import FORMATS
+from resrep_keras.common.checks import check_bool, check_number, check_optional, check_path
+from resrep_keras.deploy.formats import FORMATS, format_of
+from resrep_keras.deploy.judge import check_judge
+from resrep_keras.deploy.writing import Writing
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.methods.certificate import tolerance_of
-from resrep_keras.surgery.forward import check_data, example_inputs, run
-from resrep_keras.surgery.heads import UNKNOWN, largest_difference
 from resrep_keras.surgery.insert import compactors_by_site
+from resrep_keras.tflite.quantization import check_quantization
+
+# Of what only some formats take: else it is an error.
+DEFAULTS = {"sparse": False, "batch_size": 1, "quantization": None, "inference_type": None}
 
 
-def export(model, path, sparse=False, input_shape=None, data=None):
+def export(
+    model,
+    path,
+    sparse=False,
+    input_shape=None,
+    data=None,
+    *,
+    quantization=None,
+    calibration_data=None,
+    inference_type=None,
+    batch_size=1,
+    test_data=None,
+    latency=False,
+    tolerance=None,
+):
     """Write a slim model, reload it and compare both on the same inputs.
 
-    The ending of the path names the format: `.keras`, `.tflite` (float32, batch size 1), or a
-    folder for a SavedModel. Inputs and outputs are called as in the model: by the keys of a dict,
-    else by Keras's names, in the default signature of both. The file is written beside its place,
-    read back there, and only then renamed.
+    The ending of the path names the format: `.keras`, `.tflite`, `.onnx`, `.openvino` (a folder
+    with a file `.xml`, and its weights), or none for a SavedModel, a folder, too. Inputs and
+    outputs are called as in the model: by the keys of a dict, else by Keras's names, in the default
+    signature. All but `.tflite` take any number of examples. The file is written beside its place,
+    run there, and only then renamed.
+
+    ONNX files need `pip install "resrep-keras[onnx]"`, OpenVINO `"resrep-keras[openvino]"`.
 
     Args:
         model: Functional or Sequential model without compactors.
         path: File or folder to write. A file takes the place of a file; a folder that of an empty
-            one or of a SavedModel that holds nothing else. What stands there stays until the new
+            one or of one that holds nothing but this format. What stands there stays until the new
             one is read back.
         sparse: Whether a `.tflite` file stores kernels that are mostly zero without their zeros,
             for models that `GraNet` has made sparse. It is smaller on disk; few kernels run
             faster, see `docs/sparsity.md`. Defaults to `False`.
         input_shape: Shape without batch of the random inputs where the model leaves sizes open, see
             `resrep_keras.graph.sizes`. Defaults to `None`, by which such a size is 64.
-        data: Inputs of the model, of which the first example is compared in the place of random
-            ones. Defaults to `None`.
+        data: Inputs of the model, of which up to 32 are compared: arrays, or a data set of batches.
+            Defaults to those of `test_data`, else to `calibration_data`, else to random ones.
+        quantization: How a `.tflite` file holds numbers: `"float16"` (weights of half the size),
+            `"dynamic"` (weights in int8, which need no data), `"int8"` (all integers, a quarter of
+            the size, fastest on phones and the only choice for most microcontrollers) or
+            `"int16x8"` (activations in int16: larger and slower, where int8 is not accurate
+            enough). Defaults to `None`: float32.
+        calibration_data: Some hundred inputs as the model will read them, for `"int8"` and
+            `"int16x8"`: arrays in the structure of its inputs, or a data set of batches, with
+            labels or without, of which the first 500 examples are read.
+        inference_type: Type of the inputs and outputs of such a file, which nothing in float32
+            shall be left in: `"int8"` or `"uint8"` with `"int8"`, `"int16"` with `"int16x8"`.
+            Scales and zero points stand in the file. Defaults to `None`: floats stay floats there.
+        batch_size: How many examples a `.tflite` file takes at once; `None` for any number, which
+            keeps some kernels from being used. Defaults to `1`.
+        test_data: `(x, y)` or `(x, y, sample_weight)` of arrays, or a data set of such batches,
+            that model and file are both judged on by the loss and metrics that the model is
+            compiled with. Defaults to none.
+        latency: Whether to time the file. Defaults to `False`.
+        tolerance: Largest difference with which the file is kept. Defaults to what can be rounding,
+            see `resrep_keras.deploy.formats`, and to any with `quantization`.
 
     Returns:
-        The largest difference of any output value between the model and the file, as a share of the
-        largest output value. What is not-a-number in both is no difference. The `tolerance` of a
-        format, see `resrep_keras.deploy.formats`, says how much of it is rounding.
+        An `Exported`: `print` it. It is a float, the largest difference of any output value between
+        the model and the file, as a share of the largest output value; what is not-a-number in both
+        is none. Its attributes are what was measured: `bytes`, `quality`, `seconds` and others.
 
     Raises:
-        TypeError: Not a Keras model.
-        ValueError: The model is not finalized, the ending is unknown or not `.tflite` where
-            `sparse` is set, something else stands at the path, the backend cannot do it, the file,
-            read back, differs by more than rounding, or an output is nothing but not-a-number, so
-            that it cannot be compared. Nothing is written then.
+        ImportError: A package that the format needs is not installed.
+        TypeError: Not a Keras model, or an argument of another kind.
+        ValueError: The model is not finalized, the ending is unknown, or not one that an argument
+            is for, calibration data are missing, something else stands at the path, the backend or
+            the converter cannot do it, the file, read back, differs by more than `tolerance`, or an
+            output is nothing but not-a-number, so that it cannot be compared. Nothing is written
+            then.
+
+    Example:
+
+    >>> result = resrep_keras.export(
+    ...     slim, "slim.tflite", quantization="int8", calibration_data=x_train[:200],
+    ...     test_data=(x_test, y_test),
+    ... )
+    >>> print(result)
     """
     check_model(model)
     path, sparse = check_path("path", path), check_bool("sparse", sparse)
+    latency = check_bool("latency", latency)
+    batch_size = check_optional("batch_size", batch_size, check_number, at_least=1, whole=True)
+    tolerance = check_optional("tolerance", tolerance, check_number, at_least=0)
     if compactors_by_site(recording_of(model)):
         raise ValueError(
             f"Model '{model.name}' has compactors. Export the slim model that "
             "resrep_keras.finalize(model) returns."
         )
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        endings = " or ".join(suffix for suffix in FORMATS if suffix)
-        raise ValueError(
-            f"Expected a path that ends in {endings}, or a folder without an ending for a "
-            f"SavedModel; got '{path}'."
-        )
-    settings = {"sparse": True} if sparse else {}
+    form = format_of(path)
+    settings = {"sparse": sparse, "batch_size": batch_size}
+    settings |= {"quantization": quantization, "inference_type": inference_type}
+    settings = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     _check_settings(form, settings, path)
-    written = form.prepare(model)
-    if data is None:
-        inputs = example_inputs(model, batch_size=1, input_shape=input_shape)
-    else:
-        inputs = keras.tree.map_structure(
-            lambda value: value if value is None else value[:1], check_data(model, data)
-        )
-    expected = keras.tree.flatten(run(written, inputs))
-
-    def read(fresh):
-        outputs = form.run(fresh, written, inputs)
-        _check(form, written, largest_difference(expected, outputs), path, data)
-        return outputs
-
-    outputs = write(
-        path,
-        lambda fresh: form.write(written, fresh, **settings),
-        read,
-        folder=form.may_replace is not None,
-        may_replace=form.may_replace,
-    )
-    own = expected if written is model else keras.tree.flatten(run(model, inputs))
-    return largest_difference(own, outputs).relative
-
-
-def _check(form, model, found, path, data):
-    if found is UNKNOWN:
-        raise ValueError(
-            f"The {form.name} for '{path}' cannot be compared with model '{model.name}': an output "
-            f"of both is nothing but not-a-number on {'random inputs' if data is None else 'data'}."
-            " Give data that the model is made for; where it is not a number on these either, "
-            "training has diverged. Nothing is kept; what stood there is."
-        )
-    difference = found.relative
-    limit = max(form.refused, tolerance_of(model))
-    if not difference <= limit:
-        raise ValueError(
-            f"The {form.name} that was written for '{path}', read back, differs from model "
-            f"'{model.name}' by {difference:.2g} of the largest output; up to {limit:.2g} can be "
-            "rounding. It is not kept; what stood there is. The cause is a layer that computes "
-            "otherwise when it is loaded or converted, such as one whose get_config() forgets an "
-            "argument."
-        )
+    check_quantization(model, quantization, calibration_data, inference_type, sparse)
+    if test_data is not None:
+        check_judge(model, test_data)
+    given = {"data": data, "test_data": test_data, "calibration_data": calibration_data}
+    return Writing(model, form, path, settings, given, input_shape)(tolerance, latency)
 
 
 def _check_settings(form, settings, path):

@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 import keras
 
-from resrep_keras.surgery.forward import as_numbers, run
+from resrep_keras.common.checks import check_path
+from resrep_keras.deploy import exchange
+from resrep_keras.surgery.forward import as_numbers
 from resrep_keras.tflite.convert import by_names, check_backend, to_tflite
 from resrep_keras.tflite.precision import in_float32
+from resrep_keras.tflite.quantization import QUANTIZATIONS
 from resrep_keras.tflite.run import TFLiteRunner
 from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
@@ -26,9 +29,12 @@ class Format:
             its factors, rounds more than `tolerance`; what is wrong differs by much more.
         prepare: Maps a model to the one that is written, and that the file is compared with.
         write: Writes a model, ``write(model, path, **settings)``.
-        run: Runs the file of a model, ``run(path, model, inputs)``; returns flat outputs.
+        open: ``open(path, model)`` returns what runs the file of a model: `set_inputs` takes inputs
+            in the structure of the model, `invoke` runs it, and `outputs` returns flat arrays.
         settings: Names of the arguments of `export` that `write` takes, too.
         may_replace: For a format of folders: says of a folder whether it holds this format.
+        is_open: Whether a file takes any number of examples, whatever its settings.
+        threads: On how many threads it runs; `None` for as many as Keras takes.
     """
 
     name: str
@@ -37,9 +43,11 @@ class Format:
     refused: float
     prepare: Callable
     write: Callable
-    run: Callable
+    open: Callable
     settings: tuple = ()
     may_replace: Callable | None = None
+    is_open: bool = True
+    threads: int | None = None
 
     @property
     def ending(self):
@@ -55,8 +63,25 @@ def _write_keras(model, path):
     model.save(path)
 
 
-def _run_keras(path, model, inputs):
-    return keras.tree.flatten(run(keras.models.load_model(path), inputs))
+class _Caller:
+    """Runs a function of inputs in the structure of the model."""
+
+    def __init__(self, function):
+        self._function, self._inputs, self._outputs = function, None, None
+
+    def set_inputs(self, inputs):
+        self._inputs = inputs
+
+    def invoke(self):
+        self._outputs = self._function(self._inputs)
+
+    def outputs(self):
+        return [as_numbers(value) for value in keras.tree.flatten(self._outputs)]
+
+
+def _open_keras(path, model):
+    loaded = keras.models.load_model(path)
+    return _Caller(lambda inputs: loaded(inputs, training=False))
 
 
 # --- SavedModel -----------------------------------------------------------------------------------
@@ -79,12 +104,7 @@ def is_saved_model(folder):
 
 
 def _for_saved_model(model):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"A SavedModel needs the TensorFlow backend; this process runs on "
-            f"{keras.backend.backend()}. Save the model as .keras and export it in a process with "
-            "KERAS_BACKEND=tensorflow."
-        )
+    exchange.check_tensorflow("A SavedModel")
     return with_scope_names(model)
 
 
@@ -114,11 +134,11 @@ def _write_saved_model(model, path):
     archive.write_out(path, verbose=False)
 
 
-def _run_saved_model(path, model, inputs):
+def _open_saved_model(path, model):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))  # its functions die with it
-    return [as_numbers(value) for value in keras.tree.flatten(loaded.serve(inputs))]
+    return _Caller(lambda inputs: loaded.serve(inputs))
 
 
 # --- TFLite ---------------------------------------------------------------------------------------
@@ -129,24 +149,36 @@ def _in_float32(model):
     return with_scope_names(in_float32(model))
 
 
-def _write_tflite(model, path, sparse=False):
-    path.write_bytes(to_tflite(model, sparse=sparse))
+def _write_tflite(model, path, quantization=None, **settings):
+    path.write_bytes(to_tflite(model, quantization=QUANTIZATIONS.get(quantization), **settings))
 
 
-def _run_tflite(path, model, inputs):
-    signature = signature_of(model)
-    runner = TFLiteRunner(path.read_bytes())
-    runner.set_inputs(signature.by_name(inputs))
-    runner.invoke()
-    outputs = runner.outputs()
-    return [as_numbers(outputs[name]) for name in signature.outputs]
+class _TFLiteFile:
+    """Runs a TFLite file on inputs in the structure of its model."""
+
+    def __init__(self, path, model):
+        self._signature = signature_of(model)
+        self.runner = TFLiteRunner(path.read_bytes())
+
+    def set_inputs(self, inputs):
+        self.runner.set_inputs(self._signature.by_name(inputs))
+
+    def invoke(self):
+        self.runner.invoke()
+
+    def inner_floats(self):
+        return self.runner.inner_floats()
+
+    def outputs(self):
+        outputs = self.runner.outputs()
+        return [as_numbers(outputs[name]) for name in self._signature.outputs]
 
 
 # By the ending of a path.
 FORMATS = {
     form.suffix: form
     for form in (
-        Format("Keras file", ".keras", 1e-5, 1e-4, _as_it_is, _write_keras, _run_keras),
+        Format("Keras file", ".keras", 1e-5, 1e-4, _as_it_is, _write_keras, _open_keras),
         Format(
             "TFLite file",
             ".tflite",
@@ -154,8 +186,31 @@ FORMATS = {
             1e-2,
             _in_float32,
             _write_tflite,
-            _run_tflite,
-            settings=("sparse",),
+            _TFLiteFile,
+            settings=("sparse", "quantization", "inference_type", "batch_size"),
+            is_open=False,
+            threads=1,
+        ),
+        Format(
+            "ONNX file",
+            ".onnx",
+            1e-5,
+            1e-2,
+            exchange.for_onnx,
+            exchange.write_onnx,
+            exchange.OnnxFile,
+            threads=1,
+        ),
+        Format(
+            "OpenVINO model",
+            ".openvino",
+            1e-5,
+            1e-2,
+            exchange.for_openvino,
+            exchange.write_openvino,
+            exchange.OpenVINOFolder,
+            may_replace=exchange.is_openvino,
+            threads=1,
         ),
         Format(
             "SavedModel",
@@ -164,8 +219,24 @@ FORMATS = {
             1e-2,
             _for_saved_model,
             _write_saved_model,
-            _run_saved_model,
+            _open_saved_model,
             may_replace=is_saved_model,
         ),
     )
 }
+
+
+def format_of(path):
+    """The `Format` that the ending of a path names.
+
+    Raises:
+        ValueError: None does.
+    """
+    form = FORMATS.get(check_path("path", path).suffix.lower())
+    if form is None:
+        endings = " or ".join(suffix for suffix in FORMATS if suffix)
+        raise ValueError(
+            f"Expected a path that ends in {endings}, or a folder without an ending for a "
+            f"SavedModel; got '{path}'."
+        )
+    return form

@@ -30,8 +30,7 @@ def quality(dense, slim, data):
         ValueError: Neither is compiled, in a way that can be copied; the data never end, or do not
             fit the inputs. What losses and metrics of the user's own raise comes as it is.
     """
-    _check(data)
-    _check_rows(dense, data)
+    check_test_data(dense, data)
     source = next((model for model in (dense, slim) if model.compiled), None)
     if source is None:
         raise ValueError(
@@ -39,8 +38,22 @@ def quality(dense, slim, data):
             "got two that are not compiled. Call dense.compile(loss=..., metrics=[...]), or give "
             "no test_data."
         )
-    told = [_evaluate(_evaluated(model, source), data) for model in (dense, slim)]
-    return {name: (value, told[1][name]) for name, value in told[0].items() if name in told[1]}
+    return in_pairs(*(evaluate(compiled_as(source, model), data) for model in (dense, slim)))
+
+
+def in_pairs(first, second):
+    """``{name: (first value, second value)}`` of the names that two dicts have in common."""
+    return {name: (value, second[name]) for name, value in first.items() if name in second}
+
+
+def check_test_data(model, data):
+    """Raise where data are nothing that a model can be evaluated on, twice.
+
+    Raises:
+        TypeError, ValueError: See `quality`.
+    """
+    _check(data)
+    _check_rows(model, data)
 
 
 def _check(data):
@@ -83,7 +96,8 @@ def _check_rows(model, data):
         if needs:
             raise ValueError(f"Expected test_data with the targets that the loss {needs} needs.")
     if is_graph(model) and not isinstance(x, dict):  # Keras finds the entries of a dict by name
-        check_data(model, keras.tree.map_structure(lambda leaf: leaf[:1], x), "test_data")
+        first = keras.tree.map_structure(lambda leaf: leaf[:1], x)
+        check_data(model, first, "test_data", any_number=True)
 
 
 def _first_batch(data):
@@ -110,8 +124,12 @@ def _never_ends(data):
     return batches is None or (callable(cardinality) and int(cardinality()) == -1)
 
 
-def _evaluated(model, source):
-    """A model over the layers of `model` that is compiled as `source` is."""
+def compiled_as(source, model):
+    """A model over the layers of `model` that is compiled as `source` is.
+
+    Raises:
+        ValueError: `source` is compiled in a way that cannot be copied.
+    """
     if model.compiled and not is_graph(model):
         return model
     hooks = own_hooks(type(source))
@@ -146,8 +164,8 @@ def _by_itself(model, source, hooks):
     return model
 
 
-def _evaluate(model, data):
-    """``{name: number}``; of a metric with several numbers, each by its place."""
+def evaluate(model, data):
+    """What `evaluate` tells, ``{name: number}``; several numbers of one metric by their places."""
     x, y, weight = (*data, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
     with quiet_about_tracing():
         told = model.evaluate(x, y, sample_weight=weight, verbose=0, return_dict=True)

@@ -15,6 +15,7 @@ from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import (
     call_with_values,
     input_like,
+    input_name,
     is_layer,
     is_optional,
 )
@@ -43,13 +44,15 @@ def as_numbers(value):
     return array.astype(np.float64)
 
 
-def check_data(model, data, name="data"):
+def check_data(model, data, name="data", any_number=False):
     """Return inputs of a model as tensors, in the structure in which it is called.
 
     Args:
         model: The model.
-        data: What was given.
+        data: What was given. A dict goes by the names of the inputs where the model takes no dict.
         name: That of the argument.
+        any_number: Whether a model that is made for one batch size may be given more or fewer
+            examples. Defaults to `False`.
 
     Raises:
         TypeError: Something else than arrays.
@@ -57,28 +60,38 @@ def check_data(model, data, name="data"):
     """
     tensors = inputs_of(model)
     wanted = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), tensors)
-    given = keras.tree.flatten(data)
+    given = keras.tree.flatten(_by_names(tensors, data))
     words = (
         f"Expected {name} to be arrays of the shapes {wanted}, as model '{model.name}' takes them"
     )
     if len(given) != len(keras.tree.flatten(tensors)):
         raise ValueError(f"{words}; {came(data)}.")
     arrays = [
-        _as_input(tensor, value, words) for tensor, value in zip(keras.tree.flatten(tensors), given)
+        _as_input(tensor, value, words, any_number)
+        for tensor, value in zip(keras.tree.flatten(tensors), given)
     ]
     return keras.tree.pack_sequence_as(tensors, arrays)
 
 
-def _as_input(tensor, value, words):
+def _by_names(tensors, data):
+    """Inputs in the order of the model where they are a dict by names and the model takes none."""
+    names = [input_name(tensor) for tensor in keras.tree.flatten(tensors)]
+    if isinstance(tensors, dict) or not isinstance(data, dict) or not data.keys() >= set(names):
+        return data
+    return [data[name] for name in names]
+
+
+def _as_input(tensor, value, words, any_number):
     if tensor.sparse or tensor.dtype == "string" or (value is None and is_optional(tensor)):
         return value
     try:
         array = ops.convert_to_tensor(value, dtype=tensor.dtype)
     except Exception as error:  # whatever the backend says of what is no array
         raise TypeError(f"{words}; {came(value)}.") from error
-    shape = tuple(array.shape)
-    if len(shape) != len(tensor.shape) or any(
-        None not in (here, there) and here != there for here, there in zip(shape, tensor.shape)
+    shape, known = tuple(array.shape), tuple(tensor.shape)
+    known = (None, *known[1:]) if any_number and known else known
+    if len(shape) != len(known) or any(
+        None not in (here, there) and here != there for here, there in zip(shape, known)
     ):
         raise ValueError(f"{words}; got an array of shape {shape}.")
     return array

@@ -1,6 +1,7 @@
 """Keras models as TFLite flatbuffers."""
 
 import tempfile
+import warnings
 
 import keras
 
@@ -8,14 +9,23 @@ from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.tflite.precision import in_float32
+from resrep_keras.tflite.quantization import check_loops
 from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
 
 FLOAT = "float32"
 
 
-def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
-    """Convert a model to a float32 TFLite flatbuffer, as bytes.
+def to_tflite(
+    model,
+    batch_size=1,
+    sparse=False,
+    input_shape=None,
+    quantization=None,
+    rows=None,
+    inference_type=None,
+):
+    """Convert a model to a TFLite flatbuffer, as bytes.
 
     Its signature has the names of the model's inputs and outputs. Layers of other floats, such as
     those of a mixed policy, are converted in float32.
@@ -28,6 +38,10 @@ def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
             are. Defaults to `False`.
         input_shape: Sizes that the model leaves open, see `resrep_keras.graph.sizes`. Defaults to
             `None`, by which they stay open.
+        quantization: A `Quantization`. Defaults to `None`: all numbers stay float32.
+        rows: Returns an iterable of batches to calibrate it with, ``{name: array}``.
+        inference_type: Type of inputs and outputs in the place of floats. Defaults to `None`, by
+            which floats stay.
 
     Raises:
         ValueError: The backend is not TensorFlow, or the converter cannot.
@@ -37,19 +51,28 @@ def to_tflite(model, batch_size=1, sparse=False, input_shape=None):
     import tensorflow as tf
 
     model = with_scope_names(in_float32(model))
+    function = by_names(model, batch_size, input_shape, FLOAT)
+    if quantization is not None:
+        check_loops(model, function, quantization)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", by_names(model, batch_size, input_shape, FLOAT))
+    archive.add_endpoint("serve", function)
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
+        if quantization is not None:
+            quantization.tell(converter, rows, inference_type)
         try:
-            return converter.convert()
+            with warnings.catch_warnings():  # calibrating, it announces its move to LiteRT
+                warnings.simplefilter("ignore", UserWarning)
+                return converter.convert()
         except Exception as error:  # whatever the converter raises is told as its own words
+            how = "" if quantization is None else f" with quantization='{quantization.name}'"
+            other = "" if quantization is None else ", with another quantization or none"
             raise ValueError(
-                f"TensorFlow's converter cannot make a TFLite file of model '{model.name}'. Export "
-                f"it as .keras or as a SavedModel. The converter says: {error}"
+                f"TensorFlow's converter cannot make a TFLite file of model '{model.name}'{how}. "
+                f"Export it as .keras or as a SavedModel{other}. The converter says: {error}"
             ) from error
 
 

@@ -35,6 +35,8 @@ def seconds_alone(content, threads=1, seconds=0.02, least=9):
 class TFLiteRunner:
     """Runs a flatbuffer made by `to_tflite` by the names of its signature.
 
+    Inputs and outputs in integers that stand for floats are given and returned as these floats.
+
     Args:
         content: The flatbuffer, bytes.
         threads: Number of threads. Defaults to `1`.
@@ -42,7 +44,6 @@ class TFLiteRunner:
 
     def __init__(self, content, threads=1):
         self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
-        self._interpreter.allocate_tensors()
         signature = self._interpreter.get_signature_runner()
         self._inputs = signature.get_input_details()
         self._outputs = signature.get_output_details()
@@ -61,7 +62,7 @@ class TFLiteRunner:
         values = {}
         for name, array in arrays.items():
             detail = self._inputs[name]
-            values[detail["index"]] = np.asarray(keras.ops.convert_to_numpy(array), detail["dtype"])
+            values[detail["index"]] = _quantized(keras.ops.convert_to_numpy(array), detail)
         for index, value in values.items():  # sizes that the file leaves open
             self._interpreter.resize_tensor_input(index, value.shape)
         self._interpreter.allocate_tensors()
@@ -74,9 +75,34 @@ class TFLiteRunner:
     def outputs(self):
         """The outputs, ``{name: array}``."""
         return {
-            name: self._interpreter.get_tensor(detail["index"])
+            name: _as_floats(self._interpreter.get_tensor(detail["index"]), detail)
             for name, detail in self._outputs.items()
         }
+
+    def inner_floats(self):
+        """Names of what is still computed in float32 between the inputs and the outputs."""
+        ends = {d["index"] for d in (*self._inputs.values(), *self._outputs.values())}
+        return tuple(
+            detail["name"]
+            for detail in self._interpreter.get_tensor_details()
+            if detail["dtype"] is np.float32 and detail["index"] not in ends
+        )
+
+
+def _quantized(array, detail):
+    """An array as an input takes it: floats by scale and zero point where it takes integers."""
+    array, dtype = np.asarray(array), np.dtype(detail["dtype"])
+    scale, zero = detail["quantization"]
+    if scale == 0:
+        return array.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(array / scale) + zero, limits.min, limits.max).astype(dtype)
+
+
+def _as_floats(array, detail):
+    """The floats that an output stands for."""
+    scale, zero = detail["quantization"]
+    return array if scale == 0 else (np.float32(scale) * (array.astype(np.float32) - zero))
 
 
 def _interpreter_class():

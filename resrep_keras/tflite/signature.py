@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from resrep_keras.graph.unroll import as_functional, inputs_of
 from resrep_keras.keras_adapter import input_name
@@ -25,6 +26,19 @@ class Signature:
     def by_name(self, inputs):
         """``{name: array}`` of inputs in the model's structure."""
         return dict(zip(self.inputs, keras.tree.flatten(inputs), strict=True))
+
+    def arrays(self, inputs):
+        """The same as NumPy arrays, floats as float32, which files know."""
+        types = [tensor.dtype for tensor in keras.tree.flatten(self.tensors)]
+        return {
+            name: _array(value, dtype)
+            for (name, value), dtype in zip(self.by_name(inputs).items(), types, strict=True)
+        }
+
+
+def _array(value, dtype):
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    return array if dtype == "string" else array.astype("float32" if "float" in dtype else dtype)
 
 
 def signature_of(model):

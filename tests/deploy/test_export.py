@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import resrep_keras
+from resrep_keras.deploy import exchange
 from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, zoo
@@ -10,9 +11,16 @@ from tests import helpers, zoo
 pytestmark = pytest.mark.tensorflow_only
 
 
+def packages_are_there(suffix):
+    extra = suffix.removeprefix(".")
+    if extra in exchange.PACKAGES and exchange.missing(extra):
+        pytest.skip(f"not installed: {', '.join(exchange.missing(extra))}")
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("name", ["vgg", "squeeze_excite", "multi_input_output", "sequential"])
 def test_reloaded_file_agrees(name, suffix, tmp_path):
+    packages_are_there(suffix)
     model = remove_channels(zoo.build(name), {})
     path = tmp_path / "folder" / f"slim{suffix}"
     assert FORMATS[suffix].tolerance <= 1e-5
@@ -53,9 +61,36 @@ def test_tflite_is_smaller_by_the_channels_removed(tmp_path):
             "a built keras.Model; got 1",
         ),
         (
-            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.onnx"),
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.pt"),
             ValueError,
-            r"ends in .keras or .tflite.*m.onnx",
+            r"ends in .keras or .tflite or .onnx or .openvino, or a folder without.*m.pt",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.keras", quantization="int8"),
+            ValueError,
+            r"Expected a path that ends in .tflite with quantization='int8'; got .*m.keras",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.keras", batch_size=None),
+            ValueError,
+            r"Expected a path that ends in .tflite with batch_size=None; got .*m.keras",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.tflite", latency="yes"),
+            TypeError,
+            "Expected latency to be True or False",
+        ),
+        (
+            lambda p: resrep_keras.export(zoo.build("chain"), p / "m.tflite", tolerance=-1),
+            ValueError,
+            "Expected tolerance to be a number of 0 or more; got -1",
+        ),
+        (
+            lambda p: resrep_keras.export(
+                zoo.build("chain"), p / "m.tflite", test_data=(np.ones((2, 8, 8, 3)), np.ones(2))
+            ),
+            ValueError,
+            "to be compiled with the loss and metrics",
         ),
         (
             lambda p: resrep_keras.export(resrep_keras.wrap(zoo.build("chain")), p / "m.keras"),

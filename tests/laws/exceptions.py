@@ -9,6 +9,7 @@ HEAVY = {
         "common/eager": "computing at once while a step is traced",
         "common/gradients": "gradients outside of fit",
         "tflite/convert": "the converter",
+        "tflite/quantization": "what the converter is told",
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",
     },
