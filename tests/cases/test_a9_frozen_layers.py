@@ -10,6 +10,7 @@ from resrep_keras.graph.trace import frozen_layers, recording_of
 from resrep_keras.keras_adapter import is_frozen
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests.helpers import kill, random_keep, scramble
+from tests.sampling import sample
 
 
 def is_choice(less, more):
@@ -267,7 +268,8 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
+# Each by one of the two ways in every run, by both in slow ones.
+@pytest.mark.parametrize("build", sample([*MODELS]), ids=lambda build: build.__name__)
 def test_finalize_chooses_inputs_and_no_more(build):
     dense = build()
     random_statistics(dense)
@@ -283,7 +285,7 @@ def test_finalize_chooses_inputs_and_no_more(build):
     assert slim.count_params() < dense.count_params()
 
 
-@pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", sample([*MODELS], first=1), ids=lambda build: build.__name__)
 def test_prune_chooses_inputs_and_no_more(build):
     dense = build()
     random_statistics(dense)

@@ -379,7 +379,9 @@ def _slow(name, law, dtype):
         return name not in families.SMALLEST or (name, law) in LONG
     if name in WITHOUT_FLOAT64:
         return False
-    return (law, dtype) in SLOW
+    # A step is made of loss and gradients.
+    made_of = law in (losses, gradients) and (name, "one_step") not in EXCEPTIONS
+    return made_of or (law, dtype) in SLOW
 
 
 def _pairs():

@@ -18,7 +18,7 @@ from resrep_keras.methods.channels.scores import kernel_distance, mean_over
 from resrep_keras.methods.channels.taylor import TaylorPruning
 from tests import helpers, zoo
 from tests.conditions.training import data, fit, loss, wrapped
-from tests.sampling import sample_pairs
+from tests.sampling import sample, sample_pairs
 
 GROWTH = functools.partial(GroupLasso, growth=4)
 METHODS = [
@@ -31,8 +31,6 @@ METHODS = [
     GROWTH,
 ]
 LEARNING = [TaylorPruning, NetworkSlimming, GroupLasso]  # those that measure in training
-
-each_method = pytest.mark.parametrize("kind", METHODS)
 
 
 def momentum(**kwargs):
@@ -212,7 +210,7 @@ def test_the_target_is_met_and_nothing_comes_back(kind, optimizer):
         np.testing.assert_array_equal(ops.convert_to_numpy(layer.kernel), kept.astype("float32"))
 
 
-@each_method
+@pytest.mark.parametrize("kind", sample(METHODS))
 def test_a_selection_comes_where_it_is_asked_for(kind):
     left = fit(wrapped(method=kind(0.4, at=0.6)), 5).history["macs_left"]
     assert left[:2] == [1, 1] and max(left[2:]) <= 0.6
@@ -243,7 +241,7 @@ def test_what_meets_the_target_is_not_chosen_anew():
         assert masks == [[False, False, True, True], [False, True, True, True]]
 
 
-@each_method
+@pytest.mark.parametrize("kind", sample(METHODS, first=1))
 def test_a_second_run_keeps_the_choice(kind):
     model = wrapped(method=kind(0.4))
     fit(model, 2)
@@ -254,7 +252,7 @@ def test_a_second_run_keeps_the_choice(kind):
     resrep_keras.finalize(model, strict=True)
 
 
-@each_method
+@pytest.mark.parametrize("kind", sample(METHODS))
 def test_gradients_may_be_accumulated_and_scaled(kind):
     model = wrapped(momentum(gradient_accumulation_steps=2, loss_scale_factor=64.0), kind(0.4))
     fit(model)
