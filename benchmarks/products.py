@@ -2,8 +2,13 @@
 
 A product that is summed over some axis counts once for each entry and each summed entry. Recurrent
 layers are unrolled first, so that no loop hides any; how often other loops run is to be told.
+
+Two kinds are no work of the model, but of the way in which TensorFlow does it, and are counted
+apart: convolutions whose kernel is a constant of zeros and ones, by which patches are cut out, and
+positions that are computed and cut off again, where a dilated convolution goes over blocks.
 """
 
+import dataclasses
 import math
 
 import keras
@@ -11,8 +16,36 @@ import keras
 from resrep_keras.surgery.forward import example_inputs
 
 
+@dataclasses.dataclass
+class Counted:
+    """Multiply-accumulates of a graph.
+
+    Args:
+        all: All of them.
+        moving: Of convolutions by a constant, which cut out patches.
+        cut_off: At positions that a dilated convolution computes and cuts off again.
+    """
+
+    all: int = 0
+    moving: int = 0
+    cut_off: int = 0
+
+    def add(self, other, times=1):
+        for field in dataclasses.fields(self):
+            more = times * getattr(other, field.name)
+            setattr(self, field.name, getattr(self, field.name) + more)
+
+
 def products(model, inputs=None, trips=None):
-    """Multiply-accumulates of one example in the graph that TensorFlow makes of `model`.
+    """Multiply-accumulates of one example in the graph that TensorFlow makes of `model`, all.
+
+    See `count_products`.
+    """
+    return count_products(model, inputs, trips).all
+
+
+def count_products(model, inputs=None, trips=None):
+    """What of one example is `Counted` in the graph that TensorFlow makes of `model`.
 
     Args:
         model: The model.
@@ -59,19 +92,46 @@ def every_layer(layer):
 
 
 def _of_graph(graph, trips):
-    total = 0
+    counted = Counted()
     for operation in graph.get_operations():
         if operation.type in COUNTS:
-            total += COUNTS[operation.type](operation, *(x.shape for x in operation.inputs))
+            counted.add(_of_operation(operation))
         elif operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
             name = operation.get_attr("f").name
-            total += _of_graph(graph._get_function(name).graph, trips)
+            counted.add(_of_graph(graph._get_function(name).graph, trips))
         elif trips is not None and operation.type in ("While", "StatelessWhile"):
             name = operation.get_attr("body").name
-            total += trips * _of_graph(graph._get_function(name).graph, trips)
+            counted.add(_of_graph(graph._get_function(name).graph, trips), trips)
         elif operation.type in ("While", "StatelessWhile", "If", "StatelessIf"):
             raise NotImplementedError(f"A {operation.type} in the graph: {operation.name}.")
-    return total
+    return counted
+
+
+def _of_operation(operation):
+    whole = COUNTS[operation.type](operation, *(x.shape for x in operation.inputs))
+    if operation.type not in ("Conv2D", "Conv3D"):
+        return Counted(whole)
+    if _is_constant(operation.inputs[1].op):
+        return Counted(whole, moving=whole)
+    (made,) = operation.outputs
+    joined = [x for x in made.consumers() if x.type == "BatchToSpaceND"]
+    if not joined:
+        return Counted(whole)
+    kept = _size(joined[0].outputs[0].shape)
+    return Counted(whole, cut_off=whole - whole * kept // _size(made.shape))
+
+
+def _is_constant(operation):
+    """Whether neither a weight nor an input is read for it, which are placeholders here."""
+    seen, todo = set(), [operation]
+    while todo:
+        found = todo.pop()
+        if found.type == "Placeholder":
+            return False
+        if found.name not in seen:
+            seen.add(found.name)
+            todo.extend(tensor.op for tensor in found.inputs)
+    return True
 
 
 def _size(shape):

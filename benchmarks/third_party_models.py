@@ -13,16 +13,27 @@ compared with the wrapped one, its MACs with the products of the graph that Tens
 is saved as `.keras`, loaded in a process that has the model's own package and not this library, and
 converted to TFLite. Results go to benchmarks/results/third_party_models.json and
 docs/third_party.md, after each model.
+
+A row is kept in the work folder and not measured again; `--models` measures those that it names
+anew, and leaves the others as they are:
+
+    python benchmarks/third_party_models.py --models='GPT*,mtcnn*'
+
+A model that fails is a row that says so, and an error at the end.
 """
 
+import fnmatch
 import functools
 import importlib
+import itertools
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -32,49 +43,32 @@ import numpy as np
 import reach
 from absl import app, flags
 from common import RESULTS, machine
-from products import products
+from products import count_products
+from third_party.serving import LONGEST, Server, fork
+from third_party_page import SOURCES, as_page, is_right
 
 import resrep_keras
 from resrep_keras.common.files import write_text
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.graph.trace import recording_of
+from resrep_keras.graph.unroll import inputs_of
+from resrep_keras.keras_adapter import input_name
 from resrep_keras.surgery.forward import example_inputs, run
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("sources", ["hub", "yolo", "vision_examples", "other_examples"], "Which lists.")
-flags.DEFINE_list("models", [], "Only these models.")
+flags.DEFINE_list("sources", list(SOURCES), "Which lists.")
+flags.DEFINE_list("models", [], "Measure these anew: names, or patterns such as 'GPT*'.")
 flags.DEFINE_list("one", [], "A list and a model: measure it in this process and print JSON.")
-flags.DEFINE_string("work_dir", None, "Where the environment is made; by default a folder of /tmp.")
+flags.DEFINE_string("serve", None, "A list: read 'model<tab>path' from the input, write rows.")
+flags.DEFINE_string("work_dir", None, "Where environment and rows are kept; by default temporary.")
 flags.DEFINE_string("python", None, "Python that has the packages; by default one is made.")
 flags.DEFINE_integer("seed", 0, "Seed of weights and masks.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 PACKAGES = ("keras-hub==0.32.0", "kyolo==0.1.5", "mtcnn==1.0.0", "tensorflow-cpu==2.21.0")
-SOURCES = {
-    "hub": "KerasHub",
-    "yolo": "kyolo, mtcnn",
-    "vision_examples": "keras.io, pictures",
-    "other_examples": "keras.io, other",
-}
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "third_party.md"
-TOLERANCE, LONGEST = 1e-4, 900
 # Sizes of what a model leaves open: rows of a sequence.
 ROWS = 16
-
-# Loads a slim model where the model's package can be imported and this library cannot.
-LOAD = """
-import importlib, sys
-sys.modules["resrep_keras"] = None
-sys.path.insert(0, sys.argv[2])
-importlib.import_module(f"third_party.{sys.argv[3]}")
-import keras, numpy as np
-model = keras.models.load_model(f"{sys.argv[1]}/slim.keras")
-given = np.load(f"{sys.argv[1]}/inputs.npz")
-inputs = keras.tree.pack_sequence_as(model.input, [given[key] for key in given])
-outputs = keras.tree.flatten(model(inputs, training=False))
-np.savez(f"{sys.argv[1]}/outputs.npz", *[np.asarray(x, "float64") for x in outputs])
-"""
-
 
 # --- one model ------------------------------------------------------------------------------------
 
@@ -96,15 +90,16 @@ def randomise(model, seed):
 
 def open_sizes(model):
     """The `input_shape` of a model that leaves sizes open, or `None`."""
-    tensors = keras.tree.flatten(model.inputs)
+    tensors = keras.tree.flatten(inputs_of(model))
     if all(None not in tensor.shape[1:] for tensor in tensors):
         return None
     shapes = [tuple(ROWS if n is None else n for n in tensor.shape[1:]) for tensor in tensors]
-    return shapes[0] if len(shapes) == 1 else {t.name: s for t, s in zip(tensors, shapes)}
+    return shapes[0] if len(shapes) == 1 else {input_name(t): s for t, s in zip(tensors, shapes)}
 
 
-def measure(source, name):
+def measure(source, name, loader):
     """The row of a model, and what the packages say of its copy."""
+    begin = time.perf_counter()
     keras.utils.set_random_seed(FLAGS.seed)
     dense = importlib.import_module(f"third_party.{source}").BUILDERS[name]()
     randomise(dense, FLAGS.seed)
@@ -112,12 +107,12 @@ def measure(source, name):
     row, slim = reach.measure(name, dense, FLAGS.seed, formats=(), shape=shape)
     row |= {"source": source, "macs_slim": count_macs(slim, shape)}
     inputs = functools.partial(example_inputs, slim, input_shape=shape)
-    row["macs_of_graph"] = _if_it_can(lambda: products(slim, inputs(1)))
+    row["macs_of_graph"] = _if_it_can(lambda: vars(count_products(slim, inputs(1))))
     with tempfile.TemporaryDirectory() as folder:
-        row["reloaded_difference"] = _if_it_can(lambda: reload(slim, inputs(), source, folder))
+        row["reloaded_difference"] = _if_it_can(lambda: reload(slim, inputs(), loader, folder))
     with tempfile.TemporaryDirectory() as folder:
         row["tflite_difference"] = _if_it_can(lambda: as_tflite(slim, shape, folder))
-    return row
+    return row | {"seconds": time.perf_counter() - begin}
 
 
 def _if_it_can(function):
@@ -128,16 +123,21 @@ def _if_it_can(function):
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
 
 
-def reload(slim, inputs, source, folder):
+def loader_of(source):
+    """A process that lacks this library, and loads models of a list."""
+    here = pathlib.Path(__file__).parent
+    command = [sys.executable, str(here / "third_party" / "loading.py"), str(here), source]
+    return Server(command, "loading: ")
+
+
+def reload(slim, inputs, loader, folder):
     """How far a slim model is from itself, loaded in a process that lacks this library."""
     flat = [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(inputs)]
     slim.save(f"{folder}/slim.keras")
     np.savez(f"{folder}/inputs.npz", *flat)
-    here = str(pathlib.Path(__file__).parent)
-    command = [sys.executable, "-c", LOAD, folder, here, source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    said = loader.ask(folder)
+    if said != "ok":
+        raise RuntimeError(said)
     loaded = np.load(f"{folder}/outputs.npz")
     expected = keras.tree.flatten(run(slim, inputs))
     return reach.largest_difference(expected, [loaded[key] for key in loaded])
@@ -150,21 +150,32 @@ def as_tflite(slim, shape, folder):
 # --- all ------------------------------------------------------------------------------------------
 
 
-def measure_apart(python, source, name):
-    """A row from a process of its own."""
-    command = [python, __file__, f"--one={source},{name}", f"--seed={FLAGS.seed}"]
+def serve(source):
+    """Measure the models that the input names, each in a fork of this process."""
+    importlib.import_module(f"third_party.{source}")
+    loader = loader_of(source)
+    for line in sys.stdin:
+        name, path = line.rstrip("\n").split("\t")
+        fork(functools.partial(_write_row, path, source, name, loader), f"{path}.log")
+        print("row: written", flush=True)
+
+
+def _write_row(path, source, name, loader):
+    """Write a row, or one that says what went wrong."""
+    try:
+        row = measure(source, name, loader)
+    except Exception as error:  # which the table tells
+        traceback.print_exc()
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        row = {"model": name, "source": source, "error": words}
+    write_text(path, json.dumps(row, indent=1) + "\n")
+
+
+def server_of(python, source):
+    command = [python, __file__, f"--serve={source}", f"--seed={FLAGS.seed}"]
     paths = [str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     settings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=settings, timeout=LONGEST
-        )
-    except subprocess.TimeoutExpired:
-        return {"model": name, "source": source, "error": f"not done after {LONGEST} s"}
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["(said nothing)"]
-        return {"model": name, "source": source, "error": lines[-1][:300]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return Server(command, "row: ", settings)
 
 
 def names_of(python, source):
@@ -177,89 +188,85 @@ def names_of(python, source):
     return done.stdout.strip().splitlines()
 
 
-def is_exact(row):
-    return "error" not in row and row["difference"] <= TOLERANCE and row["output_spread"] > 1e-3
+class Rows:
+    """The rows of a work folder, one file each, over those of the result file.
+
+    Args:
+        folder: A `pathlib.Path`.
+        path: That of the result file.
+    """
+
+    def __init__(self, folder, path):
+        self.folder = folder
+        known = json.loads(path.read_text())["rows"] if path.exists() else []
+        self.known = {(row["source"], row["model"]): row for row in known}
+
+    def place(self, job):
+        return self.folder / f"{'-'.join(job).replace(' ', '_')}.json"
+
+    def __getitem__(self, job):
+        place = self.place(job)
+        return json.loads(place.read_text()) if place.exists() else self.known.get(job)
+
+    def measure(self, job, server):
+        """Have a row written anew, and return it."""
+        source, name = job
+        self.place(job).unlink(missing_ok=True)
+        server.ask(f"{name}\t{self.place(job)}")
+        if not self.place(job).exists():
+            words = {"model": name, "source": source, "error": f"it died, or took {LONGEST} s"}
+            write_text(self.place(job), json.dumps(words))
+        return self[job]
 
 
-def _number(value):
-    if value is None:
-        return "-"
-    return f"{value:.0e}" if isinstance(value, float) else f"no: {value.split(':')[0]}"
+def asked_for(jobs, rows):
+    """Those that `--models` names; else those that have no row in the work folder."""
+    if not FLAGS.models:
+        return [job for job in jobs if not rows.place(job).exists()]
+    found = [job for job in jobs if any(fnmatch.fnmatch(job[1], name) for name in FLAGS.models)]
+    if not found:
+        raise SystemExit(f"No model is called as --models={','.join(FLAGS.models)}.")
+    return found
 
 
-def _line(row):
-    if "error" in row:
-        return f"| {row['model']} | failed: {row['error'].replace('|', '/')} |" + " |" * 8
-    graph = row["macs_of_graph"]
-    counted = "equal" if graph == row["macs_slim"] else str(graph).split(":")[0]
-    kept = "; ".join(f"{n} {text}" for text, n in row["kept"].items())
-    return (
-        f"| {row['model']} | {100 * row['channels_reachable'] / row['channels']:.1f} | "
-        f"{100 * row['macs_reachable']:.1f} | {row['difference']:.1e} | {counted} | "
-        f"{_number(row['reloaded_difference'])} | {_number(row['tflite_difference'])} | "
-        f"{row['wrap_seconds']:.1f} | {row['finalize_seconds']:.1f} | {kept} |"
-    )
-
-
-def as_page(result):
-    rows = result["rows"]
-    exact = sum(map(is_exact, rows))
-    lines = [
-        "# Models that were written without this library",
-        "",
-        f"Made by `{result['command']}` on {result['machine']}; one seed. {exact} of {len(rows)} "
-        "models are within the tolerance, 1e-4 of the largest output.",
-        "",
-        f"Packages: {', '.join(PACKAGES)}. Backbones of KerasHub are built from small",
-        "configurations, the models of the keras.io examples are written anew from what the",
-        "examples say. Random weights, batch statistics and compactors; 30 % of the channels that",
-        "may go are removed, coupled ones included. *Channels*: the share that may go. *MACs*: the",
-        "share of the cost that is spent on at least one of them. *Difference*: the largest",
-        "between wrapped and slim model as a share of the largest output. *Graph*: whether the",
-        "MACs of the slim model are the products of the graph that TensorFlow makes of it.",
-        "*.keras*: the difference after a reload in a process that cannot import this library;",
-        "*TFLite*: that of the file.",
-    ]
-    head = "| model | channels (%) | MACs (%) | difference | graph | .keras | TFLite | wrap (s) | "
-    for source, words in SOURCES.items():
-        found = [row for row in rows if row["source"] == source]
-        if found:
-            lines += ["", f"## {words}", "", head + "finalize (s) | kept channels |"]
-            lines += ["|---" * 10 + "|", *map(_line, found)]
-    return "\n".join(lines) + "\n"
+def write_results(rows, jobs, path):
+    there = [row for row in map(rows.__getitem__, jobs) if row is not None]
+    result = {
+        "command": "python benchmarks/third_party_models.py",
+        "machine": machine(),
+        "seed": FLAGS.seed,
+        "packages": PACKAGES,
+        "rows": there,
+    }
+    write_text(path, json.dumps(result, indent=1) + "\n")
+    write_text(PAGE, as_page(result))
 
 
 def main(_):
     if FLAGS.one:
-        print(json.dumps(measure(*FLAGS.one)))
+        print(json.dumps(measure(*FLAGS.one, loader_of(FLAGS.one[0]))))
         return
+    if FLAGS.serve:
+        return serve(FLAGS.serve)
     folder = pathlib.Path(FLAGS.work_dir or tempfile.gettempdir()) / "third_party"
     python = FLAGS.python or environment.python(folder, PACKAGES)
     path = RESULTS / "third_party_models.json"
-    known = json.loads(path.read_text())["rows"] if FLAGS.write and path.exists() else []
-    rows = {(row["source"], row["model"]): row for row in known}
+    rows = Rows(folder / f"rows_{FLAGS.seed}", path)
     jobs = [(source, name) for source in FLAGS.sources for name in names_of(python, source)]
-    jobs = [job for job in jobs if not FLAGS.models or job[1] in FLAGS.models]
-    for job in jobs:
-        row = rows[job] = measure_apart(python, *job)
-        shown = ("model", "error", "difference", "macs_reachable", "tflite_difference")
-        print({key: row[key] for key in shown if key in row}, flush=True)
-        if FLAGS.write:
-            result = {
-                "command": "python benchmarks/third_party_models.py",
-                "machine": machine(),
-                "packages": PACKAGES,
-                "rows": [row for source in SOURCES for s, row in _of(rows) if s == source],
-            }
-            write_text(path, json.dumps(result, indent=1) + "\n")
-            write_text(PAGE, as_page(result))
-    failed = [name for source, name in jobs if not is_exact(rows[source, name])]
+    for source, group in itertools.groupby(asked_for(jobs, rows), key=lambda job: job[0]):
+        server = server_of(python, source)
+        for job in group:
+            row = rows.measure(job, server)
+            shown = ("model", "error", "difference", "macs_reachable", "seconds")
+            print({key: row[key] for key in shown if key in row}, flush=True)
+            if FLAGS.write:
+                write_results(rows, jobs, path)
+        server.close()
+    if FLAGS.write:
+        write_results(rows, jobs, path)
+    failed = [job[1] for job in jobs if rows[job] is None or not is_right(rows[job])]
     if failed:
-        raise SystemExit(f"Not within the tolerance: {', '.join(failed)}.")
-
-
-def _of(rows):
-    return [(source, row) for (source, _), row in rows.items()]
+        raise SystemExit(f"Not wholly right: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ command sets its environment.
 
 import ast
 import dataclasses
+import importlib.util
 import json
 import os
 import pathlib
@@ -46,6 +47,7 @@ SMALL = {
         ),
         *("--frozen_epochs=1", "--epochs=1", "--prune_epochs=5"),
     ),
+    "detect_yolo.py": ("--images=16", "--test_images=4", "--dense_epochs=1", "--epochs=5"),
     "own_layer.py": ("--dense_epochs=1", "--epochs=5"),
     "pruning_plasticity.py": (
         *("--epochs=4", "--points=1,3", "--more=1", "--interval=2", "--limit=256"),
@@ -73,6 +75,8 @@ ELSEWHERE = {
 }
 # tests/conditions/test_devices.py runs it, at this size, through a kill of a worker.
 IN_TESTS = {"multi_worker.py"}
+# Packages that an example asks for and this project does not depend on.
+OTHERS = {"detect_yolo.py": "kyolo"}
 LONGEST = 600  # seconds of one command
 
 
@@ -212,12 +216,18 @@ def _as_a_process(words, environment, stdout, stderr):
 def run(command, data, output, again):
     """Run a command at small size; `(text of the result, whether it is what the example says)`.
 
+    Without a package that it asks for it is to say so, and is not run.
+
     Where `again`, and there are checkpoints, a second run goes on, and one of other flags is
     refused.
     """
     begin = time.perf_counter()
     words = command.small(data, output)
+    other = OTHERS.get(pathlib.Path(command.program).name)
     well, said = start(words, command.environment)
+    if other is not None and importlib.util.find_spec(other) is None:
+        well = not well and f"needs the package {other}" in said
+        return f"{'no ' + other if well else 'FAILED'}  {command}\n    {said}", well
     if well and again and (output / "dense.keras").exists():
         well, said = start(words, command.environment)
         done, words = start([*words, "--seed=1"], command.environment)
