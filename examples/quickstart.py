@@ -76,8 +76,10 @@ def main(_):
     slim = resrep_keras.finalize(model)
 
     for name in ("slim.keras", "slim.tflite", "slim_saved_model"):
-        difference = resrep_keras.export(slim, folder / name)
-        print(f"{folder / name}: reloaded, largest relative difference {difference:.1e}")
+        print(resrep_keras.export(slim, folder / name))
+    compile_model(slim, FLAGS.epochs, steps)  # its loss and metrics judge the file
+    int8 = {"quantization": "int8", "calibration_data": x[:200], "test_data": test}
+    print(resrep_keras.export(slim, folder / "slim_int8.tflite", **int8))
     table = resrep_keras.report(dense, slim, test_data=test)
     table.to_json(folder / "report.json")
     write_figure(folder / "widths.png", table.plot())

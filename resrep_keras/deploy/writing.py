@@ -15,6 +15,7 @@ from resrep_keras.deploy.samples import chunks, first, fixed_batch, length_of, s
 from resrep_keras.methods.certificate import tolerance_of
 from resrep_keras.surgery.forward import example_inputs
 from resrep_keras.surgery.heads import UNKNOWN
+from resrep_keras.tflite.quantization import QUANTIZATIONS
 from resrep_keras.tflite.signature import signature_of
 
 COMPARED = 32  # examples of data
@@ -43,8 +44,12 @@ class Writing:
         if self.size is None and not form.is_open:
             self.size = settings.get("batch_size", 1)
         self.inputs, self.compared = self._examples(input_shape)
-        if self.quantization is not None and data.get("calibration_data") is not None:
+        if self._is_calibrated:
             self.settings["rows"] = self._rows()
+
+    @property
+    def _is_calibrated(self):
+        return self.quantization is not None and QUANTIZATIONS[self.quantization].is_calibrated
 
     def _examples(self, input_shape):
         """Inputs to compare on, and what they are in words."""
@@ -96,7 +101,6 @@ class Writing:
         self._check(apart(expected, found), tolerance)
         if self.written is not self.model:
             expected = in_batches(self._own(self.model), self.inputs, self.size)
-        integers = self.quantization is not None and self.settings.get("rows") is not None
         test_data, quality = self.data.get("test_data"), {}
         if test_data is not None:
             file = functools.partial(answer_all, runner, size=self.size)
@@ -112,7 +116,7 @@ class Writing:
             batch_size=(self.size or 1) if latency else None,
             threads=self.form.threads,
             float32_bytes=self._float32_bytes(),
-            inner_floats=runner.inner_floats() if integers else (),
+            inner_floats=runner.inner_floats() if self._is_calibrated else (),
         )
 
     def _compared_on(self):

@@ -12,6 +12,7 @@ from resrep_keras.tflite.precision import in_float32
 from resrep_keras.tflite.quantization import check_loops
 from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
+from resrep_keras.tflite.unrolled import unrolled
 
 FLOAT = "float32"
 
@@ -50,7 +51,10 @@ def to_tflite(
     check_backend()
     import tensorflow as tf
 
-    model = with_scope_names(in_float32(model))
+    model = in_float32(model)
+    if quantization is not None and quantization.is_calibrated:
+        model = unrolled(model)
+    model = with_scope_names(model)
     function = by_names(model, batch_size, input_shape, FLOAT)
     if quantization is not None:
         check_loops(model, function, quantization)

@@ -156,5 +156,6 @@ def check_loops(model, function, quantization):
         raise ValueError(
             f"Model '{model.name}' has a loop, as recurrent layers have: TensorFlow cannot read "
             f"the ranges in it that quantization='{quantization.name}' needs. Use 'float16' or "
-            "'dynamic', or make recurrent layers with unroll=True and a known number of time steps."
+            "'dynamic', or a known number of time steps, with which recurrent layers are "
+            "written out: 128 at most, or make them with unroll=True."
         )
