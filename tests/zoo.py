@@ -17,10 +17,10 @@ def member(build):
 
 @keras.saving.register_keras_serializable("zoo")
 class Mystery(layers.Layer):
-    """A layer that nobody has registered a rule for: it mixes channels by their position."""
+    """A layer that nobody has registered a rule for: all of its channels depend on each other."""
 
     def call(self, inputs):
-        return inputs + ops.flip(inputs, axis=-1)
+        return inputs - ops.var(inputs, axis=-1, keepdims=True)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -32,6 +32,7 @@ class Call:
         activation: That function; `None` where there is none.
         found: What trying the operation has shown, where no rule is registered: it answers `narrow`
             in the place of one. `None` for what has a rule, and what has shown nothing.
+        is_unclear: Whether trying the operation has shown less than what it does with its channels.
         batched: Whether the first axis of its tensors is that of the examples.
         memo: What a rule has found out about this call, kept from one pass to the next.
         known: What was found out about all calls of the model, for those that are alike.
@@ -68,6 +69,7 @@ class Call:
         self.activates = False
         self.activation = None
         self.found = None
+        self.is_unclear = False
 
     @property
     def input_ids(self):

@@ -47,7 +47,7 @@ class Raises(Closed):
     """A call that cannot be opened because something raised."""
 
 
-def open_call(layer, args, kwargs, whole=False):
+def open_call(layer, args, kwargs, whole=False, alone=False):
     """The graph that the `call` of a layer or model makes of symbolic tensors, and these.
 
     In the graph no call says whether it is in training, which it takes from what it is part of.
@@ -59,12 +59,13 @@ def open_call(layer, args, kwargs, whole=False):
         args, kwargs: Arguments of its call.
         whole: Whether it is a model that is in no other one: it may hold nothing but weights, and
             those that its `call` does not use are left behind.
+        alone: Whether a layer is opened that holds no others.
 
     Raises:
         Closed: The graph would not be the same; it says why.
     """
     inner = sublayers(layer)
-    if not inner and not whole and has_config(layer):
+    if not (inner or whole or alone) and has_config(layer):
         return None
     tensors = list({id(value): value for value in symbolic_tensors(args, kwargs)}.values())
     # What it does without an optional input, and what the regularizer adds, no graph can show.

@@ -30,10 +30,16 @@ def hold(variable, policy, name):
         dtype=policy,
         trainable=variable.trainable,
     )
-    vars(holder)["add_weight"] = lambda *args, **kwargs: variable
-    holder.build((1,))
-    del vars(holder)["add_weight"]
+    build_with(holder, [variable], (1,))
     return holder
+
+
+def build_with(layer, variables, input_shape):
+    """Build a layer whose weights, in their order, are these variables."""
+    left = iter(variables)
+    vars(layer)["add_weight"] = lambda *args, **kwargs: next(left)
+    layer.build(input_shape)
+    del vars(layer)["add_weight"]
 
 
 def is_holder(operation):

@@ -5,18 +5,21 @@ models are written out in place, and so are subclassed models and layers that ar
 layers.
 """
 
+import dataclasses
 import functools
 
 import keras
 
 from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.composite import Closed, has_config
+from resrep_keras.graph.own_products import OwnProducts
 from resrep_keras.graph.own_weights import is_holder
 from resrep_keras.graph.recording import (
     Probe,
     RecordedCall,
     Recording,
     free_name,
+    is_symbolic,
     output_specs,
     replaced,
     spec_like,
@@ -124,7 +127,11 @@ class _Recorder:
         flags = is_graph(operation)  # else Keras's
         self._around += not flags
         try:
-            return self.read(functional, tensors, inside, kwargs.get("training"), flags)
+            outputs = self.read(functional, tensors, inside, kwargs.get("training"), flags)
+            if not flags:
+                own = OwnProducts(self.calls[len(calls) :], outputs, self._holders)
+                self.calls[len(calls) :] = own.calls()
+            return outputs
         except _Uncopied:
             self.calls[:] = calls
             raise
@@ -173,6 +180,51 @@ def record(model, input_shape=None, is_known=lambda operation: False, whole=Fals
     last = _name_outputs(recording, model.output_names) if is_functional(model) else []
     _name_apart(recording, last)
     return recording
+
+
+def with_opened(recording, is_known, graph_of):
+    """A recording with the calls inside of some calls in their places; itself where none opens.
+
+    Args:
+        recording: The `Recording`.
+        is_known: See `record`.
+        graph_of: The graph inside a recorded call and its input tensors, or `None`.
+    """
+    recorder = _Recorder(is_known, False, {})
+    tensors = {}
+
+    def given(value):
+        return tensors.get(id(value), value) if is_symbolic(value) else value
+
+    for recorded in recording.calls:
+        opened = graph_of(recorded)
+        args, kwargs = keras.tree.map_structure(given, (recorded.args, recorded.kwargs))
+        if opened is None:
+            recorder.calls.append(dataclasses.replace(recorded, args=args, kwargs=kwargs))
+            continue
+        functional, inputs = opened
+        inside = functional, [given(x) for x in inputs]
+        made = recorder._read_inside(recorded.operation, kwargs, recorded.path, *inside)
+        pairs = zip(keras.tree.flatten(recorded.outputs), keras.tree.flatten(made))
+        tensors.update((id(old), new) for old, new in pairs)
+    if not tensors:
+        return recording
+    outputs = keras.tree.map_structure(given, recording.outputs)
+    found = Recording(
+        recording.name, recording.inputs, outputs, recorder.calls, recording.trainable
+    )
+    _name_apart(found, _name_outputs(found, _output_names(recording)))
+    return found
+
+
+def _output_names(recording):
+    """The name of the operation that makes each output; that of an input which is one."""
+    makers = {
+        id(tensor): recorded.operation.name
+        for recorded in recording.calls
+        for tensor in keras.tree.flatten(recorded.outputs)
+    }
+    return [makers.get(id(x), input_name(x)) for x in keras.tree.flatten(recording.outputs)]
 
 
 def _name_outputs(recording, names):

@@ -17,6 +17,7 @@ from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Si
 from resrep_keras.graph.deferred import deferred
 from resrep_keras.graph.flow import calls_as_known, depends_on_channels, flow, rule_of
 from resrep_keras.graph.labels import Flow, Labels, State
+from resrep_keras.graph.opened import may_be_opened, without_unclear
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.regular import settle_calls
@@ -73,7 +74,16 @@ def trace(model, input_shape=None, exact=True, spare_frozen=False):
     exact = check_bool("exact", exact)
     recording = recording_of(model, input_shape)
     frozen = frozen_layers(recording) if spare_frozen else ()
-    return trace_recording(recording, exact, frozen=frozen)
+    graph = trace_recording(recording, exact, frozen=frozen)
+    opened = without_unclear(graph) if may_be_opened(model, input_shape) else None
+    if opened is None:
+        return graph
+    inside = trace_recording(opened, exact, frozen=frozen)
+    return max(graph, inside, key=_num_free)
+
+
+def _num_free(graph):
+    return sum(int((~group.pinned).sum()) for group in graph.groups if group.prunable)
 
 
 def frozen_layers(recording):

@@ -67,6 +67,7 @@ def _tried_flow(layer, call):
         call.memo[axes] = _found(call, axes)
     found = call.memo[axes]
     call.found = None if isinstance(found, (Nothing, HandedOn)) else found
+    call.is_unclear = not found.whole
     return found.flows(call)
 
 

@@ -10,6 +10,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.graph.flow import flow
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.graph.trace import recording_of, trace_recording
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
@@ -269,13 +270,18 @@ FAILS = {
 def test_what_fails_is_pinned_with_what_was_tried(name):
     make, text = FAILS[name]
     model = net(make(name="own"))
-    explanation = resrep_keras.explain(model)
-    (pin,) = (pin for pin in explanation.graph.pins if pin.layer == "own")
+    graph = tried(model)
+    (pin,) = (pin for pin in graph.pins if pin.layer == "own")
     assert pin.kind is PinKind.NO_RULE
     assert f"tried on arrays, choosing channels {text}" in pin.text
-    assert [row.prunable for row in explanation.rows] == [0, 6, 0]
-    assert explanation.totals.probed == 0
+    assert [int((~group.pinned).sum()) for group in graph.groups] == [0, 6, 0]
+    assert resrep_keras.explain(model).totals.probed == 0
     check_exact(model)
+
+
+def tried(model):
+    """The graph in which no layer is opened for want of passing."""
+    return trace_recording(recording_of(model))
 
 
 def test_an_error_of_the_trial_is_no_statement_about_the_layer():
@@ -448,7 +454,7 @@ def test_a_copy_that_is_another_layer_is_found_out():
             return super().get_config()
 
     model = net(Forgets(2.0, name="own"))
-    (pin,) = (pin for pin in resrep_keras.trace(model).pins if pin.layer == "own")
+    (pin,) = (pin for pin in tried(model).pins if pin.layer == "own")
     assert "gives other values" in pin.text
 
 
@@ -587,7 +593,7 @@ def test_a_configuration_that_raises_ends_nothing():
 )
 @pytest.mark.skipif(JAX, reason="symbolic tensors have sizes there")
 def test_what_raises_in_a_trial_is_told_and_ends_nothing(where, text):
-    explanation = resrep_keras.explain(net(Raises(where, name="own")))
-    (pin,) = (pin for pin in explanation.graph.pins if pin.layer == "own")
+    graph = tried(net(Raises(where, name="own")))
+    (pin,) = (pin for pin in graph.pins if pin.layer == "own")
     assert text in pin.text and pin.kind in (PinKind.NO_RULE, PinKind.UNTRIED)
-    assert [row.prunable for row in explanation.rows] == [0, 6, 0]
+    assert [int((~group.pinned).sum()) for group in graph.groups] == [0, 6, 0]

@@ -3,7 +3,7 @@
 import importlib
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from resrep_keras.explanation.explain import explain
 from resrep_keras.graph.flow import flow
@@ -60,10 +60,10 @@ def test_an_unknown_layer_pins_what_it_reads_and_says_what_to_register():
 
 def test_the_remedy_names_functions_that_exist_and_it_helps():
     class Share(layers.Layer):
-        """Channels keep apart, but what it makes depends on how many they are."""
+        """What it makes of a channel depends on all others."""
 
         def call(self, inputs):
-            return inputs / inputs.shape[-1]
+            return inputs - ops.var(inputs, axis=-1, keepdims=True)
 
         def compute_output_shape(self, input_shape):
             return input_shape

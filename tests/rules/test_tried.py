@@ -7,7 +7,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.graph.labels import Flow, State
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import recording_of, trace, trace_recording
 from resrep_keras.rules.passing import Passes
 from resrep_keras.rules.reading import ReadsAndMakes
 from resrep_keras.rules.tried import _find
@@ -99,7 +99,7 @@ def test_one_tensor_that_is_given_twice_is_not_tried():
     layer = layers.Lambda(lambda x: x[0] * x[1], name="own")
     x = inputs = keras.Input((6,))
     x = layers.Dense(8, name="first")(x)
-    graph = trace(keras.Model(inputs, layers.Dense(3)(layer([x, x]))))
+    graph = trace_recording(recording_of(keras.Model(inputs, layers.Dense(3)(layer([x, x])))))
     (pin,) = (pin for pin in graph.pins if pin.layer == "own")
     assert "not tried where one tensor is given twice" in pin.text
 
