@@ -176,14 +176,8 @@ def called_from(layer, training):
 def call_with_values(function, values, *args, **kwargs):
     """Call a layer or function while variables have other values; no variable is changed.
 
-    Args:
-        function: What is called.
-        values: Pairs `(variable, value)`; other variables have their own values.
-        *args, **kwargs: Arguments of the call.
-
-    Returns:
-        The outputs, and pairs `(variable, value)` of those in `values` that the call would have
-        assigned another value, such as the state of random generators.
+    These `values` are pairs `(variable, value)`. Returned are the outputs, and such pairs of those
+    variables that the call would have assigned another value, such as the state of generators.
     """
     return _call_in_scope(function, values, False, args, kwargs)[:2]
 
@@ -203,6 +197,16 @@ def _call_in_scope(function, values, collect_losses, args, kwargs):
             function._clear_losses()
     changes = [(v, new) for (v, old), new in zip(before, after) if new is not old]
     return outputs, changes, losses
+
+
+def variables_asked(function, *args, **kwargs):
+    """The ids of the variables whose values a call of a function asks for."""
+    asked = set()
+    with keras.StatelessScope() as scope:
+        known = scope.get_current_value
+        scope.get_current_value = lambda variable: asked.add(id(variable)) or known(variable)
+        function(*args, **kwargs)
+    return asked
 
 
 # --- inputs ----------------------------------------------------------------------------------
@@ -304,12 +308,7 @@ def freeze_alone(model):
 
 @functools.cache
 def training_class(wrapped, kind):
-    """A class that prunes like `wrapped` and trains like `kind`.
-
-    Args:
-        wrapped: The class of wrapped models.
-        kind: A subclass of `keras.Model` whose instances are Functional.
-    """
+    """A class that prunes like `wrapped`, and trains like `kind`, a class of Functional models."""
     combined = type(f"{wrapped.__name__}{kind.__name__}", (wrapped, kind), {"training_class": kind})
     # It is saved as the class of wrapped models, whose from_config combines both again.
     register = keras.saving.register_keras_serializable

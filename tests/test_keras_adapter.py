@@ -396,3 +396,9 @@ def test_variables_and_the_generator_of_keras_are_known():
     other = keras_adapter.exchange_random_generator(own)
     assert other.state is state and keras_adapter.global_random_state() == [own.state]
     assert keras_adapter.exchange_random_generator(other) is own
+
+
+def test_the_variables_that_a_call_asks_for_are_known():
+    first, second, third = (keras.Variable(np.ones(2)) for _ in range(3))
+    asked = keras_adapter.variables_asked(lambda x: x * (first + 1.0) + second.value, np.ones(2))
+    assert asked == {id(first), id(second)} and id(third) not in asked

@@ -16,7 +16,7 @@ from resrep_keras.graph.record import with_opened
 from resrep_keras.graph.recording import replaced, symbolic_tensors
 from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.graph.unroll import inputs_of, is_graph
-from resrep_keras.keras_adapter import automatic_names_kept, input_like, is_layer
+from resrep_keras.keras_adapter import automatic_names_kept, input_like, is_layer, variables_asked
 
 
 def may_be_opened(model, input_shape):
@@ -59,18 +59,6 @@ def _inside(recorded):
         return None
 
 
-class _Noted(keras.StatelessScope):
-    """Notes which variables have their values asked for."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = {}
-
-    def get_current_value(self, variable):
-        self.asked[id(variable)] = variable
-        return super().get_current_value(variable)
-
-
 def _reads_others(layer, args, kwargs):
     """Whether a call takes numbers from variables that are not its own, as a function may.
 
@@ -79,6 +67,6 @@ def _reads_others(layer, args, kwargs):
     fresh = {id(x): input_like(x) for x in symbolic_tensors(args, kwargs)}
     look_up = functools.partial(replaced, fresh)
     args, kwargs = keras.tree.map_structure(look_up, (args, kwargs))
-    with OwnWeights(layer, []).as_tensors(list(fresh.values())), _Noted() as scope:
-        layer.call(*args, **kwargs)
-    return not scope.asked.keys() <= set(map(id, layer.variables))
+    with OwnWeights(layer, []).as_tensors(list(fresh.values())):
+        asked = variables_asked(layer.call, *args, **kwargs)
+    return not asked <= set(map(id, layer.variables))
