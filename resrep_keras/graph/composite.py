@@ -11,8 +11,9 @@ import keras
 from keras import ops
 
 from resrep_keras.common.training_flag import has_training_argument, trains_by_default
-from resrep_keras.graph.batch_size import for_any_size, of_this_size
+from resrep_keras.graph.from_sizes import made_as_ever
 from resrep_keras.graph.masks import attach_masks, with_masks_said
+from resrep_keras.graph.open_sizes import OpenSizes, first_fitting, open_axes
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import (
@@ -77,11 +78,27 @@ def open_call(layer, args, kwargs, whole=False, alone=False):
     try:
         return _opened(_Reader(*given)), tensors
     except Raises:
-        if all(x.shape[:1] != (None,) for x in tensors):
-            raise
-        with contextlib.suppress(Closed):  # it may ask how large the batch is
-            return _opened(_Reader(*given, of_any_batch=True)), tensors
+        for sizes in _stand_ins(given, tensors):
+            with contextlib.suppress(Closed):
+                return _opened(_Reader(*given, sizes=sizes)), tensors
         raise
+
+
+def _stand_ins(given, tensors):
+    """Sizes for a call that may ask for those that are open; at last, for that of the batch."""
+
+    def fits(sizes):
+        with contextlib.suppress(Closed):
+            reader = _Reader(*given, sizes=sizes)
+            with reader.parts_told():
+                return _difference(reader, reader.in_inference()) is None
+        return False
+
+    if open_axes(tensors):
+        found = first_fitting(tensors, fits)
+        yield from () if found is None else (found,)
+    if any(x.shape[:1] == (None,) for x in tensors):
+        yield OpenSizes({}, ())
 
 
 def has_config(layer):
@@ -95,14 +112,19 @@ def has_config(layer):
 
 def _opened(reader):
     """The graph of a reader that computes what its layer computes."""
-    graph = reader.graph()
-    try:
-        found = reader.difference(graph)
-    except Exception as error:  # a user's own code may fail on arrays in any way
-        raise Raises(f"it raises {in_words(error)} on random arrays") from error
+    with reader.parts_told():
+        graph = reader.graph()
+        found = _difference(reader, graph)
     if found is not None:
         raise Closed(reader.fixed or found)
     return graph
+
+
+def _difference(reader, graph):
+    try:
+        return reader.difference(graph)
+    except Exception as error:  # a user's own code may fail on arrays in any way
+        raise Raises(f"it raises {in_words(error)} on random arrays") from error
 
 
 def sublayers(layer):
@@ -153,15 +175,19 @@ class _Reader:
     still in training: these, and random numbers, are not the same when variables are changed.
     """
 
-    def __init__(self, layer, args, kwargs, tensors, parts, whole, of_any_batch=False):
+    def __init__(self, layer, args, kwargs, tensors, parts, whole, sizes=None):
         self._layer, self._args, self._kwargs = layer, args, kwargs
         self._tensors, self._parts, self._whole = tensors, parts, whole
-        self._own, self._of_any_batch = OwnWeights(layer, parts), of_any_batch
+        self._own, self._sizes = OwnWeights(layer, parts), sizes
         self._masked = False  # whether what it is called on has masks
         self._training = False  # whether the graph is the one in training
         self.fixed = None  # where a flag is set that a model around it cannot change, in words
         if "training" not in kwargs and trains_by_default(layer):
             self.fixed = "its call() trains unless it is told otherwise (training=True)"
+
+    def in_inference(self):
+        """The graph in inference alone."""
+        return self._read(False)[0]
 
     def graph(self):
         """The graph, once it is known to be the same in training and whatever variables hold."""
@@ -187,7 +213,8 @@ class _Reader:
     def difference(self, graph):
         """What layer and graph do differently on random arrays, in words; `None` if nothing."""
         given = self._layer, self._args, self._kwargs
-        found = difference(*given, graph, self._tensors, _variables(self._layer))
+        of_length = self._sizes and functools.partial(self._sizes.of_length, self._tensors)
+        found = difference(*given, graph, self._tensors, _variables(self._layer), of_length)
         return f"{found}; {_MASKS}" if found is not None and self._masked else found
 
     def _lost(self, graph):
@@ -197,9 +224,9 @@ class _Reader:
 
     def _read(self, training, changed=()):
         """What a call makes of symbolic inputs, the variables of some ids changed; its calls."""
-        make = of_this_size if self._of_any_batch else functools.partial(map, input_like)
-        inputs = list(make(self._tensors))
-        by_id = dict(zip(map(id, self._tensors), inputs))
+        sizes, tensors = self._sizes, self._tensors
+        inputs = list(map(input_like, tensors)) if sizes is None else sizes.inputs(tensors)
+        by_id = dict(zip(map(id, tensors), inputs))
         args, kwargs = keras.tree.map_structure(
             functools.partial(replaced, by_id), (self._args, self._kwargs)
         )
@@ -215,7 +242,7 @@ class _Reader:
                 outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
             graph = keras.Model(inputs, outputs, name=self._layer.name)
             graph = with_masks_said(graph, inputs) if self._masked else graph
-            graph = for_any_size(graph, self._tensors) if self._of_any_batch else graph
+            graph = graph if sizes is None else sizes.for_any(graph, tensors)
         except Exception as error:  # a user's own code may fail on symbolic tensors in any way
             raise Raises(f"its call() raises {in_words(error)} on symbolic tensors") from error
         for variable, _ in changes:
@@ -224,17 +251,25 @@ class _Reader:
         return graph, calls_seen(graph)
 
     @contextlib.contextmanager
-    def _stand_ins(self, inputs):
-        """Own weights are tensors, and no part is told of sparse ones, where no input is sparse."""
-        dense = () if any(tensor.sparse for tensor in inputs) else self._parts
-        for part in dense:
-            vars(part)["compute_output_spec"] = functools.partial(_spec_of_dense, part)
+    def parts_told(self):
+        """No part is told of sparse tensors, where no input is sparse, nor of stand-ins."""
+        dense = not any(tensor.sparse for tensor in self._tensors)
+        for part in self._parts:
+            vars(part)["compute_output_spec"] = functools.partial(_spec_of, part, dense)
         try:
-            with self._own.as_tensors(inputs):
-                yield
+            yield
         finally:
-            for part in dense:
+            for part in self._parts:
                 del vars(part)["compute_output_spec"]
+
+    @contextlib.contextmanager
+    def _stand_ins(self, inputs):
+        """Own weights are tensors, and so is what is made of open sizes alone."""
+        making = contextlib.nullcontext()
+        if self._sizes is not None:
+            making = self._sizes.making(inputs, self._tensors)
+        with self._own.as_tensors(inputs), making:
+            yield
 
     def _with_training(self, graph, calls):
         """The graph in training, where that is the one in inference and dropouts more."""
@@ -260,13 +295,14 @@ class _Reader:
                 raise Closed(reason)
 
 
-def _spec_of_dense(part, *args, **kwargs):
-    """What a layer makes of tensors that Keras calls sparse, as products with a number."""
+def _spec_of(part, dense, *args, **kwargs):
+    """What a layer makes of tensors, those that Keras calls sparse, as products with a number, too."""
     args, kwargs = keras.tree.map_structure(
-        lambda value: dense_like(value) if is_symbolic(value) else value, (args, kwargs)
+        lambda value: dense_like(value) if dense and is_symbolic(value) else value, (args, kwargs)
     )
     tell = functools.partial(type(part).compute_output_spec, part)
-    return specs_told(part, args, kwargs, tell)
+    with made_as_ever():
+        return specs_told(part, args, kwargs, tell)
 
 
 def _without_flags(graph):

@@ -43,8 +43,8 @@ class _Uncopied(Exception):
 class _Recorder:
     """Writes the calls of a model on one list, opening what is nested."""
 
-    def __init__(self, is_known, whole, closed):
-        self._is_known, self._whole, self._closed = is_known, whole, closed
+    def __init__(self, is_known, whole):
+        self._is_known, self._whole = is_known, whole
         self.calls = []
         self._holders = {}
         self._around = 0  # how many composite layers are open here
@@ -96,8 +96,8 @@ class _Recorder:
         """Write one call, or the calls inside it; returns its outputs."""
         if not self._whole and is_transparent(operation):
             return symbolic_tensors(args, kwargs)[0]
-        inner, closed = inner_layer(operation), self._closed.get(id(operation))
-        if inner is None and closed is None and not self._is_known(operation):
+        inner, closed = inner_layer(operation), None
+        if inner is None and not self._is_known(operation):
             try:
                 opened = open_operation(operation, args, kwargs)
             except Closed as error:
@@ -139,7 +139,7 @@ class _Recorder:
             self._around -= not flags
 
     def _inner_recording(self, layer, tensor, path):
-        recorder = _Recorder(self._is_known, self._whole, self._closed)
+        recorder = _Recorder(self._is_known, self._whole)
         recorder._holders = self._holders
         shape = (tensor.shape[0], *tensor.shape[2:])
         entry = keras.KerasTensor(shape, dtype=tensor.dtype, name=f"{layer.name}_entry")
@@ -162,7 +162,7 @@ def inner_layer(operation):
 
 @deep_models()
 @automatic_names_kept()
-def record(model, input_shape=None, is_known=lambda operation: False, whole=False, closed=None):
+def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.
 
     Args:
@@ -170,11 +170,10 @@ def record(model, input_shape=None, is_known=lambda operation: False, whole=Fals
         input_shape: Sizes that the model leaves open, see `resrep_keras.graph.sizes`.
         is_known: Tells which layers are written down as they are, whatever they hold.
         whole: Whether to write down operations that matter in training only, too.
-        closed: ``{id of a layer: why}``, those that are not opened.
     """
     functional = as_functional(model, input_shape)
     inputs = sized(functional.input, input_shape)
-    recorder = _Recorder(is_known, whole, closed or {})
+    recorder = _Recorder(is_known, whole)
     outputs = recorder.read(functional, keras.tree.flatten(inputs), (), flags=is_graph(model))
     recording = Recording(model.name, inputs, outputs, recorder.calls, model.trainable)
     last = _name_outputs(recording, model.output_names) if is_functional(model) else []

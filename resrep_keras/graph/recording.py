@@ -100,6 +100,26 @@ class Recording:
             yield recorded
 
 
+def resized(recording, inputs):
+    """The same calls on inputs of other sizes, such as those that a model leaves open."""
+    calls = []
+
+    def call(recorded, *args, **kwargs):
+        outputs, inner = output_specs(recorded.operation, args, kwargs), recorded.inner
+        if inner is not None:
+            tensor = symbolic_tensors(args, kwargs)[0]
+            shape = (tensor.shape[0], *tensor.shape[2:])
+            entry = keras.KerasTensor(shape, dtype=tensor.dtype, name=inner.inputs.name)
+            inner = resized(inner, entry)
+        calls.append(
+            dataclasses.replace(recorded, args=args, kwargs=kwargs, outputs=outputs, inner=inner)
+        )
+        return outputs
+
+    outputs = recording.run(inputs, call)
+    return dataclasses.replace(recording, inputs=inputs, outputs=outputs, calls=calls)
+
+
 def free_name(name, taken):
     """The name, or one with a number behind it where the name is taken."""
     names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))

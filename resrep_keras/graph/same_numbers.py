@@ -15,9 +15,11 @@ from resrep_keras.keras_adapter import call_with_losses, input_like
 
 # For unknown sizes: the first that the layer takes.
 SIZES = (16, 64, 128)
+# Others, where a graph is one for all sizes: as far as the layer takes them.
+OTHERS = (5, 150)
 
 
-def difference(layer, args, kwargs, graph, tensors, variables):
+def difference(layer, args, kwargs, graph, tensors, variables, of_length=None):
     """What a layer and its graph do differently, in words, or `None`.
 
     Both are called as they are in inference and in training, with the same random numbers. No
@@ -29,23 +31,37 @@ def difference(layer, args, kwargs, graph, tensors, variables):
         graph: The Functional model that its `call` makes of symbolic tensors.
         tensors: The symbolic tensors among the arguments, in the order of the graph's inputs.
         variables: All that a call could change.
+        of_length: Makes the tensors ones of known sizes, for a graph that was made for any; these
+            may be different ones. Defaults to `None`.
 
     Raises:
         Exception: Whatever layer or graph raises on arrays of all sizes.
     """
     given = layer, args, kwargs, graph, tensors, variables
-    for size in SIZES:
+    found, raised = _of_first_size(given, SIZES, of_length)
+    if raised is not None:
+        raise raised
+    if found is None and of_length is not None:
+        each = (_of_first_size(given, (size,), of_length)[0] for size in OTHERS)
+        found = next((other for other in each if other is not None), None)
+    return found
+
+
+def _of_first_size(given, sizes, of_length):
+    """The difference at the first size that the layer takes, and what was raised where none is."""
+    for size in sizes:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # said when the model was made
-                return _difference(*given, size)
+                return _difference(*given, of_length, size), None
         except Exception as error:  # a user's own code may fail on arrays in any way
             raised = error
-    raise raised
+    return None, raised
 
 
-def _difference(layer, args, kwargs, graph, tensors, variables, size):
-    arrays, given = _drawn(tensors, size), list(_drawn(tensors, size).values())
+def _difference(layer, args, kwargs, graph, tensors, variables, of_length, size):
+    of_known = tensors if of_length is None else of_length(size)
+    arrays, given = _drawn(tensors, of_known, size), list(_drawn(tensors, of_known, size).values())
     if leaves_open(tensors):  # raises where they are too small, which arrays need not
         graph.compute_output_spec([input_like(x, arrays[id(x)].shape) for x in tensors])
     own_args, own_kwargs = keras.tree.map_structure(
@@ -64,9 +80,9 @@ def _difference(layer, args, kwargs, graph, tensors, variables, size):
     return None
 
 
-def _drawn(tensors, size):
+def _drawn(tensors, of_known, size):
     generator = np.random.default_rng(0)
-    return {id(tensor): draw(tensor, generator, size=size) for tensor in tensors}
+    return {id(x): draw(known, generator, size=size) for x, known in zip(tensors, of_known)}
 
 
 def _compared(expected, actual):

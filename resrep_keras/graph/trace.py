@@ -20,8 +20,10 @@ from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.opened import may_be_opened, without_unclear
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
+from resrep_keras.graph.recording import resized
 from resrep_keras.graph.regular import settle_calls
 from resrep_keras.graph.sharing import read_alike, sharing
+from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import check_model, is_graph
 from resrep_keras.keras_adapter import input_name, is_frozen
 
@@ -32,15 +34,13 @@ OUTPUT = "(output)"
 def recording_of(model, input_shape=None, whole=False):
     """The `Recording` of a model's calls, in which layers that have a rule stay closed.
 
-    What matters in training only is left out, unless the `whole` recording is wanted. A layer that
-    opens only where sizes are known stays closed for an `input_shape`, too: there is one copy for
-    all sizes.
+    What matters in training only is left out, unless the `whole` recording is wanted. With an
+    `input_shape` it has the same calls: there is one copy for all sizes.
     """
     if input_shape is None or not is_graph(model):
         return recorder.record(model, input_shape, calls_as_known, whole)
     own = recorder.record(model, None, calls_as_known, whole)
-    closed = {id(c.operation): c.closed for c in own.all_calls() if c.closed is not None}
-    return recorder.record(model, input_shape, calls_as_known, whole, closed)
+    return resized(own, sized(own.inputs, input_shape))
 
 
 def trace(model, input_shape=None, exact=True, spare_frozen=False):

@@ -2,14 +2,16 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 from keras import layers
 
 from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import activate, flow
+from resrep_keras.graph.flow import activate, apply_function, flow
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.own_weights import makes_all
+from resrep_keras.layers.gated import gate_factors
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.linear import Entries, Linear, linear_of
 from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
@@ -79,6 +81,38 @@ class EinsumAxes:
             self.kernel_out = kernel.index(produced[0]) - len(kernel)
             # Letters before an ellipsis would be counted from the wrong end.
             self.simple = self.output == -1 or "..." not in layer.equation
+        self.several = None
+        if not self.simple and not self.whole_kernel and contracted and produced:
+            self.several = SeveralAxes(layer, (read, kernel, made), contracted, produced)
+
+
+class SeveralAxes:
+    """Where an `EinsumDense` reads or makes channels along several axes, such as heads and widths.
+
+    Attributes:
+        reads: ``{axis of the input: axis of the kernel}``, of those that may be read.
+        output, kernel_out: Axes of what is made, and of the kernel that makes it: of several, the
+            first that is longer than one.
+        one: Whether channels are made along this axis alone.
+        known: Whether the bias, if any, lies along it.
+        letter: Its letter.
+    """
+
+    def __init__(self, layer, terms, contracted, produced):
+        read, kernel, made = terms
+        sizes = dict(zip(kernel, layer.kernel.shape))
+        order = sorted(produced, key=lambda letter: (sizes[letter] == 1, made.index(letter)))
+        self.letter, self.one = order[0], len(produced) == 1
+        self.reads = {read.index(x) - len(read): kernel.index(x) - len(kernel) for x in contracted}
+        self.output = made.index(self.letter) - len(made)
+        self.kernel_out = kernel.index(self.letter) - len(kernel)
+        of_bias = layer.bias_axes or self.letter
+        self.known = "..." not in layer.equation and self.letter in of_bias
+        self.known = self.known and (not self.one or of_bias == self.letter)
+
+    def along(self, array, axis):
+        """A vector along one axis of an array, counted from the end."""
+        return array[(..., *[None] * (-1 - axis))]
 
 
 @flow.register
@@ -88,6 +122,8 @@ def _einsum_flow(layer: layers.EinsumDense, call):
         axis = len(call.output_shape) - 1
         out = call.produce(axis, call.output_shape[axis])
         return activate(call, call.site(out, axis, shifts=False), layer.activation)
+    if axes.several is not None and axes.several.known:
+        return _several_flow(layer, call, axes.several)
     if not axes.simple:
         return call.pin_all("an EinsumDense that reads or makes channels along several axes")
     # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too:
@@ -99,6 +135,50 @@ def _einsum_flow(layer: layers.EinsumDense, call):
     return activate(call, call.site(out, axis), layer.activation)
 
 
+def _several_flow(layer, call, axes):
+    """Heads, of which a gate inside scales each; or what is made of all heads."""
+    read = [len(call.input.shape) + axis for axis in axes.reads]
+    wide = [axis for axis in read if axis in call.input.wide_axes]
+    call.consume(call.input, (wide or read)[0])
+    axis = len(call.output_shape) + axes.output
+    made = call.produce(axis, call.output_shape[axis])
+    if axes.one:
+        return activate(call, call.site(made, axis), layer.activation)
+    made = call.gate_outputs(made, HEADS)
+    if layer.activation is keras.activations.linear:
+        return made
+    return apply_function(call, made, layer.activation)
+
+
+HEADS = "heads"
+
+
+@gate_factors.register
+def _einsum_gates(layer: layers.EinsumDense, gates):
+    axes = EinsumAxes(layer).several
+    kernel, bias = (axes.along(gates[HEADS], axis) for axis in (axes.kernel_out, axes.output))
+    return [kernel, *[bias] * (len(layer.weights) - 1)]
+
+
+def _several_narrow(layer, part, axes):
+    old, read = weights_of(layer), part.call.consumed[0] - len(part.call.input.shape)
+    shape = list(layer.get_config()["output_shape"])
+    if axes.one:
+        order = (axes.reads[read], axes.kernel_out)
+        kernel = np.moveaxis(old["kernel"], order, (-2, -1))
+        bias = old["bias"].ravel() if "bias" in old else None
+        kernel, bias = with_bias(part, kernel, bias, -2, -1)
+        kernel = np.moveaxis(kernel, (-2, -1), order)
+        bias = bias if bias is None else bias.reshape(-1, *[1] * (-1 - axes.output))
+    else:
+        kernel = take(take(old["kernel"], axes.reads[read], part.keep_in[0]), axes.kernel_out, part.keep_out)
+        bias = take(old["bias"], axes.output, part.keep_out) if "bias" in old else None
+    shape[axes.output] = kernel.shape[axes.kernel_out]
+    letters = None if bias is None else layer.bias_axes or axes.letter
+    config = {"output_shape": tuple(shape), "bias_axes": letters}
+    return config, [kernel] if bias is None else [kernel, bias]
+
+
 @narrow.register
 def _einsum_narrow(layer: layers.EinsumDense, part):
     axes = EinsumAxes(layer)
@@ -106,6 +186,8 @@ def _einsum_narrow(layer: layers.EinsumDense, part):
     if axes.whole_kernel:
         kernel = take(old["kernel"], -1, part.keep_out)
         return {"output_shape": kernel.shape}, [kernel]
+    if axes.several is not None:
+        return _several_narrow(layer, part, axes.several)
     kernel = np.moveaxis(old["kernel"], (axes.kernel_in, axes.kernel_out), (-2, -1))
     if axes.per_position:
         part = dataclasses.replace(part, constants=None)
@@ -128,6 +210,8 @@ def _einsum_macs(layer: layers.EinsumDense, call):
     if axes.whole_kernel and call.input.labels.size == 1:
         made = labels_along(call.outputs[0], len(call.output_shape) - 1)
         return Term(times(positions_of(call.input.shape), *layer.kernel.shape[:-1]), (made,))
+    if axes.several is not None and axes.several.known:
+        return _several_macs(layer, call, axes.several)
     if not axes.simple:  # nothing is removed: inputs times what each of them is multiplied with
         reads, kernel = layer.equation.replace(" ", "").split("->")[0].split(",")
         free = [
@@ -141,6 +225,15 @@ def _einsum_macs(layer: layers.EinsumDense, call):
     factors = labels_along(call.input, axis), labels_along(call.outputs[0], out)
     # Keras leaves sizes of the output open where the user did.
     return Term(positions_of(call.input.shape, axis), factors)
+
+
+def _several_macs(layer, call, axes):
+    axis = call.consumed.get(0, len(call.input.shape) + next(iter(axes.reads)))
+    gone = {axes.kernel_out, *axes.reads.values()}
+    made = [n for a, n in enumerate(layer.kernel.shape) if a - len(layer.kernel.shape) not in gone]
+    positions = times(positions_of(call.input.shape, axis), *made)
+    out = labels_along(call.outputs[0], len(call.output_shape) + axes.output)
+    return Term(positions, (labels_along(call.input, axis), out))
 
 
 @reading_variable.register
@@ -166,6 +259,8 @@ def _einsum_linear(layer: layers.EinsumDense):
 @producing_variable.register
 def _einsum_weights(layer: layers.EinsumDense, inside=None):
     axes = EinsumAxes(layer)
+    if axes.several is not None:
+        return layer.kernel, axes.several.kernel_out % len(layer.kernel.shape)
     return layer.kernel, len(layer.kernel.shape) - 1 if axes.whole_kernel else axes.kernel_out
 
 

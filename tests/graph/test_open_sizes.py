@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from keras import ops
 
-from resrep_keras.graph.batch_size import SIZE, for_any_size, of_this_size
+from resrep_keras.graph.open_sizes import SIZE, OpenSizes
 
 SHAPE = (4, 6)
 
 
 def read(call):
     tensors = [keras.Input(SHAPE)]
-    inputs = of_this_size(tensors)
-    return for_any_size(keras.Model(inputs, call(*inputs)), tensors)
+    sizes = OpenSizes({}, ())
+    inputs = sizes.inputs(tensors)
+    return sizes.for_any(keras.Model(inputs, call(*inputs)), tensors)
 
 
 def heads(x):
@@ -47,7 +48,7 @@ def test_the_graph_is_that_of_any_size(call):
 
 def test_inputs_of_a_batch_that_is_known_stay():
     known, unknown = keras.Input(batch_shape=(2, 3)), keras.Input((3,))
-    assert [x.shape for x in of_this_size([known, unknown])] == [(2, 3), (SIZE, 3)]
+    assert [x.shape for x in OpenSizes({}, ()).inputs([known, unknown])] == [(2, 3), (SIZE, 3)]
 
 
 @pytest.mark.parametrize(
