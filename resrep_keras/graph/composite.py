@@ -14,16 +14,19 @@ from resrep_keras.common.training_flag import has_training_argument, trains_by_d
 from resrep_keras.graph.from_sizes import made_as_ever
 from resrep_keras.graph.masks import attach_masks, with_masks_said
 from resrep_keras.graph.open_sizes import OpenSizes, first_fitting, open_axes
-from resrep_keras.graph.own_weights import OwnWeights
+from resrep_keras.graph.own_weights import OwnWeights, as_tensor, like_numbers
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import (
     dense_like,
+    free_name,
     is_symbolic,
     replaced,
+    spec_like,
     specs_told,
     symbolic_tensors,
+    with_sizes,
 )
-from resrep_keras.graph.same_numbers import difference
+from resrep_keras.graph.same_numbers import OTHERS, difference
 from resrep_keras.graph.seen_calls import calls_seen, differing_calls
 from resrep_keras.keras_adapter import (
     call_with_values,
@@ -77,25 +80,36 @@ def open_call(layer, args, kwargs, whole=False, alone=False):
     given = layer, args, kwargs, tensors, inner, whole
     try:
         return _opened(_Reader(*given)), tensors
-    except Raises:
-        for sizes in _stand_ins(given, tensors):
-            with contextlib.suppress(Closed):
-                return _opened(_Reader(*given, sizes=sizes)), tensors
-        raise
+    except Raises as closed:
+        reasons = [closed]
+    for sizes in _stand_ins(given, tensors, reasons):
+        try:
+            return _opened(_Reader(*given, sizes=sizes)), tensors
+        except Closed as closed:
+            reasons.append(closed)
+    raise reasons[min(1, len(reasons) - 1)]
 
 
-def _stand_ins(given, tensors):
-    """Sizes for a call that may ask for those that are open; at last, for that of the batch."""
+def _stand_ins(given, tensors, reasons):
+    """Sizes for a call that may ask for those that are open; at last, for that of the batch.
+
+    Where none fits, the reason goes to `reasons`.
+    """
 
     def fits(sizes):
-        with contextlib.suppress(Closed):
+        try:
             reader = _Reader(*given, sizes=sizes)
             with reader.parts_told():
-                return _difference(reader, reader.in_inference()) is None
-        return False
+                found = _difference(reader, reader.in_inference(), OTHERS)
+            if found is not None:
+                raise Closed(found)
+        except Closed as closed:
+            reasons.append(closed)
+            return False
+        return True
 
     if open_axes(tensors):
-        found = first_fitting(tensors, fits)
+        found = first_fitting(given[0], tensors, fits)
         yield from () if found is None else (found,)
     if any(x.shape[:1] == (None,) for x in tensors):
         yield OpenSizes({}, ())
@@ -120,9 +134,9 @@ def _opened(reader):
     return graph
 
 
-def _difference(reader, graph):
+def _difference(reader, graph, more_sizes=()):
     try:
-        return reader.difference(graph)
+        return reader.difference(graph, more_sizes)
     except Exception as error:  # a user's own code may fail on arrays in any way
         raise Raises(f"it raises {in_words(error)} on random arrays") from error
 
@@ -179,6 +193,7 @@ class _Reader:
         self._layer, self._args, self._kwargs = layer, args, kwargs
         self._tensors, self._parts, self._whole = tensors, parts, whole
         self._own, self._sizes = OwnWeights(layer, parts), sizes
+        self._in_place, self._not_tensors = [], []  # parts that return more than tensors
         self._masked = False  # whether what it is called on has masks
         self._training = False  # whether the graph is the one in training
         self.fixed = None  # where a flag is set that a model around it cannot change, in words
@@ -210,11 +225,13 @@ class _Reader:
             raise Closed(f"its call() does not call the layer of '{lost[0].path}'")
         return graph
 
-    def difference(self, graph):
+    def difference(self, graph, more_sizes=()):
         """What layer and graph do differently on random arrays, in words; `None` if nothing."""
         given = self._layer, self._args, self._kwargs
         of_length = self._sizes and functools.partial(self._sizes.of_length, self._tensors)
-        found = difference(*given, graph, self._tensors, _variables(self._layer), of_length)
+        found = difference(
+            *given, graph, self._tensors, _variables(self._layer), of_length, more_sizes
+        )
         return f"{found}; {_MASKS}" if found is not None and self._masked else found
 
     def _lost(self, graph):
@@ -238,37 +255,71 @@ class _Reader:
             for variable in _variables(self._layer)
         ]
         try:
-            with self._stand_ins(inputs), called_from(self._layer, training):
+            with self._stand_ins(inputs, training), called_from(self._layer, training):
                 outputs, changes = call_with_values(self._layer.call, values, *args, **kwargs)
+                if any(map(is_array, keras.tree.flatten(outputs))):
+                    tensor = functools.partial(as_tensor, like_numbers(inputs))
+                    outputs = keras.tree.map_structure(tensor, outputs)
             graph = keras.Model(inputs, outputs, name=self._layer.name)
             graph = with_masks_said(graph, inputs) if self._masked else graph
             graph = graph if sizes is None else sizes.for_any(graph, tensors)
         except Exception as error:  # a user's own code may fail on symbolic tensors in any way
+            if self._run_in_place():
+                return self._read(training, changed)
             raise Raises(f"its call() raises {in_words(error)} on symbolic tensors") from error
         for variable, _ in changes:
             is_weight = any(variable is weight for weight in self._layer.weights)
             raise Closed(f"its call() assigns '{variable.path}'" if is_weight else _DRAWS)
         return graph, calls_seen(graph)
 
+    def _run_in_place(self):
+        """From now on, run parts in place that have returned no tensors; tells whether any have."""
+        found, self._not_tensors = self._not_tensors, []
+        self._in_place += found
+        if found:
+            self._own = OwnWeights(self._layer, self._parts, tuple(self._in_place))
+        return bool(found)
+
+    def _spec_of(self, part, *args, **kwargs):
+        """What a part makes of tensors, as if those that Keras calls sparse were not."""
+        if not any(tensor.sparse for tensor in self._tensors):
+            args, kwargs = keras.tree.map_structure(
+                lambda value: dense_like(value) if is_symbolic(value) else value, (args, kwargs)
+            )
+        tell = functools.partial(type(part).compute_output_spec, part)
+        with made_as_ever():
+            specs = specs_told(part, args, kwargs, tell)
+            if self._sizes is not None and all(map(is_symbolic, keras.tree.flatten(specs))):
+                key = id(part), *(tuple(x.shape) for x in symbolic_tensors(args, kwargs))
+                if key not in self._sizes.told:
+                    self._sizes.told[key] = with_sizes(part, args, kwargs, specs)
+                specs = keras.tree.map_structure(spec_like, self._sizes.told[key])
+        if not all(map(is_symbolic, keras.tree.flatten(specs))):
+            self._not_tensors.append(part)
+        return specs
+
     @contextlib.contextmanager
     def parts_told(self):
-        """No part is told of sparse tensors, where no input is sparse, nor of stand-ins."""
-        dense = not any(tensor.sparse for tensor in self._tensors)
+        """Parts tell shapes through `_spec_of`, and each has a name of its own in the graph."""
+        taken, names = {self._layer.name}, [part.name for part in self._parts]
         for part in self._parts:
-            vars(part)["compute_output_spec"] = functools.partial(_spec_of, part, dense)
+            vars(part)["compute_output_spec"] = functools.partial(self._spec_of, part)
+            part.name = free_name(part.name, taken)
+            taken.add(part.name)
         try:
             yield
         finally:
-            for part in self._parts:
+            for part, name in zip(self._parts, names):
                 del vars(part)["compute_output_spec"]
+                part.name = name
 
     @contextlib.contextmanager
-    def _stand_ins(self, inputs):
+    def _stand_ins(self, inputs, training):
         """Own weights are tensors, and so is what is made of open sizes alone."""
         making = contextlib.nullcontext()
         if self._sizes is not None:
             making = self._sizes.making(inputs, self._tensors)
-        with self._own.as_tensors(inputs), making:
+        with self._own.as_tensors(inputs, training), making:
             yield
 
     def _with_training(self, graph, calls):
@@ -293,16 +344,6 @@ class _Reader:
             found = self._read(self._training, changed)[1]
             if [call.key for call in found] != [call.key for call in calls]:
                 raise Closed(reason)
-
-
-def _spec_of(part, dense, *args, **kwargs):
-    """What a layer makes of tensors, those that Keras calls sparse, as products with a number, too."""
-    args, kwargs = keras.tree.map_structure(
-        lambda value: dense_like(value) if dense and is_symbolic(value) else value, (args, kwargs)
-    )
-    tell = functools.partial(type(part).compute_output_spec, part)
-    with made_as_ever():
-        return specs_told(part, args, kwargs, tell)
 
 
 def _without_flags(graph):

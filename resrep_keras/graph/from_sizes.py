@@ -34,8 +34,13 @@ def made_of_sizes(sources):
             made as ever.
     """
     own = {name: vars(ops)[name] for name in _MAKERS}
-    with _replaced({n: functools.partial(_MAKERS[n], sources, made) for n, made in own.items()}):
-        yield
+    get_item = keras.KerasTensor.__getitem__
+    keras.KerasTensor.__getitem__ = _get_item(get_item)
+    try:
+        with _replaced({n: functools.partial(_MAKERS[n], sources, f) for n, f in own.items()}):
+            yield
+    finally:
+        keras.KerasTensor.__getitem__ = get_item
 
 
 @contextlib.contextmanager
@@ -53,6 +58,16 @@ def _replaced(functions):
         yield
     finally:
         vars(ops).update(before)
+
+
+def _get_item(original):
+    """Arrays take `x[None]`, too, of which Keras only takes `x[(None,)]` for a symbolic tensor."""
+
+    @functools.wraps(original)
+    def get_item(tensor, key):
+        return original(tensor, (key,) if key is None or isinstance(key, slice) else key)
+
+    return get_item
 
 
 def _positions(sources, size):

@@ -7,6 +7,8 @@ is meant; and what is made of a size alone, such as the positions of a sequence,
 tensor instead.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 
 import keras
@@ -40,10 +42,14 @@ class OpenSizes:
     Args:
         kinds: ``{(position, axis): number}``: which of them are the same, from 0 on.
         lengths: The stand-in of each number.
+        reshapes: Layers that are made for graphs of the same call, in their order.
+        told: What parts have said of their outputs, by the part and the shapes of its inputs.
     """
 
     kinds: dict
     lengths: tuple
+    reshapes: list = dataclasses.field(default_factory=list, compare=False)
+    told: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def inputs(self, tensors):
         """Inputs like symbolic tensors, of these sizes."""
@@ -71,7 +77,7 @@ class OpenSizes:
             ValueError: A size is used otherwise than in a shape.
         """
         inputs = [input_like(tensor) for tensor in tensors]
-        rewriting = _Rewriting(self._sources(inputs, tensors))
+        rewriting = _Rewriting(self._sources(inputs, tensors), self.reshapes)
         return played_again(graph, inputs, rewriting.call)
 
     def _sources(self, inputs, tensors):
@@ -83,13 +89,36 @@ class OpenSizes:
         return {size: (inputs[position], axis) for size, position, axis in places}
 
 
-def first_fitting(tensors, fits):
+_FITTING = contextvars.ContextVar("fitting")
+
+
+@contextlib.contextmanager
+def fitting_kept():
+    """While it lasts, what fits one layer is taken for what fits others of its kind."""
+    token = _FITTING.set({})
+    try:
+        yield
+    finally:
+        _FITTING.reset(token)
+
+
+def first_fitting(layer, tensors, fits):
     """The first `OpenSizes` that fit, of as many different lengths as do; else `None`.
 
     Args:
+        layer: The layer that is called.
         tensors: Symbolic tensors.
         fits: Tells whether a call takes an `OpenSizes`.
     """
+    key = type(layer), tuple((tuple(x.shape), x.dtype) for x in tensors)
+    known = _FITTING.get({})
+    if known.get(key) is None:
+        known[key] = _found(tensors, fits)
+    found = known[key]
+    return found and OpenSizes(found.kinds, found.lengths)
+
+
+def _found(tensors, fits):
     axes = open_axes(tensors)
     for lengths in LENGTHS if axes else ((),):
         found = OpenSizes(dict.fromkeys(axes, 0), lengths)
@@ -122,10 +151,11 @@ class _Rewriting:
 
     Args:
         sources: ``{stand-in: (input that has this size, axis)}``.
+        reshapes: Layers that were made before, and those that are made now.
     """
 
-    def __init__(self, sources):
-        self._sources = sources
+    def __init__(self, sources, reshapes):
+        self._sources, self._reshapes, self._used = sources, reshapes, 0
 
     def call(self, operation, *args, **kwargs):
         args, kwargs = keras.tree.map_structure(_first_row, (args, kwargs))
@@ -162,14 +192,24 @@ class _Rewriting:
 
     def _reshaped(self, x, old, new):
         if [n for n in old if n != 1] == [n for n in new if n != 1]:  # only ones come and go
-            flat = ops.squeeze(x, tuple(a for a, n in enumerate(old) if n == 1))
-            return ops.expand_dims(flat, tuple(a for a, n in enumerate(new) if n == 1))
+            for axes, move in ((old, ops.squeeze), (new, ops.expand_dims)):
+                ones = tuple(axis for axis, n in enumerate(axes) if n == 1)
+                x = move(x, ones) if ones else x
+            return x
         sizes = [-1 if self._has_size(size) else size for size in new]
         if sizes.count(-1) == 1:
             return ops.reshape(x, sizes)
         if sizes.count(-1) == 2 and old[0] == new[0] == SIZE:  # that of Keras keeps the batch
-            return keras.layers.Reshape(sizes[1:], dtype=x.dtype)(x)
+            return self._reshape_layer(tuple(sizes[1:]), x.dtype)(x)
         return None
+
+    def _reshape_layer(self, sizes, dtype):
+        """The one that was made before at this place, so that equal calls are seen to be equal."""
+        made, place = self._reshapes, self._used
+        self._used += 1
+        if place >= len(made) or made[place].target_shape != sizes:
+            made[place:] = [keras.layers.Reshape(sizes, dtype=dtype)]
+        return made[place]
 
     def _repeated(self, x, old, new):
         """A tensor that is the same along axes of open size."""

@@ -7,12 +7,14 @@ nothing.
 """
 
 import contextlib
+import functools
 import string
 
 import keras
 from keras import ops
 
-from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.common.training_flag import has_training_argument
+from resrep_keras.graph.recording import is_symbolic, symbolic_tensors
 from resrep_keras.graph.seen_calls import attributes_of
 from resrep_keras.keras_adapter import is_array, is_variable
 
@@ -59,15 +61,18 @@ class OwnWeights:
     Weights that it has made itself become symbolic tensors, and parts that it calls on arrays, such
     as the embedding of positions, are called on symbolic tensors that hold these.
 
+    Parts that return more than tensors, which no call in a graph can, are run in place.
+
     Args:
         layer: A layer that holds others.
         inner: Those.
+        in_place: Those of them that are run in place.
     """
 
-    def __init__(self, layer, inner):
-        inside = {id(weight) for each in inner for weight in each.weights}
-        self._layer = layer
+    def __init__(self, layer, inner, in_place=()):
+        self._layer, self._in_place = layer, in_place
         self._on_arrays = []
+        inside = {id(x) for each in inner if each not in in_place for x in each.weights}
         own = [variable for variable in layer.weights if id(variable) not in inside]
         self._holders = {
             id(variable): hold(variable, layer.dtype_policy, f"{layer.name}_{variable.name}")
@@ -91,28 +96,28 @@ class OwnWeights:
         self._on_arrays = parts
 
     @contextlib.contextmanager
-    def as_tensors(self, inputs):
+    def as_tensors(self, inputs, training=False):
         """While it lasts, attributes of the layer are stand-ins, made of symbolic `inputs`."""
-        stand_ins = self._stand_ins(inputs)
-        before = dict(vars(self._layer)) if stand_ins else {}
-        common = attributes_of(keras.layers.Layer)
-        changed = {
-            name: _replaced(value, stand_ins)
-            for name, value in before.items()
-            if name not in common
-        }
-        vars(self._layer).update(changed)
+        stand_ins = self._stand_ins(inputs, training)
+        owners = (self._layer, *self._in_place) if stand_ins else ()
+        common, before = attributes_of(keras.layers.Layer), []
+        for owner in owners:
+            own = {name: x for name, x in vars(owner).items() if name not in common}
+            before.append((vars(owner), own))
+            vars(owner).update({name: _replaced(value, stand_ins) for name, value in own.items()})
         try:
             yield
         finally:
-            vars(self._layer).update({name: before[name] for name in changed})
+            for attributes, own in before:
+                attributes.update(own)
 
-    def _stand_ins(self, inputs):
+    def _stand_ins(self, inputs, training):
         """``{id of a weight or part: what stands for it}``."""
-        if not self._holders and not self._on_arrays:
+        if not self._holders and not self._on_arrays and not self._in_place:
             return {}
-        like = next(x for x in inputs if x.dtype not in ("string", "bool"))
+        like = like_numbers(inputs)
         found = {id(part): _OnTensors(part, like) for part in self._on_arrays}
+        found |= {id(part): _InPlace(part, training) for part in self._in_place}
         if self._holders:
             one = _one(like, self._layer.compute_dtype)
             found |= {key: ops.squeeze(holder(one), 0) for key, holder in self._holders.items()}
@@ -127,17 +132,40 @@ class _OnTensors:
 
     def __call__(self, *args, **kwargs):
         if not symbolic_tensors(args, kwargs):
-            args, kwargs = keras.tree.map_structure(self._as_tensor, (args, kwargs))
+            tensor = functools.partial(as_tensor, self._like)
+            args, kwargs = keras.tree.map_structure(tensor, (args, kwargs))
         return self._layer(*args, **kwargs)
 
     def __getattr__(self, name):
         return getattr(self._layer, name)
 
-    def _as_tensor(self, value):
-        if not is_array(value) or is_variable(value):
-            return value
-        dtype = keras.backend.standardize_dtype(value.dtype)
-        return ops.multiply(_one(self._like, dtype), ops.convert_to_numpy(value))
+
+class _InPlace:
+    """A layer whose `call` is run as if it were part of that of the layer that holds it."""
+
+    def __init__(self, layer, training):
+        self._layer, self._training = layer, training
+
+    def __call__(self, *args, **kwargs):
+        if has_training_argument(self._layer) and kwargs.get("training") is None:
+            kwargs["training"] = self._training
+        return self._layer.call(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self._layer, name)
+
+
+def like_numbers(inputs):
+    """The first symbolic input that is multiplied like a number."""
+    return next(x for x in inputs if x.dtype not in ("string", "bool"))
+
+
+def as_tensor(like, value):
+    """An array as a symbolic tensor, made of another one; all else as it is."""
+    if is_symbolic(value) or not is_array(value) or is_variable(value):
+        return value
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    return ops.multiply(_one(like, dtype), ops.convert_to_numpy(value))
 
 
 def _one(like, dtype):

@@ -12,6 +12,7 @@ import keras
 
 from resrep_keras.common.training_flag import has_training_argument
 from resrep_keras.graph.composite import Closed, has_config
+from resrep_keras.graph.open_sizes import fitting_kept
 from resrep_keras.graph.own_products import OwnProducts
 from resrep_keras.graph.own_weights import is_holder
 from resrep_keras.graph.recording import (
@@ -162,6 +163,7 @@ def inner_layer(operation):
 
 @deep_models()
 @automatic_names_kept()
+@fitting_kept()
 def record(model, input_shape=None, is_known=lambda operation: False, whole=False):
     """Read a model's calls; touch no layer of a Functional or Sequential model.
 

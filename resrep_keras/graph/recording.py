@@ -174,11 +174,11 @@ def with_sizes(operation, args, kwargs, specs):
     """
     tensors = symbolic_tensors(args, kwargs)
     if _all_known(tensors):
-        for batch_size in (None, 1):  # some ask how large the batch is
+        for sizes in ((None,), (1, 2)):  # some ask how large the batch is
             if _all_known(keras.tree.flatten(specs)):
                 break
-            seen = specs_seen(operation, *_for_batch(batch_size, args, kwargs))
-            specs = specs if seen is None else _with_batch_of(specs, seen)
+            seen = [specs_seen(operation, *_for_batch(n, args, kwargs)) for n in sizes]
+            specs = specs if None in seen else _with_batch_of(specs, *seen)
     return specs
 
 
@@ -197,17 +197,22 @@ def _for_batch(batch_size, args, kwargs):
     return keras.tree.map_structure(sized, (args, kwargs))
 
 
-def _with_batch_of(specs, seen):
-    """What was seen of one batch, with the first sizes that are told for any."""
-    told, found = keras.tree.flatten(specs), keras.tree.flatten(seen)
-    if len(told) != len(found):
+def _with_batch_of(specs, *seen):
+    """What was seen of batches, with the first sizes that are told for any.
+
+    Sizes that differ between batches depend on how large they are: an axis may be that of examples.
+    """
+    told, *found = map(keras.tree.flatten, (specs, *seen))
+    if any(len(told) != len(each) for each in found):
         return specs
-    merged = [
-        keras.KerasTensor(
-            (*one.shape[:1], *other.shape[1:]), dtype=other.dtype, sparse=other.sparse
+    merged = []
+    for one, *others in zip(told, *found):
+        sizes = [set(each) for each in zip(*(other.shape for other in others))]
+        known = [each.pop() if len(each) == 1 else None for each in sizes]
+        other = others[0]
+        merged.append(
+            keras.KerasTensor((*one.shape[:1], *known[1:]), dtype=other.dtype, sparse=other.sparse)
         )
-        for one, other in zip(told, found)
-    ]
     return keras.tree.pack_sequence_as(specs, merged)
 
 

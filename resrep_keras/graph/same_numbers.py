@@ -15,11 +15,11 @@ from resrep_keras.keras_adapter import call_with_losses, input_like
 
 # For unknown sizes: the first that the layer takes.
 SIZES = (16, 64, 128)
-# Others, where a graph is one for all sizes: as far as the layer takes them.
+# Others, for a graph that is one for all sizes.
 OTHERS = (5, 150)
 
 
-def difference(layer, args, kwargs, graph, tensors, variables, of_length=None):
+def difference(layer, args, kwargs, graph, tensors, variables, of_length=None, more_sizes=()):
     """What a layer and its graph do differently, in words, or `None`.
 
     Both are called as they are in inference and in training, with the same random numbers. No
@@ -33,6 +33,7 @@ def difference(layer, args, kwargs, graph, tensors, variables, of_length=None):
         variables: All that a call could change.
         of_length: Makes the tensors ones of known sizes, for a graph that was made for any; these
             may be different ones. Defaults to `None`.
+        more_sizes: Lengths at which both are compared, too, as far as the layer takes them.
 
     Raises:
         Exception: Whatever layer or graph raises on arrays of all sizes.
@@ -41,8 +42,8 @@ def difference(layer, args, kwargs, graph, tensors, variables, of_length=None):
     found, raised = _of_first_size(given, SIZES, of_length)
     if raised is not None:
         raise raised
-    if found is None and of_length is not None:
-        each = (_of_first_size(given, (size,), of_length)[0] for size in OTHERS)
+    if found is None:
+        each = (_of_first_size(given, (size,), of_length)[0] for size in more_sizes)
         found = next((other for other in each if other is not None), None)
     return found
 

@@ -100,8 +100,8 @@ class SeveralAxes:
 
     def __init__(self, layer, terms, contracted, produced):
         read, kernel, made = terms
-        sizes = dict(zip(kernel, layer.kernel.shape))
-        order = sorted(produced, key=lambda letter: (sizes[letter] == 1, made.index(letter)))
+        sizes = dict(zip(kernel, layer.kernel.shape)) if layer.built else {}
+        order = sorted(produced, key=lambda x: (sizes.get(x) == 1, made.index(x)))
         self.letter, self.one = order[0], len(produced) == 1
         self.reads = {read.index(x) - len(read): kernel.index(x) - len(kernel) for x in contracted}
         self.output = made.index(self.letter) - len(made)
@@ -171,7 +171,9 @@ def _several_narrow(layer, part, axes):
         kernel = np.moveaxis(kernel, (-2, -1), order)
         bias = bias if bias is None else bias.reshape(-1, *[1] * (-1 - axes.output))
     else:
-        kernel = take(take(old["kernel"], axes.reads[read], part.keep_in[0]), axes.kernel_out, part.keep_out)
+        kernel = take(
+            take(old["kernel"], axes.reads[read], part.keep_in[0]), axes.kernel_out, part.keep_out
+        )
         bias = take(old["bias"], axes.output, part.keep_out) if "bias" in old else None
     shape[axes.output] = kernel.shape[axes.kernel_out]
     letters = None if bias is None else layer.bias_axes or axes.letter

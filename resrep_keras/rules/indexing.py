@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from resrep_keras.costs.rows import rows
 from resrep_keras.graph.flow import changes_settings, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.arrays import as_array
+from resrep_keras.rules.ones import LIKE
 from resrep_keras.surgery.narrow import narrow, take
 
 # --- slices and numbers --------------------------------------------------------------------------
@@ -35,7 +37,13 @@ def _by_axis(key):
 def _get_item_flow(operation, call):
     flow_in = call.input
     key = _entries(call.argument("key", 1), len(flow_in.shape))
-    if key is None or key[0] != slice(None):
+    maker = call.maker(0)
+    if key is not None and maker is not None and isinstance(maker.operation, LIKE):
+        wide = [key[at] for at, axis in _by_axis(key) if axis in flow_in.wide_axes]
+        if not any(isinstance(entry, slice) for entry in wide):
+            return call.neutral(call.output_shape)  # one of ones is any
+    only_new = key is not None and all(entry in (None, slice(None)) for entry in key)
+    if key is None or not (only_new or key[0] == slice(None)):
         return call.pin_all("an indexing that is not made of slices and numbers")
     places = _by_axis(key)
     for at, axis in places:
@@ -77,6 +85,15 @@ def _in_steps(call, flow_in, axis, entry):
     rows = labels.reshape(-1, step, *labels.shape[1:])
     call.couple(rows, rows[:, :1])
     return flow_in
+
+
+@rows.register(GET_ITEM)
+def _get_item_rows(operation, call, given):
+    """One entry of a batch of any size is that of no example."""
+    key = call.argument("key", 1)
+    first = key[0] if isinstance(key, (list, tuple)) and key else key
+    whole = is_symbolic(first) or first is None or first is Ellipsis or isinstance(first, slice)
+    return given if whole or call.tensors[0][0].shape[:1] != (None,) else 0
 
 
 @narrow.register(GET_ITEM)
@@ -142,11 +159,15 @@ TAKE = operation_class("take")
 
 @flow.register(TAKE)
 def _take_flow(operation, call):
-    indices = call.argument("indices", 1)
+    indices, of_table = call.argument("indices", 1), call.flows_of(call.argument("x", 0))
     rank = len(call.input.shape)
     axis = 0 if operation.axis is None else operation.axis % rank
-    if axis == 0 or is_symbolic(indices):  # also where a table is looked up
+    wide = [at for each in call.inputs[len(of_table) :] for at in each.wide_axes]
+    along = axis in call.input.wide_axes and (axis == 0 or is_symbolic(indices))
+    if not of_table or wide or along or (operation.axis is None and rank > 1):
         return call.pin_all("a choice along the examples, or of entries that depend on the input")
+    if is_symbolic(indices):  # a table is looked up: all entries have the same channels
+        indices = np.zeros((1,) * len(indices.shape), int)
     indices = as_array(indices)
     flow_in = call.input
     if axis in flow_in.wide_axes and indices.ndim == 0:

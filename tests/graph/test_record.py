@@ -147,15 +147,32 @@ class Positions(layers.Layer):
         return self.dense(x) + ops.reshape(rows, (1, -1, 1))
 
 
+class Shares(Positions):
+    """Divides by how many rows there are, which no tensor is."""
+
+    def call(self, x):
+        return self.dense(x) / ops.cast(ops.shape(x)[1], "float32")
+
+
 @pytest.mark.parametrize("rows", [None, 5])
 def test_what_opens_at_known_sizes_only_stays_closed_for_an_input_shape(rows):
     inputs = keras.Input((rows, 4))
-    x = Positions(name="positions")(layers.Dense(8, name="first")(inputs))
+    x = Shares(name="shares")(layers.Dense(8, name="first")(inputs))
     model = keras.Model(inputs, layers.Dense(2)(x))
     names = [c.name for c in recording_of(model, (5, 4)).all_calls()]
-    assert ("positions" in names) == (rows is None)
+    assert ("shares" in names) == (rows is None)
     assert names[:1] == ["first"]
     if rows is None:
         closed = {c.name: c.closed for c in recording_of(model, (5, 4)).all_calls()}
-        assert "raises" in closed["positions"]
+        assert "its outputs are others" in closed["shares"]
         assert names == [c.name for c in recording_of(model).all_calls()]
+
+
+def test_what_opens_at_any_size_has_the_same_calls_at_a_known_one():
+    inputs = keras.Input((None, 4))
+    x = Positions(name="positions")(layers.Dense(8, name="first")(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    own, known = recording_of(model), recording_of(model, (5, 4))
+    assert [c.name for c in known.calls] == [c.name for c in own.calls]
+    assert "positions" not in [c.name for c in own.calls]
+    assert (own.outputs.shape, known.outputs.shape) == ((None, None, 2), (None, 5, 2))
