@@ -87,26 +87,24 @@ def open_call(layer, args, kwargs, whole=False, alone=False):
             return _opened(_Reader(*given, sizes=sizes)), tensors
         except Closed as closed:
             reasons.append(closed)
-    raise reasons[min(1, len(reasons) - 1)]
+    raise reasons[1 if open_axes(tensors) else 0]
 
 
 def _stand_ins(given, tensors, reasons):
     """Sizes for a call that may ask for those that are open; at last, for that of the batch.
 
-    Where none fits, the reason goes to `reasons`.
+    Why others do not fit goes to `reasons`.
     """
 
     def fits(sizes):
+        reader = _Reader(*given, sizes=sizes)
         try:
-            reader = _Reader(*given, sizes=sizes)
             with reader.parts_told():
                 found = _difference(reader, reader.in_inference(), OTHERS)
-            if found is not None:
-                raise Closed(found)
         except Closed as closed:
-            reasons.append(closed)
-            return False
-        return True
+            found = str(closed)
+        reasons.extend([] if found is None else [Closed(found)])
+        return found is None
 
     if open_axes(tensors):
         found = first_fitting(given[0], tensors, fits)

@@ -191,7 +191,7 @@ def with_opened(recording, is_known, graph_of):
         is_known: See `record`.
         graph_of: The graph inside a recorded call and its input tensors, or `None`.
     """
-    recorder = _Recorder(is_known, False, {})
+    recorder = _Recorder(is_known, False)
     tensors = {}
 
     def given(value):
