@@ -35,6 +35,7 @@ setup(
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
         "dev": [*EXAMPLES, "pytest", "pytest-xdist", "ruff", "jax", "hypothesis"],
     },
+    entry_points={"console_scripts": ["resrep-keras = resrep_keras.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",

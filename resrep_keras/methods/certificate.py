@@ -54,6 +54,25 @@ class Certificate:
     dropped: tuple = ()
     repaired: tuple = ()
 
+    def __str__(self):
+        differ = f"Outputs differ by {self.max_relative:.2g} of the largest on random inputs"
+        if self.data_max_relative is not None:
+            differ += f", by {self.data_max_relative:.2g} on data"
+        told = [
+            f"{self.macs_slim:,} of {self.macs_dense:,} MACs are left ({self.macs_left:.1%}).",
+            f"{differ}.",
+            *(f"{name}: {value:,.6g} of at most {most:,.6g}." for name, value, most in self.limits),
+        ]
+        if self.inexact:
+            layers = ", ".join(name for name, _ in self.inexact)
+            told.append(f"Outputs change where channels of {layers} went.")
+        if self.dropped:
+            settings = ", ".join(f"{setting} of {name}" for name, setting in self.dropped)
+            told.append(f"Dropped, since the new weights would break them: {settings}.")
+        if self.repaired:
+            told.append(f"Then changed on data: {', '.join(self.repaired)}.")
+        return "\n".join(told)
+
 
 @dataclasses.dataclass(frozen=True)
 class Finalized:

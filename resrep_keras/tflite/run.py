@@ -69,6 +69,17 @@ class TFLiteRunner:
         for index, value in values.items():
             self._interpreter.set_tensor(index, value)
 
+    def random_inputs(self, batch_size=1):
+        """Random inputs, ``{name: array}``; other sizes that are left open are 64."""
+        generator = np.random.default_rng(0)
+        shapes = {name: detail["shape_signature"] for name, detail in self._inputs.items()}
+        return {
+            name: generator.uniform(
+                size=[max(n, 0) or (64 if axis else batch_size) for axis, n in enumerate(shape)]
+            )
+            for name, shape in shapes.items()
+        }
+
     def invoke(self):
         self._interpreter.invoke()
 

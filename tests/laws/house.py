@@ -31,6 +31,9 @@ FLOORS = (
     ("explanation",),
     ("deploy",),
     ("workflow",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
 )
 LEVELS = {folder: level for level, folders in enumerate(FLOORS) for folder in folders}
 

@@ -34,6 +34,32 @@ def test_differences_on_data_by_hand():
     assert (found.macs_dense, found.macs_slim, found.macs_left) == (200, 50, 0.25)
 
 
+def test_it_is_told_in_sentences():
+    told = str(
+        Certificate(
+            1e-3,
+            2e-7,
+            2_000,
+            500,
+            0.25,
+            1e-3,
+            3e-6,
+            (("macs", 500.0, 1000.0),),
+            (("a", "why"),),
+            (("b", "kernel_constraint"),),
+            ("c", "d"),
+        )
+    )
+    assert told.splitlines() == [
+        "500 of 2,000 MACs are left (25.0%).",
+        "Outputs differ by 2e-07 of the largest on random inputs, by 3e-06 on data.",
+        "macs: 500 of at most 1,000.",
+        "Outputs change where channels of a went.",
+        "Dropped, since the new weights would break them: kernel_constraint of b.",
+        "Then changed on data: c, d.",
+    ]
+
+
 def test_equal_models_differ_by_nothing():
     found = certify(record(scaled(2.0)), record(scaled(2.0)), macs=(0, 0))
     assert found.max_absolute == found.max_relative == 0

@@ -29,6 +29,16 @@ def test_inputs_and_outputs_go_by_name(content, threads):
         np.testing.assert_array_equal(outputs["x"], [[2.0] * 3])
 
 
+def test_random_inputs_fit_what_is_open():
+    inputs = keras.Input((None, 2), name="a"), keras.Input((3,), dtype="int32", name="b")
+    model = keras.Model(inputs, [layers.ReLU()(inputs[0]), layers.Identity()(inputs[1])])
+    runner = TFLiteRunner(to_tflite(model, batch_size=None))
+    given = runner.random_inputs(batch_size=5)
+    assert {name: array.shape for name, array in given.items()} == {"a": (5, 64, 2), "b": (5, 3)}
+    runner.set_inputs(given)
+    runner.invoke()
+
+
 def test_other_names_are_refused(content):
     with pytest.raises(ValueError, match="Expected the inputs a, z; got a, b"):
         TFLiteRunner(content).set_inputs({"a": [[0.0] * 3], "b": [[0.0] * 2]})

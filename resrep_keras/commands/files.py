@@ -1,0 +1,109 @@
+"""Files that are given to a command: models and arrays. Code in them is never run."""
+
+import pathlib
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+# How a file of Keras 2 says that it holds code.
+CODE = b'"class_name": "Lambda"'
+
+
+def read_model(path, given, compiled=False):
+    """A model of a file.
+
+    Args:
+        path: `.keras`, `.h5`, or a SavedModel that Keras 2 has written.
+        given: The words of the command.
+        compiled: Whether it is to be compiled as it was. Defaults to `False`.
+    """
+    path = existing(path)
+    say(given, f"reading {path}")
+    if path.is_dir():
+        return _of_saved_model(path, compiled)
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"Expected a model of Keras, a file .keras or .h5; got '{path}'.")
+    return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+
+
+def existing(path):
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file or folder '{path}'.")
+    return path
+
+
+def _of_saved_model(path, compiled):
+    told = path / "keras_metadata.pb"
+    if not told.exists():
+        raise ValueError(
+            f"'{path}' is no SavedModel that tells its layers, which only Keras 2 has written, and "
+            "layers are what is pruned. Save the model where it is made as .keras: "
+            "model.save('model.keras')."
+        )
+    if CODE in told.read_bytes():
+        raise ValueError(
+            f"SavedModel '{path}' has a Lambda layer: it holds code, which is not run. Replace it "
+            "by a layer of keras.layers, or of your own."
+        )
+    try:
+        import tf_keras
+    except ImportError as error:
+        raise ImportError(
+            "SavedModels that tell their layers are those of Keras 2, which tf_keras reads: "
+            'pip install "resrep-keras[tfmot]".'
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "model.h5"  # the one that both versions know
+        tf_keras.models.load_model(path, compile=compiled).save(file, save_format="h5")
+        return keras.saving.load_model(file, compile=compiled, safe_mode=True)
+
+
+def read_data(path, model):
+    """What `.npy` or `.npz` files hold for a model: inputs, or a pair of them and labels."""
+    if path is None:
+        return None
+    held = np.load(existing(path), allow_pickle=False)
+    if isinstance(held, np.ndarray):
+        return held
+    with held:
+        arrays = {name: held[name] for name in held.files}
+    names = [tensor.name for tensor in model.inputs]
+    if "x" in arrays:
+        x = arrays.pop("x")
+    elif set(names) <= set(arrays):
+        x = keras.tree.pack_sequence_as(model.input, [arrays.pop(name) for name in names])
+    else:
+        raise ValueError(
+            f"Expected '{path}' to hold the inputs as array 'x', or as {_listed(names)}, and "
+            "labels, if any, as 'y', or by the names of outputs; it holds "
+            f"{_listed(arrays) or 'nothing'}."
+        )
+    if "y" in arrays:
+        labels = arrays.pop("y")
+    else:
+        labels = {name: arrays.pop(name) for name in model.output_names if name in arrays}
+        if len(model.output_names) == 1:
+            labels = labels.get(model.output_names[0], ())
+    if arrays:
+        raise ValueError(
+            f"Expected no more in '{path}' than inputs and labels; got {_listed(arrays)}, too."
+        )
+    return (x, labels) if len(labels) else x
+
+
+def _listed(names):
+    return ", ".join(map(repr, names))
+
+
+def inputs_of(data):
+    """The inputs of what `read_data` has found."""
+    return data[0] if isinstance(data, tuple) else data
+
+
+def say(given, words):
+    """Tell what is being done."""
+    if not given.quiet:
+        print(f"... {words}", file=sys.stderr, flush=True)

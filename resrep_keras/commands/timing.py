@@ -1,0 +1,87 @@
+"""Files of models, timed side by side as TFLite files."""
+
+import dataclasses
+
+from resrep_keras.commands.files import existing, read_model, say
+from resrep_keras.costs.latency import tflite_latency
+from resrep_keras.costs.macs import count_macs
+from resrep_keras.costs.params import count_params
+from resrep_keras.surgery.forward import example_inputs
+from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.run import TFLiteRunner
+from resrep_keras.tflite.signature import signature_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """One of the files.
+
+    Args:
+        file: Its path.
+        milliseconds: Median time of a call.
+        bytes: Of the TFLite file.
+        macs, params: Of a Keras model; `None` for a file that holds no layers.
+    """
+
+    file: str
+    milliseconds: float
+    bytes: int
+    macs: int | None = None
+    params: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What was measured; `print` it.
+
+    Args:
+        rows: A `Timed` for each file.
+        conditions: How, in words.
+    """
+
+    rows: tuple
+    conditions: str
+
+    def __str__(self):
+        wide = max(len(row.file) for row in self.rows)
+        lines = [f"{'':{wide}}{'ms':>10}{'ratio':>8}{'bytes':>14}{'MACs':>16}{'parameters':>14}"]
+        for row in self.rows:
+            macs, params = ("-" if n is None else f"{n:,}" for n in (row.macs, row.params))
+            ratio = row.milliseconds / self.rows[0].milliseconds
+            lines.append(
+                f"{row.file:{wide}}{row.milliseconds:>10.3f}{ratio:>8.3f}{row.bytes:>14,}"
+                f"{macs:>16}{params:>14}"
+            )
+        return "\n".join([*lines, self.conditions])
+
+    def as_json(self):
+        return dataclasses.asdict(self)
+
+
+def timed(given):
+    """The `Timing` of the files of a command."""
+    contents, inputs, counted = zip(*(_made(path, given) for path in given.models))
+    say(given, "timing them in turn")
+    seconds = tflite_latency(contents, inputs, given.threads, given.repeats)
+    rows = (
+        Timed(path, 1000 * spent, len(content), *counts)
+        for path, spent, content, counts in zip(given.models, seconds, contents, counted)
+    )
+    words = (
+        f"TFLite, batch {given.batch_size}, {given.threads} thread(s), median of {given.repeats} "
+        "calls in turn; ratio to the first."
+    )
+    return Timing(tuple(rows), words)
+
+
+def _made(path, given):
+    """A TFLite file, inputs for it, and what can be counted of the model."""
+    if existing(path).suffix == ".tflite":
+        content = existing(path).read_bytes()
+        return content, TFLiteRunner(content).random_inputs(given.batch_size), ()
+    model, shape = read_model(path, given), given.input_shape
+    say(given, f"converting {path}")
+    content = to_tflite(model, given.batch_size, input_shape=shape)
+    inputs = example_inputs(model, given.batch_size, input_shape=shape)
+    counts = count_macs(model, input_shape=shape), count_params(model)
+    return content, signature_of(model).by_name(inputs), counts

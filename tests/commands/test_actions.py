@@ -1,0 +1,155 @@
+"""Each command over files, as it is typed."""
+
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import resrep_keras
+from resrep_keras import cli
+from tests import zoo
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def images():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(48, 8, 8, 3)).astype("float32"), generator.integers(0, 3, 48)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A compiled model, one with compactors, and data."""
+    folder = tmp_path_factory.mktemp("files")
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(12, 3, name="first")(inputs)))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu", name="second")(x))
+    dense = keras.Model(inputs, layers.Dense(3, activation="softmax", name="kind")(x))
+    zoo.randomise(dense)
+    dense.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = images()
+    dense.evaluate(x, y, verbose=0)
+    dense.save(folder / "dense.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras's word on the older format
+        dense.save(folder / "dense.h5")
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.2))
+    wrapped.save(folder / "wrapped.keras")
+    np.savez(folder / "data.npz", x=x, y=y)
+    np.savez(folder / "named.npz", image=x, kind=y)
+    np.savez(folder / "wrong.npz", pictures=x)
+    np.savez(folder / "more.npz", x=x, y=y, z=y)
+    np.save(folder / "inputs.npy", x)
+    return folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """Types a command in the folder; returns its exit code, and what it printed on both streams."""
+    monkeypatch.chdir(folder)
+
+    def typed(words):
+        code = cli.main(words.split())
+        return code, *capsys.readouterr()
+
+    return typed
+
+
+@pytest.mark.parametrize("file", ["dense.keras", "dense.h5"])
+def test_explain(run, file):
+    code, out, err = run(f"explain {file}")
+    assert code == 0 and "first" in out and err == f"... reading {file}\n"
+    code, out, _ = run(f"explain {file} --json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and [row["channels"] for row in rows if row["layer"] == "first"] == [12]
+
+
+def test_prune_with_data_repairs(run, folder):
+    words = "prune dense.keras slim.keras --target_reduction 0.3 --data data.npz"
+    code, out, err = run(words)
+    assert code == 0 and "MACs are left" in out and "Then changed on data" in out
+    assert "pruning by TaylorPruning" in err
+    slim = keras.models.load_model(folder / "slim.keras")
+    assert resrep_keras.count_macs(slim) <= 0.7 * (36 * 27 * 12 + 16 * 12 * 9 * 8 + 8 * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ("--method random --exclude first --target_reduction 0.3", {"first": 12}),
+        ("--target_reduction params=0.4 --min_share 0.5 --quiet", {"first": 6, "second": 4}),
+        ("--at_most macs=20000 --channel_multiple 4", {"first": 4}),
+    ],
+)
+def test_prune_takes_the_settings_of_methods(run, options, least):
+    code, out, err = run(f"prune dense.keras slim.keras --json {options}")
+    assert code == 0 and ("--quiet" in options) == (err == "")
+    certificate = json.loads(out)["certificate"]
+    assert certificate["macs_left"] < 0.8
+    slim = keras.models.load_model("slim.keras")
+    for name, channels in least.items():
+        assert slim.get_layer(name).filters >= channels
+    if "multiple" in options:
+        assert certificate["macs_slim"] <= 20000 and slim.get_layer("first").filters % 4 == 0
+
+
+def test_finalize_warns_of_a_target_that_is_not_met_and_fails_with_strict(run):
+    code, out, err = run("finalize wrapped.keras slim.keras --data inputs.npy")
+    assert code == 0 and "(100.0%)" in out and "warning: " in err
+    code, out, err = run("finalize wrapped.keras slim.keras --strict")
+    assert code == 1 and out == "" and "target" in err
+
+
+def test_report_evaluates_both(run):
+    words = "report dense.keras dense.h5 --repeats 2 --leave_out widths --json --data "
+    for file in ("data.npz", "named.npz"):
+        code, out, _ = run(words + file)
+        rows = {row["name"]: row for row in json.loads(out)["rows"]}
+        assert code == 0 and rows["accuracy"]["ratio"] == rows["MACs"]["ratio"] == 1
+
+
+def test_export_in_integers(run):
+    words = "export dense.keras small.tflite --quantization int8 --calibration_data inputs.npy "
+    code, out, _ = run(words + "--test_data data.npz --latency --json")
+    told = json.loads(out)
+    assert code == 0 and told["path"] == "small.tflite" and told["bytes"] < told["float32_bytes"]
+    assert set(told["quality"]) == {"loss", "accuracy"} and told["seconds"] > 0
+
+
+def test_benchmark_of_models_and_files(run):
+    assert run("export dense.keras open.tflite --batch_size 0")[0] == 0
+    code, out, _ = run("benchmark dense.keras open.tflite --repeats 3 --batch_size 2 --json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and [row["file"] for row in rows] == ["dense.keras", "open.tflite"]
+    assert rows[0]["macs"] == 36 * 27 * 12 + 16 * 12 * 9 * 8 + 8 * 3 and rows[1]["macs"] is None
+    assert "batch 2" in json.loads(out)["conditions"]
+    code, out, _ = run("benchmark dense.keras --repeats 3")
+    assert code == 0 and "1.000" in out and f"{rows[0]['macs']:,}" in out
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("wrong.npz", "Expected 'wrong.npz' to hold the inputs as array 'x', or as 'image'"),
+        ("more.npz", "got 'z', too"),
+        ("none.npz", "There is no file or folder 'none.npz'"),
+    ],
+)
+def test_data_that_will_not_do(run, file, text):
+    code, out, err = run(f"prune dense.keras slim.keras --data {file}")
+    assert code == 1 and out == "" and text in err
+
+
+def test_code_in_a_file_is_not_run(run, folder):
+    inputs = keras.Input((4,))
+    keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs)).save(folder / "code.keras")
+    code, out, err = run("explain code.keras")
+    assert code == 1 and out == "" and "Lambda" in err
+    saved = folder / "old"
+    saved.mkdir()
+    (saved / "keras_metadata.pb").write_bytes(b'{"class_name": "Lambda"}')
+    code, _, err = run("explain old")
+    assert code == 1 and "holds code, which is not run" in err
