@@ -3,6 +3,7 @@
 import pathlib
 import sys
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -55,7 +56,8 @@ def _of_saved_model(path, compiled):
             "SavedModels that tell their layers are those of Keras 2, which tf_keras reads: "
             'pip install "resrep-keras[tfmot]".'
         ) from error
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the older format
         file = pathlib.Path(folder) / "model.h5"  # the one that both versions know
         tf_keras.models.load_model(path, compile=compiled).save(file, save_format="h5")
         return keras.saving.load_model(file, compile=compiled, safe_mode=True)

@@ -153,3 +153,18 @@ def test_code_in_a_file_is_not_run(run, folder):
     (saved / "keras_metadata.pb").write_bytes(b'{"class_name": "Lambda"}')
     code, _, err = run("explain old")
     assert code == 1 and "holds code, which is not run" in err
+
+
+def test_a_saved_model_of_keras_2_is_pruned(run, folder):
+    tf_keras = pytest.importorskip("tf_keras", reason="reads SavedModels that tell their layers")
+    old = tf_keras.Sequential([tf_keras.layers.Dense(8, activation="relu", name="hidden")])
+    old.add(tf_keras.layers.Dense(2))
+    x = np.ones((3, 4), "float32")
+    expected = old(x).numpy()
+    old.save(folder / "old_model", save_format="tf")
+    words = "prune old_model young.keras --target_reduction 0.3 --exclude hidden"
+    assert run(words)[0] == 1  # nothing else can go
+    assert run("prune old_model young.keras --target_reduction 0.01 --method random")[0] == 0
+    assert run("export old_model whole.keras")[0] == 0
+    whole = keras.models.load_model(folder / "whole.keras")
+    np.testing.assert_allclose(whole(x), expected, rtol=1e-6)
