@@ -43,7 +43,7 @@ def test_the_page_has_the_folders_in_their_order():
         files -= {"__init__", folder.split("/")[-1]}
         named = set(re.findall(r"`(\w+)`", text))
         assert files <= named, f"{folder}: the page does not name {sorted(files - named)}"
-    picture = PAGE[PAGE.index("```\n  workflow") :].split("```")[1]
+    picture = PAGE[PAGE.index("```\n  __main__") :].split("```")[1]
     drawn = re.findall(r"^ +([\w/]+)  ", picture, re.MULTILINE)
     assert set(drawn) == set(rows)
     levels = [LEVELS[folder] for folder in drawn if folder.count("/") == 0]
