@@ -1,5 +1,6 @@
 """ONNX and OpenVINO, through Keras's own `Model.export`: written, and run."""
 
+import contextlib
 import importlib.util
 import warnings
 
@@ -11,6 +12,8 @@ from resrep_keras.surgery.forward import as_numbers
 from resrep_keras.tflite.precision import in_float32
 from resrep_keras.tflite.scopes import with_scope_names
 from resrep_keras.tflite.signature import signature_of
+
+OTHERS = "Export it as .keras, .tflite or as a SavedModel."
 
 # By the extra of this package: what a format needs.
 PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "openvino": ("openvino",)}
@@ -79,8 +82,7 @@ def _write(model, path, form, what):
             named.export(str(path), format=form, verbose=False)
     except Exception as error:  # whatever a converter raises is told as its own words
         raise ValueError(
-            f"Keras cannot make {what} of model '{model.name}'. Export it as .keras, .tflite or as "
-            f"a SavedModel. It says: {error}"
+            f"Keras cannot make {what} of model '{model.name}'. {OTHERS} It says: {error}"
         ) from error
 
 
@@ -104,6 +106,18 @@ def named_model(model):
     return named
 
 
+@contextlib.contextmanager
+def _loading(model, what):
+    """Tell in words what a runtime cannot load of what a converter has written."""
+    try:
+        yield
+    except Exception as error:  # each runtime has classes of its own
+        raise ValueError(
+            f"The {what} of model '{model.name}' cannot be run: the converter has left operations "
+            f"in it that the runtime does not know. {OTHERS} The runtime says: {error}"
+        ) from error
+
+
 class OnnxFile:
     """Runs an ONNX file on inputs in the structure of its model, on one thread."""
 
@@ -112,9 +126,10 @@ class OnnxFile:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        with _loading(model, "ONNX file"):
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
         self._signature, self._inputs, self._outputs = signature_of(model), {}, None
 
     def set_inputs(self, inputs):
@@ -149,7 +164,8 @@ class OpenVINOFolder:
 
         self._signature, self._inputs, self._outputs = signature_of(model), {}, None
         settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-        self._compiled = openvino.Core().compile_model(str(_xml_in(path)), "CPU", settings)
+        with _loading(model, "OpenVINO model"):
+            self._compiled = openvino.Core().compile_model(str(_xml_in(path)), "CPU", settings)
 
     def set_inputs(self, inputs):
         self._inputs = self._signature.arrays(inputs)

@@ -115,6 +115,15 @@ def test_what_a_converter_cannot_do_is_told_in_its_words(tmp_path, suffix, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_runtime_cannot_do_is_told_in_its_words(tmp_path, suffix):
+    text = keras.Input((1,), dtype="string", name="word")
+    x = layers.Embedding(4, 2)(layers.StringLookup(vocabulary=["yes"])(text))
+    model = keras.Model(text, layers.Dense(2)(layers.Flatten()(x)), name="words")
+    with pytest.raises(ValueError, match=r"(?s)model 'words'.* Export it as .*LookupTableFind"):
+        resrep_keras.export(model, tmp_path / f"m{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_missing_package_names_the_extra(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
