@@ -3,11 +3,14 @@
 None of a tensor that is the same for all examples do: what only such tensors go into costs nothing.
 """
 
+import collections
+import dataclasses
 import functools
 
 import keras
 
 from resrep_keras.graph.recording import replaced
+from resrep_keras.keras_adapter import is_layer
 
 TRIED = 5, 7  # batch sizes: an axis that grows from one to the other holds examples
 
@@ -42,29 +45,49 @@ def rows_of(graph, made):
         made: Maps a call, the number of its inputs, and what is known so far of all tensors, to
             those of its outputs.
     """
-    of_tensor = {}
+    of_tensor, moved = {}, {}
     for call in graph.calls:
         given = rows_read(call, of_tensor)
         outputs = [given] * len(call.outputs)
         if given is not None and call.batched:
             outputs = made(call, given, of_tensor)
-        of_tensor.update(zip(call.output_ids, outputs))
+        elif call.batched and _is_raw(call.operation):  # which may bring them back
+            outputs = rows_seen(call, collections.ChainMap(moved, of_tensor))
+        for tensor, number in zip(call.output_ids, outputs):
+            lies_elsewhere = isinstance(number, Moved)
+            of_tensor[tensor] = None if lies_elsewhere else number
+            moved.update({tensor: number} if lies_elsewhere else {})
     return of_tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """The examples lie along another axis than the first, so many entries of which make one."""
+
+    axis: int
+    times: int
+
+
+def _is_raw(operation):
+    return isinstance(operation, keras.Operation) and not is_layer(operation)
 
 
 def rows_seen(call, of_tensor):
     """What shapes tell of a raw operation without a rule, for two sizes of the batch.
 
     Returns:
-        The numbers of its outputs; `None` for one whose examples do not lie along the first axis.
+        The numbers of its outputs, `Moved` where examples lie along another axis; `None` of what is
+        unknown.
     """
     given = [of_tensor.get(tensor, 1) for tensor in call.input_ids]
-    if not any(given):
-        return [0] * len(call.outputs)
+    if None in given or not any(given):
+        return [None if None in given else 0] * len(call.outputs)
     key = "rows", *given
     if key not in call.memo:
         one, other = (_output_shapes(call, of_tensor, size) for size in TRIED)
-        if None in (one, other):  # made for a batch of 1, say: as many as go in may come out
+        if None in (one, other) and any(isinstance(each, Moved) for each in given):
+            made = [None] * len(call.outputs)
+        elif None in (one, other):  # made for a batch of 1, say: as many as go in may come out
             most = max(given)
             made = [most if shape[:1] == (most,) else None for shape in call.output_shapes]
         else:
@@ -77,10 +100,13 @@ def _output_shapes(call, of_tensor, size):
     """Shapes of the outputs for a batch of this size; `None` where the operation takes none."""
 
     def sized(tensor):
-        times = of_tensor.get(id(tensor), 1)
-        if not (times and tensor.shape):
+        found = of_tensor.get(id(tensor), 1)
+        if not (found and tensor.shape):
             return tensor
-        return keras.KerasTensor((times * size, *tensor.shape[1:]), dtype=tensor.dtype)
+        found = found if isinstance(found, Moved) else Moved(0, found)
+        shape = list(tensor.shape)
+        shape[found.axis] = found.times * size
+        return keras.KerasTensor(shape, dtype=tensor.dtype)
 
     inputs = {id(tensor): sized(tensor) for tensor in call.tensors[0]}
     args, kwargs = keras.tree.map_structure(
@@ -94,8 +120,14 @@ def _output_shapes(call, of_tensor, size):
 
 
 def _grown(one, other):
-    """How often the batch goes into the first axis, where no other axis grows with it."""
-    if not one or one[1:] != other[1:] or one[0] % TRIED[0] or other[0] % TRIED[1]:
+    """How often the batch goes into the one axis that grows with it."""
+    axes = [axis for axis, pair in enumerate(zip(one, other)) if pair[0] != pair[1]]
+    if not one:
         return None
-    times = one[0] // TRIED[0], other[0] // TRIED[1]
-    return times[0] if times[0] == times[1] else None
+    axis = axes[0] if axes else 0
+    if len(axes) > 1 or one[axis] % TRIED[0] or other[axis] % TRIED[1]:
+        return None
+    times = one[axis] // TRIED[0], other[axis] // TRIED[1]
+    if times[0] != times[1]:
+        return None
+    return Moved(axis, times[0]) if axis else times[0]

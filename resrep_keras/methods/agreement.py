@@ -42,7 +42,7 @@ def check_copy(model, copy, input_shape=None):
     Raises:
         ValueError: The two differ. Names the first layer where they part.
     """
-    inputs, expected = _first_run(model, input_shape)
+    inputs, expected = _first_run(model, copy, input_shape)
     if inputs is None:
         return
     try:
@@ -83,13 +83,13 @@ def agreement_of(model):
     return max(AGREEMENT["float32"], 4 * lost)
 
 
-def _first_run(model, input_shape):
+def _first_run(model, copy, input_shape):
     """Random inputs that a model takes, and its outputs; `(None, None)` where there are none."""
     error, run = None, (None, None)
     tensors = inputs_of(model)
     sizes = SIZES[:1]
-    if leaves_open(tensors):  # else nobody needs to read the model
-        sizes = fitting_sizes(recording_of(model), SIZES, input_shape)
+    if leaves_open(tensors):  # else nobody needs to read a model; of the two the copy is flat
+        sizes = fitting_sizes(recording_of(copy), SIZES, input_shape)
     for size in sizes:
         try:
             inputs = random_inputs(tensors, 2, 0, size, input_shape)

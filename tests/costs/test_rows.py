@@ -46,3 +46,13 @@ def test_examples_that_lie_along_another_axis_are_unknown_and_not_guessed():
 
     with pytest.warns(UserWarning, match="examples along another axis than the first"):
         assert counted(moved, (5, 6)) == 0
+
+
+def test_examples_that_move_to_another_axis_and_back_are_counted_behind_it():
+    def attended(x):
+        parts = ops.reshape(layers.Dense(6)(x), (-1, 4, 3, 2))
+        first, second, third = ops.unstack(ops.transpose(parts, (2, 0, 1, 3)), axis=0)
+        scores = ops.matmul(first, ops.transpose(second, (0, 2, 1)))
+        return layers.Dense(5)(ops.matmul(scores, third))
+
+    assert counted(attended, (4, 6)) == 4 * 6 * 6 + 4 * 4 * 2 + 4 * 4 * 2 + 4 * 2 * 5

@@ -14,7 +14,7 @@ from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.blocks import inside_blocks
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.trace import sized_graph, trace
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.baseline import Baseline
@@ -53,14 +53,14 @@ class ChannelMethod(ChannelSettings, Method):
     # The questions ----------------------------------------------------------------------------
 
     def insert(self, model):
-        graph = trace(model, self.input_shape, self.exact, spare_frozen=True)
+        own = trace(model, None, self.exact, spare_frozen=True)
+        graph = sized_graph(own, self.input_shape, self.exact)
         if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
             raise ValueError(
                 f"Model '{model.name}' is wrapped already: it has compactors. Train it, or "
                 "finalize it before wrapping it again."
             )
         sites, diagonal = self.prepare(graph)
-        own = graph if self.input_shape is None else trace(model, None, self.exact, True)
         check_rules(graph, self.groups(graph))
         numbers = itertools.count()
         copy = insert_compactors(
