@@ -82,14 +82,6 @@ def trace(model, input_shape=None, exact=True, spare_frozen=False):
     return max(graph, inside, key=_num_free)
 
 
-def sized_graph(graph, input_shape, exact=True):
-    """The `ChannelGraph` of the same calls at the sizes of an `input_shape`; see `trace`."""
-    if input_shape is None:
-        return graph
-    recording = resized(graph.recording, sized(graph.recording.inputs, input_shape))
-    return trace_recording(recording, exact, frozen=graph.frozen)
-
-
 def _num_free(graph):
     return sum(int((~group.pinned).sum()) for group in graph.groups if group.prunable)
 

@@ -14,7 +14,9 @@ from resrep_keras.costs.macs import MacCost, warn_of_unknown
 from resrep_keras.costs.quantities import QUANTITIES
 from resrep_keras.graph.blocks import inside_blocks
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.graph.trace import sized_graph, trace
+from resrep_keras.graph.recording import resized
+from resrep_keras.graph.sizes import sized
+from resrep_keras.graph.trace import trace, trace_recording
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.baseline import Baseline
@@ -54,7 +56,7 @@ class ChannelMethod(ChannelSettings, Method):
 
     def insert(self, model):
         own = trace(model, None, self.exact, spare_frozen=True)
-        graph = sized_graph(own, self.input_shape, self.exact)
+        graph = _at_sizes(own, self.input_shape, self.exact)
         if any(isinstance(call.operation, (Compactor, Gated)) for call in graph.calls):
             raise ValueError(
                 f"Model '{model.name}' is wrapped already: it has compactors. Train it, or "
@@ -290,3 +292,11 @@ class ChannelMethod(ChannelSettings, Method):
                 f"The dense model meets its target already: {values}. There is nothing to prune; "
                 "ask for less, or leave the model as it is."
             )
+
+
+def _at_sizes(graph, input_shape, exact):
+    """The `ChannelGraph` of the same calls at the sizes of an `input_shape`."""
+    if input_shape is None:
+        return graph
+    recording = resized(graph.recording, sized(graph.recording.inputs, input_shape))
+    return trace_recording(recording, exact, frozen=graph.frozen)
