@@ -5,9 +5,12 @@
 Each model runs in a process of its own, on one thread. Trace seconds are the median of three. A
 chain of 500, 1,000 and 2,000 layers shows how the work grows. Those of wrap, prune and finalize are
 compared with copying the model with Keras in the same process: medians of repeats that take turns.
+Blocks of layers that nobody has registered show what trying them adds to wrap: it is compared with
+that of the same layers with rules.
 Results go to benchmarks/results/speed.json and .md.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -24,10 +27,14 @@ from common import PeakMemory, mask_at_random, write_result
 from keras import layers
 
 import resrep_keras
+from resrep_keras.costs.macs import macs
+from resrep_keras.graph.flow import flow
+from resrep_keras.surgery.narrow import narrow, take, weight_values
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("measure", None, "Measure this model in this process and print JSON.")
 flags.DEFINE_string("compare", None, "Compare with copying this model, in this process, as JSON.")
+flags.DEFINE_integer("tried", None, "Compare what trying adds to so many blocks, as JSON.")
 flags.DEFINE_integer("repeats", 5, "How often each call is compared, after one to warm up.")
 
 # Largest seconds of trace; None where the row only shows how the work grows.
@@ -43,6 +50,9 @@ LIMITS = {
 # Largest CPU time of a call, in times of `keras.models.clone_model` and `set_weights`.
 COMPARED = ("ResNet50", "DenseNet121", "EfficientNetB0", "MobileNetV2")
 TIMES = {"wrap": None, "prune": 3, "finalize": 3}
+# Blocks with two layers without rules each, of four widths; wrap takes at most so many times as
+# long as where both have rules, but for the fewest. Twice as many blocks take about twice as long.
+BLOCKS, MOST_TRIED, MOST_GROWTH = (12, 24, 48), 1.3, 2.6
 ONE_THREAD = {
     f"{name}_THREADS": "1"
     for name in ("OMP_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
@@ -110,6 +120,72 @@ def compare(name):
     return {"model": name, "copy_seconds": medians["copy"], "times": times}
 
 
+class Swish(layers.Layer):
+    """An activation of one's own."""
+
+    def call(self, x):
+        return x * keras.ops.sigmoid(x)
+
+
+class Scale(layers.Layer):
+    """A factor for each channel, as LayerScale."""
+
+    def build(self, input_shape):
+        self.factors = self.add_weight(shape=input_shape[-1:], initializer="ones", name="factors")
+
+    def call(self, x):
+        return x * self.factors
+
+
+class KnownSwish(Swish):
+    """The same, with rules."""
+
+
+class KnownScale(Scale):
+    """The same, with rules."""
+
+
+def register_rules():
+    flow.register(KnownSwish)(lambda layer, call: call.input)
+    flow.register(KnownScale)(lambda layer, call: call.input)
+    narrow.register(KnownScale)(
+        lambda layer, part: (
+            {},
+            [take(weight, 0, part.keep_out) for weight in weight_values(layer)],
+        )
+    )
+    for kind in (KnownSwish, KnownScale):
+        macs.register(kind)(lambda layer, call: [])
+
+
+def blocks(number, swish, scale):
+    """Convolutions at four widths and sizes, a batch normalisation and the two layers behind."""
+    x = inputs = keras.Input((32, 32, 3))
+    for position in range(number):
+        width = 16 * 2 ** (4 * position // number)
+        strides = 2 if position and width > x.shape[-1] else 1
+        x = layers.Conv2D(width, 3, strides=strides, padding="same", use_bias=False)(x)
+        x = scale()(swish()(layers.BatchNormalization()(x)))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def compare_tried(number):
+    """CPU seconds of wrap for layers without rules, and for the same ones with rules."""
+    register_rules()
+    models = {
+        "tried": blocks(number, Swish, Scale),
+        "known": blocks(number, KnownSwish, KnownScale),
+    }
+    seconds = {kind: [] for kind in models}
+    for _ in range(FLAGS.repeats + 1):
+        for kind, model in models.items():
+            seconds[kind].append(
+                cpu_seconds(lambda model=model: resrep_keras.wrap(model, resrep_keras.ResRep(0.01)))
+            )
+    medians = {kind: float(np.median(measured[1:])) for kind, measured in seconds.items()}
+    return {"blocks": number, **medians, "times": medians["tried"] / medians["known"]}
+
+
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}. Seconds are those of the CPU, "
@@ -137,6 +213,18 @@ def as_markdown(result):
     for row in result["compared"]:
         times = " | ".join(f"{row['times'][call]:.2f}" for call in TIMES)
         lines.append(f"| {row['model']} | {row['copy_seconds']:.2f} | {times} |")
+    lines += [
+        "",
+        "Blocks with an activation and a scale that nobody has registered, against the same with "
+        f"rules: seconds of `wrap`, of which trying may take {MOST_TRIED - 1:.0%} more.",
+        "",
+        "| blocks | with rules (s) | tried (s) | times |",
+        "|---|---|---|---|",
+    ]
+    for row in result["tried"]:
+        lines.append(
+            f"| {row['blocks']} | {row['known']:.2f} | {row['tried']:.2f} | {row['times']:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -155,16 +243,23 @@ def in_a_process(flag, name):
 
 
 def main(_):
-    if FLAGS.measure or FLAGS.compare:
-        print(json.dumps(measure(FLAGS.measure) if FLAGS.measure else compare(FLAGS.compare)))
-        return
+    for given, run in (
+        (FLAGS.measure, measure),
+        (FLAGS.compare, compare),
+        (FLAGS.tried, compare_tried),
+    ):
+        if given:
+            print(json.dumps(run(given)))
+            return
     compared = [in_a_process("compare", name) for name in COMPARED]
+    tried = [in_a_process("tried", number) for number in BLOCKS]
     rows = [in_a_process("measure", name) for name in LIMITS]
     result = {
         "command": "python benchmarks/speed.py",
         "machine": f"{os.cpu_count()} {platform.machine()} vCPUs, Keras {keras.__version__}",
         "rows": rows,
         "compared": compared,
+        "tried": tried,
     }
     write_result(result, as_markdown(result))
     late = [r["model"] for r in rows if r["trace_seconds"] > (r["limit_seconds"] or float("inf"))]
@@ -175,9 +270,19 @@ def main(_):
         for call, most in TIMES.items()
         if most is not None and row["times"][call] > most
     ]
+    slow += [
+        f"trying {row['blocks']} blocks"
+        for row in tried
+        if row["times"] > MOST_TRIED and row["blocks"] > BLOCKS[0]
+    ]
+    slow += [
+        f"{more['blocks']} blocks against {less['blocks']}"
+        for less, more in itertools.pairwise(tried)
+        if more["tried"] > MOST_GROWTH * less["tried"]
+    ]
     if late or large or slow:
         raise SystemExit(
-            f"Over the limit of time: {late}; of memory: {large}; of times of a copy: {slow}."
+            f"Over the limit of time: {late}; of memory: {large}; of times that are told: {slow}."
         )
 
 

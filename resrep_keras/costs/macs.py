@@ -26,6 +26,7 @@ from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.trace import trace
 from resrep_keras.keras_adapter import automatic_names_kept, is_layer
 from resrep_keras.layers.compactor import Compactor
+from resrep_keras.surgery.alike import alike_key
 from resrep_keras.surgery.narrow import can_narrow
 
 
@@ -173,12 +174,30 @@ def rows_made(call, given, of_tensor):
         return [rule_of(rows, operation)(operation, call, given)] * len(call.outputs)
     if not is_layer(operation):
         return rows_seen(call, of_tensor)
-    graph = None if has_rule(macs, operation) else inside_of(call)[0]
-    if graph is None:
+    made = None if has_rule(macs, operation) else _rows_inside(call)
+    if made is None:
         return [given] * len(call.outputs)
-    inside = rows_of(graph, rows_made)
-    made = [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
     return [each and each * given for each in made]
+
+
+def _rows_inside(call):
+    """What `rows_made` answers for one row, as the inside of a call tells; `None` where none does.
+
+    It is found out once for calls that are alike.
+    """
+    if "rows" not in call.memo:
+        key = "rows", alike_key(call)
+        if None in key or key not in call.known:
+            call.known[key] = _rows_of_graph(inside_of(call)[0])
+        call.memo["rows"] = call.known[key]
+    return call.memo["rows"]
+
+
+def _rows_of_graph(graph):
+    if graph is None:
+        return None
+    inside = rows_of(graph, rows_made)
+    return [inside.get(id(tensor), 1) for tensor in keras.tree.flatten(graph.recording.outputs)]
 
 
 def _parts(graph, call):

@@ -138,6 +138,7 @@ class ChannelGraph:
         recording: The `Recording` that was traced, with its calls as they are nested.
         holds: What removed channels hold at the sites, see `trace_recording`.
         frozen: Names of the layers that are left whole, see `trace_recording`.
+        known: What was found out of calls that are alike, see there.
     """
 
     calls: tuple
@@ -148,6 +149,7 @@ class ChannelGraph:
     recording: object = None
     holds: State = State.ZERO
     frozen: frozenset = frozenset()
+    known: dict = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def calls_by_name(self):

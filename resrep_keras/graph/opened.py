@@ -26,6 +26,11 @@ def may_be_opened(model, input_shape):
     return input_shape is None
 
 
+def num_free(graph):
+    """How many channels of a `ChannelGraph` may go."""
+    return sum(int((~group.pinned).sum()) for group in graph.groups if group.prunable)
+
+
 def without_unclear(graph):
     """The recording of a `ChannelGraph` in which unclear layers are open; `None` without any."""
     calls = {call.name: call for call in graph.calls if call.name not in graph.frozen}

@@ -17,7 +17,7 @@ from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Si
 from resrep_keras.graph.deferred import deferred
 from resrep_keras.graph.flow import calls_as_known, depends_on_channels, flow, rule_of
 from resrep_keras.graph.labels import Flow, Labels, State
-from resrep_keras.graph.opened import may_be_opened, without_unclear
+from resrep_keras.graph.opened import may_be_opened, num_free, without_unclear
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.recording import resized
@@ -78,12 +78,8 @@ def trace(model, input_shape=None, exact=True, spare_frozen=False):
     opened = without_unclear(graph) if may_be_opened(model, input_shape) else None
     if opened is None:
         return graph
-    inside = trace_recording(opened, exact, frozen=frozen)
-    return max(graph, inside, key=_num_free)
-
-
-def _num_free(graph):
-    return sum(int((~group.pinned).sum()) for group in graph.groups if group.prunable)
+    inside = trace_recording(opened, exact, frozen=frozen, known=graph.known)
+    return max(graph, inside, key=num_free)
 
 
 def frozen_layers(recording):
@@ -91,7 +87,7 @@ def frozen_layers(recording):
     return {r.name for r in recording.all_calls() if r.inner is None and is_frozen(r.operation)}
 
 
-def trace_recording(recording, exact=True, holds=State.ZERO, frozen=()):
+def trace_recording(recording, exact=True, holds=State.ZERO, frozen=(), known=None):
     """The `ChannelGraph` of a model that is recorded already; see `trace`.
 
     Args:
@@ -101,19 +97,20 @@ def trace_recording(recording, exact=True, holds=State.ZERO, frozen=()):
             `State.CONSTANT` is for channels that are constants without one.
         frozen: Names of layers that are left whole: they keep all channels that they make, take up
             no compactor and no constant. Inputs that they no longer read may go.
+        known: What was found out of alike calls, as of the model that this is a copy of.
     """
-    return _Tracer(recording, exact, holds, frozenset(frozen)).run()
+    return _Tracer(recording, exact, holds, frozenset(frozen), known).run()
 
 
 class _Tracer:
     """Runs the rules over the recorded calls until nothing new is learnt."""
 
-    def __init__(self, recording, exact, holds, frozen):
+    def __init__(self, recording, exact, holds, frozen, known):
         self.recording = recording
         self.exact = exact
         self.holds = holds
         self.frozen = frozen
-        self.known = {}
+        self.known = {} if known is None else known
         self.calls = calls_of(recording, self)
         self._sharing = sharing(self.calls)
         self._inputs = keras.tree.flatten(recording.inputs)
@@ -342,6 +339,7 @@ class _Tracer:
             recording=self.recording,
             holds=self.holds,
             frozen=self.frozen,
+            known=self.known,
         )
 
     def _components(self, roots):

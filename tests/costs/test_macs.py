@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.costs import macs as macs_module
 from resrep_keras.costs.macs import MacCost
 from tests import paths
 
@@ -118,3 +119,22 @@ def test_attention_counts_projections_scores_and_sums():
     scores = 5 * 8 * 4 * 3 + 5 * 8 * 4 * 2
     model = keras.Model([query, value], out)
     assert resrep_keras.count_macs(model) == projections + scores
+
+
+def test_calls_that_are_alike_are_looked_into_once(monkeypatch):
+    class Squashed(layers.Layer):
+        def call(self, x):
+            return x * ops.sigmoid(x)
+
+    seen = []
+    look_inside = macs_module.look_inside
+    monkeypatch.setattr(
+        macs_module,
+        "look_inside",
+        lambda *given, **more: seen.append(given) or look_inside(*given, **more),
+    )
+    x = inputs = keras.Input((6,))
+    for _ in range(4):
+        x = Squashed()(layers.Dense(6)(x))
+    resrep_keras.wrap(keras.Model(inputs, layers.Dense(2)(x)), resrep_keras.ResRep(0.01))
+    assert len(seen) <= 3

@@ -68,7 +68,8 @@ class ChannelMethod(ChannelSettings, Method):
         copy = insert_compactors(
             own, sites, diagonal, lambda **given: self.make_compactor(next(numbers), **given)
         )
-        channel_state = ChannelState(copy, self.input_shape, self.exact, self.noted(graph))
+        given = self.input_shape, self.exact, self.noted(graph), graph.known
+        channel_state = ChannelState(copy, *given)
         channel_state.baseline = self.baseline(model, channel_state)
         self.check_target(channel_state)
         return copy, channel_state.baseline

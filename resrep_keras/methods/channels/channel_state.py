@@ -95,6 +95,7 @@ class ChannelState(PrunableChannels):
         model: A Functional model with compactors.
         input_shape, exact: See `resrep_keras.trace`.
         baseline: Its `Baseline`. Defaults to what the model carries.
+        known: What was found out of calls that are alike, as of the dense model.
 
     Attributes:
         compactors: Pairs `(Compactor, channel ids)`; id -1 marks a column that is never removed.
@@ -107,11 +108,12 @@ class ChannelState(PrunableChannels):
         ValueError: The model has no compactors.
     """
 
-    def __init__(self, model, input_shape=None, exact=True, baseline=None):
+    def __init__(self, model, input_shape=None, exact=True, baseline=None, known=None):
         baseline = baseline_of(model) if baseline is None else baseline
         # A model that is frozen by now goes by what was frozen when compactors were put in.
         frozen = () if baseline is None else baseline.frozen
-        graph = trace_recording(recording_of(model, input_shape), exact, frozen=frozen)
+        recording = recording_of(model, input_shape)
+        graph = trace_recording(recording, exact, frozen=frozen, known=known)
         super().__init__(model, graph, [], input_shape, exact, baseline)
         self.compactors, behind = [], {}
         followed, known = set(), set()
