@@ -178,14 +178,17 @@ def server_of(python, source):
     return Server(command, "row: ", settings)
 
 
-def names_of(python, source):
-    """The models of a list, as the interpreter with the packages knows them."""
-    code = f"import third_party.{source} as s; print('\\n'.join(s.BUILDERS))"
-    here = pathlib.Path(__file__).parent
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=here)
+def all_jobs(python):
+    """`(list, model)` of all models, as the interpreter with the packages knows them."""
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n"
+    code += "    for model in importlib.import_module(f'third_party.{name}').BUILDERS:\n"
+    code += "        print('model:', name, model, sep='\\t')"
+    command, here = [python, "-c", code, *FLAGS.sources], pathlib.Path(__file__).parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=here)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return done.stdout.strip().splitlines()
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    return [(line[1], line[2]) for line in lines if line[0] == "model:"]
 
 
 class Rows:
@@ -198,6 +201,7 @@ class Rows:
 
     def __init__(self, folder, path):
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text())["rows"] if path.exists() else []
         self.known = {(row["source"], row["model"]): row for row in known}
 
@@ -230,7 +234,10 @@ def asked_for(jobs, rows):
 
 
 def write_results(rows, jobs, path):
-    there = [row for row in map(rows.__getitem__, jobs) if row is not None]
+    """Write JSON and page; lists that were not asked for keep what the result file says."""
+    others = [job for job in rows.known if job[0] not in FLAGS.sources]
+    ordered = sorted([*jobs, *others], key=lambda job: list(SOURCES).index(job[0]))
+    there = [row for row in map(rows.__getitem__, ordered) if row is not None]
     result = {
         "command": "python benchmarks/third_party_models.py",
         "machine": machine(),
@@ -252,7 +259,7 @@ def main(_):
     python = FLAGS.python or environment.python(folder, PACKAGES)
     path = RESULTS / "third_party_models.json"
     rows = Rows(folder / f"rows_{FLAGS.seed}", path)
-    jobs = [(source, name) for source in FLAGS.sources for name in names_of(python, source)]
+    jobs = all_jobs(python)
     for source, group in itertools.groupby(asked_for(jobs, rows), key=lambda job: job[0]):
         server = server_of(python, source)
         for job in group:

@@ -1,8 +1,10 @@
 """Processes that have imported what takes the time, and answer in forks of their own."""
 
 import os
+import signal
 import subprocess
 import sys
+import traceback
 
 LONGEST = 900  # seconds of an answer
 
@@ -45,19 +47,17 @@ def fork(work, log):
     process = os.fork()
     if process:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    signal_after(LONGEST)
-    to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(to, stream)
+    code = 1
     try:
+        signal.alarm(LONGEST)
+        to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for stream in (1, 2):
+            os.dup2(to, stream)
         work()
+        code = 0
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
-        os._exit(0)
-
-
-def signal_after(seconds):
-    """End this process by a signal after so many seconds."""
-    import signal
-
-    signal.alarm(seconds)
+        sys.stderr.flush()
+        os._exit(code)
