@@ -145,6 +145,9 @@ def as_page(result):
         "- *TFLite*: the difference of the file.",
         "- *Seconds* are wall time on a machine that did other work, too.",
         "",
+        "`examples/detect_yolo.py` trains and prunes one of kyolo's nets; what came of it is in",
+        "`benchmarks/results/detect_yolo.md`.",
+        "",
         "## Why channels are kept",
         "",
     ]
