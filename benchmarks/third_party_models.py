@@ -49,7 +49,7 @@ from third_party_page import SOURCES, as_page, is_right
 
 import resrep_keras
 from resrep_keras.common.files import write_text
-from resrep_keras.costs.macs import count_macs
+from resrep_keras.costs.macs import MacCost, count_macs
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import input_name
@@ -106,6 +106,7 @@ def measure(source, name, loader):
     shape = open_sizes(dense)
     row, slim = reach.measure(name, dense, FLAGS.seed, formats=(), shape=shape)
     row |= {"source": source, "macs_slim": count_macs(slim, shape)}
+    row["macs_unknown"] = dict(MacCost(resrep_keras.trace(slim, shape)).unknown)
     inputs = functools.partial(example_inputs, slim, input_shape=shape)
     row["macs_of_graph"] = _if_it_can(lambda: vars(count_products(slim, inputs(1))))
     with tempfile.TemporaryDirectory() as folder:

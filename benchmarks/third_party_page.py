@@ -43,9 +43,12 @@ OPEN = ("NO_RULE", "NO_SITE", "UNTRIED", "SHARED", "OTHER")
 
 
 def macs_agree(row):
-    """Whether the library's MACs are those of TensorFlow's graph; `None` where it has a loop."""
+    """Whether the library's MACs are those of TensorFlow's graph; `None` where one is not known.
+
+    The graph has a loop, or the library has said which layers it cannot count.
+    """
     graph = row["macs_of_graph"]
-    if isinstance(graph, str):
+    if isinstance(graph, str) or row.get("macs_unknown"):
         return None
     return row["macs_slim"] == graph["all"] - graph["moving"] - graph["cut_off"]
 
@@ -65,6 +68,8 @@ def _difference(value):
 
 def _graph(row):
     agree, graph = macs_agree(row), row["macs_of_graph"]
+    if row.get("macs_unknown"):
+        return f"without {', '.join(row['macs_unknown'])}"
     if agree is None:
         return f"no ({graph.split(':')[0]})"
     if not agree:
@@ -107,8 +112,8 @@ def _summary(rows):
         f"pruned. Without those that are kept for what would change (below), "
         f"{100 * reached / max(1, could):.1f} %.",
         f"- MACs: equal to the products of TensorFlow's graph in {agree.count(True)} models, "
-        f"different in {agree.count(False)}; {agree.count(None)} have graphs with loops or could "
-        "not be traced.",
+        f"different in {agree.count(False)}; {agree.count(None)} have graphs with loops, or layers "
+        "of which `count_macs` warns that it cannot count them.",
         f"- {len(reloaded)} slim models load as `.keras` in a process that cannot import this "
         f"library; {len(written)} convert to TFLite.",
         f"- `finalize` took at most {largest:.1f} s, its check on random inputs included.",

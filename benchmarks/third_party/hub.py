@@ -1,5 +1,6 @@
 """Backbones of KerasHub, each built small from its configuration, without weights to download."""
 
+import keras
 import keras_hub
 
 MODELS = keras_hub.models
@@ -12,6 +13,17 @@ PICTURE = (32, 32, 3)
 
 def _of(kind, **settings):
     return lambda: getattr(MODELS, f"{kind}Backbone")(**settings)
+
+
+def _of_length(length, build):
+    """A backbone on sequences of one length: Keras's Fourier transform has to know it."""
+
+    def fixed():
+        model = build()
+        inputs = {k: keras.Input((length,), dtype=x.dtype) for k, x in model.input.items()}
+        return keras.Model(inputs, model(inputs))
+
+    return fixed
 
 
 def _vit(kind, mlp, **settings):
@@ -50,7 +62,7 @@ BUILDERS = {
     "XLMRoberta": _of("XLMRoberta", **HEADS, **SHORT),
     "Albert": _of("Albert", **HEADS, embedding_dim=16, **SHORT),
     "DebertaV3": _of("DebertaV3", **HEADS, bucket_size=8, **SHORT),
-    "FNet": _of("FNet", **WORDS, **SHORT),
+    "FNet": _of_length(16, _of("FNet", **WORDS, **SHORT)),
     "RoformerV2": _of("RoformerV2", **HEADS, head_size=8),
     "ESM": _of("ESM", **HEADS),
     "GPT2": _of("GPT2", **HEADS, **SHORT),
