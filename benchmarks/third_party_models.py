@@ -141,7 +141,8 @@ def reload(slim, inputs, loader, folder):
         raise RuntimeError(said)
     loaded = np.load(f"{folder}/outputs.npz")
     expected = keras.tree.flatten(run(slim, inputs))
-    return reach.largest_difference(expected, [loaded[key] for key in loaded])
+    drawn = reach.drawn_outputs(slim, inputs)
+    return reach.largest_difference(expected, [loaded[key] for key in loaded], drawn)
 
 
 def as_tflite(slim, shape, folder):
