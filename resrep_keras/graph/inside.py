@@ -6,7 +6,6 @@ what is called in inference only, and weights that no layer inside has.
 
 import contextlib
 import functools
-import types
 
 import keras
 import numpy as np
@@ -146,7 +145,9 @@ class _Untraced:
     """In the place of the tracer: no rule is asked, and what is frozen does not matter."""
 
     frozen = frozenset()
-    known = types.MappingProxyType({})
+
+    def __init__(self):
+        self.known = {}
 
 
 def whole_graph(recording, batched=True):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from resrep_keras.costs.macs import MacCost, look_inside
 from resrep_keras.graph.inside import graph_inside
 from resrep_keras.graph.labels import WHOLE
 
@@ -75,3 +76,27 @@ def test_variables_in_front_of_symbolic_tensors_give_way():
     assert error is None and graph.recording.outputs.shape == (None, 3)
     assert "__mul__" not in vars(keras.Variable)
     assert float((layer.scale * 2.0) ** 2) == 4.0
+
+
+class Products(layers.Layer):
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 3))
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel)
+
+
+class AroundProducts(layers.Layer):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.products = Products()
+
+    def call(self, x):
+        return self.products(x) + 1.0
+
+
+def test_a_layer_without_a_rule_may_stand_inside_another_one():
+    layer, tensor = AroundProducts(), keras.KerasTensor((None, 5, 4))
+    layer(tensor)
+    graph, error = look_inside(layer, (tensor,), {})
+    assert error is None and MacCost(graph)() == 5 * 4 * 3
