@@ -75,11 +75,12 @@ def trace(model, input_shape=None, exact=True, spare_frozen=False):
     recording = recording_of(model, input_shape)
     frozen = frozen_layers(recording) if spare_frozen else ()
     graph = trace_recording(recording, exact, frozen=frozen)
+    graphs = [graph]
     opened = without_unclear(graph) if may_be_opened(model, input_shape) else None
-    if opened is None:
-        return graph
-    inside = trace_recording(opened, exact, frozen=frozen, known=graph.known)
-    return max(graph, inside, key=num_free)
+    while opened is not None:  # what lies behind may be unclear now
+        graphs.append(trace_recording(opened, exact, frozen=frozen, known=graph.known))
+        opened = without_unclear(graphs[-1])
+    return max(graphs, key=num_free)
 
 
 def frozen_layers(recording):

@@ -14,7 +14,7 @@ from resrep_keras.graph.own_weights import makes_all
 from resrep_keras.layers.gated import gate_factors
 from resrep_keras.surgery.channel_weights import producing_variable, reading_variable
 from resrep_keras.surgery.linear import Entries, Linear, linear_of
-from resrep_keras.surgery.narrow import narrow, take, weights_of, with_bias
+from resrep_keras.surgery.narrow import narrow, take, weight_values, weights_of, with_bias
 
 # --- Dense ---------------------------------------------------------------------------------------
 
@@ -49,6 +49,11 @@ def _dense_linear(layer: layers.Dense):
 
 
 # --- EinsumDense ---------------------------------------------------------------------------------
+
+
+def _own_weights(layer):
+    """Kernel and bias of an `EinsumDense`, whatever their names: they may be another layer's."""
+    return dict(zip(("kernel", "bias"), weight_values(layer)))
 
 
 class EinsumAxes:
@@ -161,7 +166,7 @@ def _einsum_gates(layer: layers.EinsumDense, gates):
 
 
 def _several_narrow(layer, part, axes):
-    old, read = weights_of(layer), part.call.consumed[0] - len(part.call.input.shape)
+    old, read = _own_weights(layer), part.call.consumed[0] - len(part.call.input.shape)
     shape = list(layer.get_config()["output_shape"])
     if axes.one:
         order = (axes.reads[read], axes.kernel_out)
@@ -184,7 +189,7 @@ def _several_narrow(layer, part, axes):
 @narrow.register
 def _einsum_narrow(layer: layers.EinsumDense, part):
     axes = EinsumAxes(layer)
-    old = weights_of(layer)
+    old = _own_weights(layer)
     if axes.whole_kernel:
         kernel = take(old["kernel"], -1, part.keep_out)
         return {"output_shape": kernel.shape}, [kernel]

@@ -209,3 +209,19 @@ def test_a_layer_with_frozen_weights_stays_whole():
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.01, coupled=True))
     assert "own" in {each.name for each in wrapped.layers}
     assert len(wrapped.non_trainable_variables) > 0
+
+
+@pytest.mark.parametrize("layer", [FeedForward, SelfAttention, MixedTokens])
+def test_channels_are_removed_without_training(layer):
+    slim = resrep_keras.MagnitudePruning(0.2, coupled=True).prune(sequence(layer(name="own")))
+    assert slim.certificate.max_relative <= 1e-4
+    assert slim.count_params() < sequence(layer()).count_params()
+
+
+def test_one_opened_layer_behind_another():
+    inputs = zoo.image(4)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="before")(inputs)
+    x = ChannelShuffle()(GlobalResponse()(x))
+    graph = resrep_keras.trace(keras.Model(inputs, zoo.head(layers.Conv2D(5, 1)(x))))
+    assert len(graph.group("before").channels) == 4
+    assert not graph.group("before").pinned.any()
