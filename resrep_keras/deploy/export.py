@@ -103,7 +103,8 @@ def export(
             "resrep_keras.finalize(model) returns."
         )
     form = format_of(path)
-    settings = {"sparse": sparse, "batch_size": batch_size}
+    any_number = form.is_open and batch_size is None  # as it is anyway
+    settings = {"sparse": sparse, "batch_size": 1 if any_number else batch_size}
     settings |= {"quantization": quantization, "inference_type": inference_type}
     settings = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     _check_settings(form, settings, path)
