@@ -58,6 +58,13 @@ def test_a_row_is_right_only_if_all_of_it_is(change):
     assert not page.is_right(ROW | change)
 
 
+def test_what_keras_changes_of_the_unpruned_model_is_no_fault_of_the_slim_one():
+    changed = ROW | {"reloaded_difference": 2e-4}
+    assert page.is_right(changed | {"dense_reloaded": 2e-4})
+    assert not page.is_right(changed | {"dense_reloaded": 0.0})
+    assert not page.is_right(changed | {"dense_reloaded": 2e-4, "difference": 2e-4})
+
+
 def test_the_page_tells_failures_shares_and_reasons():
     result = {"command": "it", "machine": "here", "seed": 0, "packages": ["a==1"]}
     made = page.as_page(result | {"rows": [ROW, {**ROW, "model": "two", "error": "E: a | b"}]})
