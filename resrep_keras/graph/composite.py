@@ -13,7 +13,7 @@ from keras import ops
 from resrep_keras.common.training_flag import has_training_argument, trains_by_default
 from resrep_keras.graph.from_sizes import made_as_ever
 from resrep_keras.graph.masks import attach_masks, with_masks_said
-from resrep_keras.graph.open_sizes import OpenSizes, first_fitting, open_axes
+from resrep_keras.graph.open_sizes import WINDOWS, OpenSizes, first_fitting, open_axes
 from resrep_keras.graph.own_weights import OwnWeights, as_tensor, like_numbers
 from resrep_keras.graph.probe import in_words
 from resrep_keras.graph.recording import (
@@ -91,7 +91,7 @@ def open_call(layer, args, kwargs, whole=False, alone=False):
 
 
 def _stand_ins(given, tensors, reasons):
-    """Sizes for a call that may ask for those that are open; at last, for that of the batch.
+    """Sizes for a call that may ask for those that are open; at last, for windows.
 
     Why others do not fit goes to `reasons`.
     """
@@ -111,6 +111,7 @@ def _stand_ins(given, tensors, reasons):
         yield from () if found is None else (found,)
     if any(x.shape[:1] == (None,) for x in tensors):
         yield OpenSizes({}, ())
+        yield OpenSizes({}, (), WINDOWS)
 
 
 def has_config(layer):

@@ -23,6 +23,8 @@ SIZE = 97
 # Lengths, the first that a call takes: it may know how many positions there are at most.
 LENGTHS = ((89, 83, 79, 73, 71), (31, 29, 23, 19, 17), (13, 11, 7))
 MOST = 7  # so many open lengths are told apart
+# A batch of windows, of which so many may make one example.
+WINDOWS = 576
 
 
 def open_axes(tensors):
@@ -42,24 +44,31 @@ class OpenSizes:
     Args:
         kinds: ``{(position, axis): number}``: which of them are the same, from 0 on.
         lengths: The stand-in of each number.
+        windows: Rows of the batch come in multiples of this number.
         reshapes: Layers that are made for graphs of the same call, in their order.
         told: What parts have said of their outputs, by the part and the shapes of its inputs.
     """
 
     kinds: dict
     lengths: tuple
+    windows: int = 1
     reshapes: list = dataclasses.field(default_factory=list, compare=False)
     told: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def inputs(self, tensors):
         """Inputs like symbolic tensors, of these sizes."""
-        return [input_like(x, self._shape(p, x, SIZE)) for p, x in enumerate(tensors)]
+        return [input_like(x, self._shape(p, x, self._batch)) for p, x in enumerate(tensors)]
 
     def of_length(self, tensors, length):
         """Inputs like symbolic tensors, with about so many entries along each open axis."""
         lengths = tuple(max(2, length - 3 * number) for number in range(len(self.lengths)))
         other = dataclasses.replace(self, lengths=lengths)
-        return [input_like(x, other._shape(p, x, None)) for p, x in enumerate(tensors)]
+        batch = None if self.windows == 1 else self.windows
+        return [input_like(x, other._shape(p, x, batch)) for p, x in enumerate(tensors)]
+
+    @property
+    def _batch(self):
+        return SIZE * self.windows
 
     def _shape(self, position, tensor, batch):
         kinds = {axis: number for (own, axis), number in self.kinds.items() if own == position}
@@ -77,12 +86,12 @@ class OpenSizes:
             ValueError: A size is used otherwise than in a shape.
         """
         inputs = [input_like(tensor) for tensor in tensors]
-        rewriting = _Rewriting(self._sources(inputs, tensors), self.reshapes)
+        rewriting = _Rewriting(self._sources(inputs, tensors), self._batch, self.reshapes)
         return played_again(graph, inputs, rewriting.call)
 
     def _sources(self, inputs, tensors):
         """``{stand-in: (an input that has it, its axis)}``, of few axes where there are several."""
-        places = [(SIZE, p, 0) for p, x in enumerate(tensors) if x.shape[:1] == (None,)]
+        places = [(self._batch, p, 0) for p, x in enumerate(tensors) if x.shape[:1] == (None,)]
         places += [(self.lengths[number], *place) for place, number in self.kinds.items()]
         places = [place for place in places if inputs[place[1]].dtype != "string"]
         places.sort(key=lambda place: -len(inputs[place[1]].shape))
@@ -151,19 +160,28 @@ class _Rewriting:
 
     Args:
         sources: ``{stand-in: (input that has this size, axis)}``.
+        batch: The stand-in of the batch.
         reshapes: Layers that were made before, and those that are made now.
     """
 
-    def __init__(self, sources, reshapes):
+    def __init__(self, sources, batch, reshapes):
         self._sources, self._reshapes, self._used = sources, reshapes, 0
+        self._batch, self._units = batch, {SIZE if n == batch else n for n in sources}
 
     def call(self, operation, *args, **kwargs):
-        args, kwargs = keras.tree.map_structure(_first_row, (args, kwargs))
+        args, kwargs = keras.tree.map_structure(self._first_row, (args, kwargs))
         if is_layer(operation):
             return operation(*args, **kwargs)
         given = keras.tree.flatten((tuple(made_with(operation).values()), args, kwargs))
         found = [value for value in given if not is_symbolic(value) and self._has_size(value)]
         return self._rewritten(operation, args, kwargs) if found else operation(*args, **kwargs)
+
+    def _first_row(self, value):
+        """Of an array that is the same for each example, such as a causal mask, that of one."""
+        if is_symbolic(value) or is_variable(value) or not is_array(value) or not len(value.shape):
+            return value
+        same = value.shape[0] == self._batch
+        return value[:1] if same and ops.convert_to_numpy(ops.all(value == value[:1])) else value
 
     def _has_size(self, value):
         if is_array(value):
@@ -171,7 +189,7 @@ class _Rewriting:
         if isinstance(value, slice):
             return any(map(self._has_size, (value.start, value.stop)))
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and value != 0 and any(value % size == 0 for size in self._sources)
+        return number and value != 0 and any(value % size == 0 for size in self._units)
 
     def _rewritten(self, operation, args, kwargs):
         """The output of an operation with an open size in a shape, for any size."""
@@ -199,7 +217,9 @@ class _Rewriting:
         sizes = [-1 if self._has_size(size) else size for size in new]
         if sizes.count(-1) == 1:
             return ops.reshape(x, sizes)
-        if sizes.count(-1) == 2 and old[0] == new[0] == SIZE:  # that of Keras keeps the batch
+        if (
+            sizes.count(-1) == 2 and old[0] == new[0] == self._batch
+        ):  # that of Keras keeps the batch
             return self._reshape_layer(tuple(sizes[1:]), x.dtype)(x)
         return None
 
@@ -241,15 +261,6 @@ class _Rewriting:
             elif x.shape[axis] != size:
                 x = x[(*[slice(None)] * axis, slice(begin, begin + size))]
         return x
-
-
-def _first_row(value):
-    """Of an array that is the same for each example, such as a causal mask, that of one."""
-    if is_symbolic(value) or is_variable(value) or not is_array(value) or not len(value.shape):
-        return value
-    if value.shape[0] != SIZE or not ops.convert_to_numpy(ops.all(value == value[:1])):
-        return value
-    return value[:1]
 
 
 _REPEATING = tuple(map(operation_class, ("broadcast_to", "tile", "repeat")))
