@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from resrep_keras.common.training_flag import has_training_argument
-from resrep_keras.graph.recording import is_symbolic, symbolic_tensors
+from resrep_keras.graph.recording import free_name, is_symbolic, symbolic_tensors
 from resrep_keras.graph.seen_calls import attributes_of
 from resrep_keras.keras_adapter import is_array, is_variable
 
@@ -74,11 +74,12 @@ class OwnWeights:
         self._on_arrays = []
         inside = {id(x) for each in inner if each not in in_place for x in each.weights}
         own = [variable for variable in layer.weights if id(variable) not in inside]
-        self._holders = {
-            id(variable): hold(variable, layer.dtype_policy, f"{layer.name}_{variable.name}")
-            for variable in own
-            if len(variable.shape) and "float" in variable.dtype
-        }
+        self._holders, taken = {}, set()
+        for variable in own:
+            if len(variable.shape) and "float" in variable.dtype:
+                name = free_name(f"{layer.name}_{variable.name}", taken)
+                taken.add(name)
+                self._holders[id(variable)] = hold(variable, layer.dtype_policy, name)
         self._rest = [variable for variable in own if id(variable) not in self._holders]
 
     def without_holder(self):

@@ -371,3 +371,42 @@ def test_sublayers_are_found_at_any_depth():
     layer = Plain()
     layer.more = {"a": [layers.ReLU(name="inside")]}
     assert {each.name for each in sublayers(layer)} == {"first", "second", "inside"}
+
+
+class WithScores(layers.Layer):
+    """Returns `None` for scores that nobody asked for, and scales by a weight of its own."""
+
+    def build(self, shape):
+        self.dense, self.dropout = layers.Dense(4), layers.Dropout(0.5)
+        self.scale = self.add_weight(shape=(4,), initializer="uniform", name="scale")
+        self.dense.build(shape)
+
+    def call(self, x, training=None):
+        return self.dropout(self.dense(x) * self.scale, training=training), None
+
+
+class Encoder(layers.Layer):
+    """Two parts of that kind, whose sublayers have the same names; also returns an array."""
+
+    def build(self, shape):
+        self.parts = [WithScores(name=f"part_{number}") for number in range(2)]
+        for part in self.parts:
+            part.build(shape)
+
+    def call(self, x):
+        for part in self.parts:
+            x, _ = part(x)
+        return x, ops.zeros((0, 4))
+
+
+def test_parts_that_return_more_than_tensors_are_run_in_place():
+    encoder, tensor = Encoder(), keras.Input((4,))
+    encoder.build((None, 4))
+    names = [part.dense.name for part in encoder.parts]
+    graph, _ = open_call(encoder, (tensor,), {})
+    called = {id(weight) for layer in graph.layers for weight in layer.weights}
+    assert called == set(map(id, encoder.weights))
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    made, empty = graph([x])
+    np.testing.assert_allclose(made, encoder(x)[0], rtol=1e-6)
+    assert empty.shape == (0, 4) and [part.dense.name for part in encoder.parts] == names

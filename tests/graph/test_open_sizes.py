@@ -178,3 +178,21 @@ def test_which_sizes_are_open():
     assert [x.shape for x in sizes.inputs(tensors)] == [(SIZE, 13, 6), (SIZE, 3), (SIZE, 13, 11)]
     lengths = [x.shape[1:] for x in sizes.of_length(tensors, 16)]
     assert lengths == [(16, 6), (3,), (16, 13)]
+
+
+def test_several_windows_make_one_example():
+    """As the masks of shifted windows are for all of those of an example."""
+    mask = np.random.default_rng(0).normal(size=(4, 6, 6)).astype("float32")
+
+    def masked(x):
+        rows, windows = ops.shape(x)[0], mask.shape[0]
+        x = ops.reshape(x, (rows // windows, windows, 6, 6)) + mask[None]
+        return ops.reshape(x, (-1, 6, 6))
+
+    tensors = [keras.Input((6, 6))]
+    sizes = OpenSizes({}, (), 576)
+    inputs = sizes.inputs(tensors)
+    graph = sizes.for_any(keras.Model(inputs, masked(*inputs)), tensors)
+    assert [x.shape for x in sizes.of_length(tensors, 16)] == [(576, 6, 6)]
+    x = np.random.default_rng(1).normal(size=(8, 6, 6)).astype("float32")
+    np.testing.assert_allclose(graph([x]), masked(ops.convert_to_tensor(x)), rtol=1e-6)

@@ -146,3 +146,11 @@ def test_a_layer_that_says_what_its_call_does_not_take_is_seen():
     layer = Other(4)
     layer.build((None, 3))
     assert specs_told(layer, (keras.Input((3,)),), {"scale": 2.0}).shape == (None, 4)
+
+
+def test_a_batch_that_lies_along_another_axis_stays_one_of_any_size():
+    x = keras.Input((4, 3))
+    model = keras.Model(x, ops.unstack(ops.transpose(x, (1, 0, 2)), axis=0))
+    moved, parts = record(model).calls
+    assert moved.outputs.shape == (4, None, 3)
+    assert [part.shape for part in parts.outputs] == [(None, 3)] * 4
