@@ -11,12 +11,13 @@ import keras
 
 from resrep_keras.graph.composite import Closed, open_call
 from resrep_keras.graph.flow import calls_as_known
+from resrep_keras.graph.open_sizes import WINDOWS, OpenSizes
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.record import with_opened
 from resrep_keras.graph.recording import replaced, symbolic_tensors
 from resrep_keras.graph.sizes import leaves_open
 from resrep_keras.graph.unroll import inputs_of, is_graph
-from resrep_keras.keras_adapter import automatic_names_kept, input_like, is_layer, variables_asked
+from resrep_keras.keras_adapter import automatic_names_kept, is_layer, variables_asked
 
 
 def may_be_opened(model, input_shape):
@@ -69,9 +70,12 @@ def _reads_others(layer, args, kwargs):
 
     They would be constants in its graph, and stand still in training.
     """
-    fresh = {id(x): input_like(x) for x in symbolic_tensors(args, kwargs)}
+    tensors = symbolic_tensors(args, kwargs)
+    sizes = OpenSizes({}, (), WINDOWS)  # it may ask how large the batch is
+    inputs = sizes.inputs(tensors)
+    fresh = dict(zip(map(id, tensors), inputs))
     look_up = functools.partial(replaced, fresh)
     args, kwargs = keras.tree.map_structure(look_up, (args, kwargs))
-    with OwnWeights(layer, []).as_tensors(list(fresh.values())):
+    with OwnWeights(layer, []).as_tensors(inputs), sizes.making(inputs, tensors):
         asked = variables_asked(layer.call, *args, **kwargs)
     return not asked <= set(map(id, layer.variables))

@@ -89,11 +89,12 @@ def _in_steps(call, flow_in, axis, entry):
 
 @rows.register(GET_ITEM)
 def _get_item_rows(operation, call, given):
-    """One entry of a batch of any size is that of no example."""
-    key = call.argument("key", 1)
+    """One of as many ones as a batch has entries is that of no example."""
+    key, maker = call.argument("key", 1), call.maker(0)
     first = key[0] if isinstance(key, (list, tuple)) and key else key
-    whole = is_symbolic(first) or first is None or first is Ellipsis or isinstance(first, slice)
-    return given if whole or call.tensors[0][0].shape[:1] != (None,) else 0
+    if is_symbolic(first) or first is None or first is Ellipsis or isinstance(first, slice):
+        return given
+    return 0 if maker is not None and isinstance(maker.operation, LIKE) else None
 
 
 @narrow.register(GET_ITEM)
