@@ -112,7 +112,8 @@ class SeveralAxes:
         self.output = made.index(self.letter) - len(made)
         self.kernel_out = kernel.index(self.letter) - len(kernel)
         of_bias = layer.bias_axes or self.letter
-        self.known = "..." not in layer.equation and self.letter in of_bias
+        of_examples = read[:1] == made[:1] and read[0] not in kernel
+        self.known = of_examples and "..." not in layer.equation and self.letter in of_bias
         self.known = self.known and (not self.one or of_bias == self.letter)
 
     def along(self, array, axis):

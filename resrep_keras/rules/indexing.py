@@ -41,6 +41,7 @@ def _get_item_flow(operation, call):
     if key is not None and maker is not None and isinstance(maker.operation, LIKE):
         wide = [key[at] for at, axis in _by_axis(key) if axis in flow_in.wide_axes]
         if not any(isinstance(entry, slice) for entry in wide):
+            call.memo["of ones"] = True
             return call.neutral(call.output_shape)  # one of ones is any
     only_new = key is not None and all(entry in (None, slice(None)) for entry in key)
     if key is None or not (only_new or key[0] == slice(None)):
@@ -90,11 +91,11 @@ def _in_steps(call, flow_in, axis, entry):
 @rows.register(GET_ITEM)
 def _get_item_rows(operation, call, given):
     """One of as many ones as a batch has entries is that of no example."""
-    key, maker = call.argument("key", 1), call.maker(0)
+    key = call.argument("key", 1)
     first = key[0] if isinstance(key, (list, tuple)) and key else key
     if is_symbolic(first) or first is None or first is Ellipsis or isinstance(first, slice):
         return given
-    return 0 if maker is not None and isinstance(maker.operation, LIKE) else None
+    return 0 if "of ones" in call.memo else None
 
 
 @narrow.register(GET_ITEM)
