@@ -26,10 +26,17 @@ class Letters:
     def __init__(self, call, operands, terms):
         self._sizes, self._labels, self._examples = {}, {}, set()
         self._whole = not call.batched
+        # Beside a batch of any size, a tensor of a known first size is a weight.
+        any_size = any(tuple(operand.shape[:1]) == (None,) for operand in operands)
         for operand, letters in zip(operands, terms):
             flow = next(iter(call.flows_of(operand)), None)
             for axis, (letter, size) in enumerate(zip(letters, operand.shape)):
-                if flow is not None and axis == 0 and call.batched:
+                if (
+                    flow is not None
+                    and axis == 0
+                    and call.batched
+                    and (size is None or not any_size)
+                ):
                     self._examples.add(letter)
                 elif self._sizes.get(letter, 1) == 1:
                     self._sizes[letter] = size
