@@ -117,6 +117,9 @@ BUILDERS = {
         stackwise_num_filters=[16, 32],
         block_type="dark_block",
         stage_type="csp",
+        bottle_ratio=[0.5, 1.0],
+        block_ratio=[1.0, 0.5],
+        expand_ratio=[2.0, 1.0],
         image_shape=PICTURE,
     ),
     "HGNetV2": _of(
