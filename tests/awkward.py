@@ -150,7 +150,7 @@ def attribute_set_after_construction():
 @awkward(refused="forgetful")
 def config_that_forgets():
     inputs = zoo.image()
-    x = own.Forgetful(power=3, name="forgetful")(layers.Conv2D(6, 3, activation="relu")(inputs))
+    x = layers.Conv2D(6, 3, activation="relu")(own.Forgetful(power=3, name="forgetful")(inputs))
     return keras.Model(inputs, zoo.head(layers.Conv2D(5, 3, activation="relu")(x)))
 
 

@@ -680,6 +680,38 @@ def moves():
     return keras.Model(inputs, head(layers.Conv2D(4, 3, padding="same", activation="relu")(x)))
 
 
+@keras.saving.register_keras_serializable("zoo")
+class PixelShuffle(layers.Layer):
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        x = ops.reshape(x, (-1, height, width, 2, 2, channels // 4))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, 2 * height, 2 * width, channels // 4))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class FeedForward(layers.Layer):
+    def build(self, input_shape):
+        self.up = self.add_weight(shape=(input_shape[-1], 7), name="up")
+        self.offset = self.add_weight(shape=(7,), initializer="zeros", name="offset")
+        self.down = self.add_weight(shape=(7, input_shape[-1]), name="down")
+
+    def call(self, x):
+        return ops.matmul(ops.relu(ops.matmul(x, self.up) + self.offset), self.down)
+
+
+@member
+def layers_that_are_opened():
+    """Layers that hold no others, and that trying does not make clear; tokens and channels."""
+    inputs = keras.Input((4, 4, 3))
+    x = PixelShuffle()(layers.Conv2D(16, 2, padding="same", activation="relu")(inputs))
+    x = layers.Reshape((64, 4))(x)
+    tokens = layers.Dense(5, activation="relu")(layers.Permute((2, 1))(x))
+    x = layers.Add()([x, layers.Permute((2, 1))(layers.Dense(64)(tokens))])
+    x = layers.GlobalAveragePooling1D()(FeedForward()(layers.LayerNormalization()(x)))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 @member
 def heads_by_hand():
     """Rotated queries and keys; a head of keys and values is read by two of queries."""

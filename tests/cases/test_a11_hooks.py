@@ -123,10 +123,6 @@ CHANGED = {
     ),
     "kernel": (lambda: sequence(UnitNorm(8, name="changed")), "it overrides kernel"),
     "gamma": (lambda: image(Positive(name="changed")), "it overrides gamma"),
-    "attention": (
-        lambda: sequence(Doubled(2, 4, name="changed")),
-        "it overrides _compute_attention, on which the rule of MultiHeadAttention relies",
-    ),
 }
 
 # Nets in which trying the layer shows that channels in front of it, where they are zero, may go.
@@ -135,6 +131,12 @@ TRIED = {
     "weights": lambda: sequence(Weighted(8, name="changed")),
     "initial state": lambda: sequence(StartsAtOne(8, return_sequences=True, name="changed")),
 }
+
+
+def test_attention_with_scores_of_ones_own_is_opened():
+    model = zoo.randomise(sequence(Doubled(2, 4, name="changed")), 0)
+    assert "changed" not in [call.name for call in trace(model).calls]
+    check_exact(model)
 
 
 @pytest.mark.filterwarnings("ignore:The MACs of these layers are not known")

@@ -9,6 +9,9 @@ from keras import layers, ops
 
 import resrep_keras
 
+# ResRep would put what such a layer calls in its place.
+COPIES_ALL = resrep_keras.GraNet(0.5)
+
 
 class Scale(layers.Layer):
     """A layer whose configuration forgets its factor."""
@@ -69,7 +72,15 @@ def net(*behind, shape=(6,), nested=False, head="linear", dtype=None):
 )
 def test_a_forgotten_argument_is_refused(layer, nested):
     with pytest.raises(ValueError, match=r"'net' does not compute.*part first at layer 'odd'"):
-        resrep_keras.wrap(net(layer(), nested=nested), resrep_keras.ResRep(0.1))
+        resrep_keras.wrap(net(layer(), nested=nested), COPIES_ALL)
+
+
+def test_where_that_frees_channels_what_a_layer_calls_takes_its_place():
+    dense = net(Scale(3.0, name="odd"))
+    wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.1))
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    outputs = [ops.convert_to_numpy(model(x)) for model in (dense, wrapped)]
+    np.testing.assert_allclose(*outputs, rtol=1e-6)
 
 
 def test_an_argument_of_training_is_refused_too():
@@ -85,7 +96,7 @@ def test_a_saturated_head_hides_nothing():
     dense = net(Scale(3.0, name="odd"), head="softmax")
     dense.get_layer("last").bias.assign([1e6, 0.0, 0.0])
     with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
-        resrep_keras.wrap(dense)
+        resrep_keras.wrap(dense, COPIES_ALL)
 
 
 def test_a_copy_that_does_not_run_is_refused():
@@ -103,7 +114,7 @@ def test_a_copy_that_does_not_run_is_refused():
     table = Table(name="table")
     table.entries = [1]
     with pytest.raises(ValueError, match=r"part first at layer 'table'.*RuntimeError:.*no entries"):
-        resrep_keras.wrap(net(table))
+        resrep_keras.wrap(net(table), COPIES_ALL)
 
 
 # --- what is no difference ------------------------------------------------------------------------
@@ -156,7 +167,7 @@ def test_mixed_precision(policy):
         dense, odd = net(Scale(1.0)), net(Scale(3.0, name="odd"))
         resrep_keras.wrap(dense)
         with pytest.raises(ValueError, match=r"part first at layer 'odd'"):
-            resrep_keras.wrap(odd)
+            resrep_keras.wrap(odd, COPIES_ALL)
     finally:
         keras.config.set_dtype_policy("float32")
 

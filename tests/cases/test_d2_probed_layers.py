@@ -294,7 +294,7 @@ def test_an_error_of_the_trial_is_no_statement_about_the_layer():
         def compute_output_shape(self, input_shape):
             return input_shape
 
-    graph = resrep_keras.trace(net(Picky(name="own")))
+    graph = tried(net(Picky(name="own")))
     (pin,) = (pin for pin in graph.pins if pin.layer == "own")
     assert pin.kind is PinKind.UNTRIED
     assert "it could not be tried on arrays: LookupError: two examples are one too many" in pin.text

@@ -88,6 +88,7 @@ def test_tasks_are_learned_on_replicas_as_on_one_device(tmp_path):
         assert found and all(value.any() for value in found)
 
 
+@pytest.mark.slow
 def test_a_strategy_is_kept_outside_of_its_scope_and_over_an_interruption(tmp_path):
     runs = run_two_devices("scopes", tmp_path)
     assert runs["outside"]["replicas"] == 2 and runs["outside"]["steps"] == 24

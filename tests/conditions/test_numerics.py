@@ -136,7 +136,9 @@ def test_what_is_selected_late_in_an_execution_is_forgotten_in_time():
 # --- gradient accumulation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(4, 5), (3, 5), (7, 9)])
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [(4, 5), pytest.param(3, 5, marks=pytest.mark.slow), (7, 9)]
+)
 def test_the_target_is_met_with_accumulated_gradients(steps, epochs):
     inner = keras.optimizers.Adam(1e-3, gradient_accumulation_steps=steps)
     model = wrapped(inner)

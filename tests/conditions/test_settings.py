@@ -82,7 +82,7 @@ def obey(method, seed):
 def thousands(test):
     quick = hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large
     return hypothesis.settings(
-        max_examples=2_500, deadline=5_000, derandomize=True, suppress_health_check=quick
+        max_examples=1_500, deadline=5_000, derandomize=True, suppress_health_check=quick
     )(test)
 
 

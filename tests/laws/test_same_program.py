@@ -89,8 +89,9 @@ class Pair:
         self.dense = subject.build()
         self.wrapped = resrep_keras.wrap(self.dense, method_for(subject))
         self.inputs = subject.inputs(self.dense, 1)
-        copies = _layers(self.wrapped)
-        self.layers = {name: (layer, copies[name]) for name, layer in _layers(self.dense).items()}
+        own = resrep_keras.trace(self.dense, spare_frozen=True).recording  # as it was wrapped
+        copies = _layers(recording_of(self.wrapped))
+        self.layers = {name: (layer, copies[name]) for name, layer in _layers(own).items()}
         self._trained = None
         self._before = [[ops.copy(v.value) for v in model.variables] for model in self.models]
 
@@ -143,10 +144,10 @@ class Pair:
         return self
 
 
-def _layers(model):
-    """``{name: layer}`` of all that a model calls, gates taken off; what is in a wrapper for it."""
+def _layers(recording):
+    """``{name: layer}`` of all that is called, gates taken off; what is in a wrapper for it."""
     found = {}
-    for call in recording_of(model).all_calls():
+    for call in recording.all_calls():
         layer = call.operation
         known = isinstance(layer, keras.layers.Layer) and not isinstance(layer, Compactor)
         if known and call.inner is None:

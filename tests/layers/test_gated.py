@@ -62,7 +62,7 @@ def test_a_layer_without_a_rule_is_named():
 GATED = ("recurrent", "attention", "embedding", "time_distributed")
 # Compiling their operations anew in another precision takes most of the time of the JAX tests.
 LONG_ON_JAX = ("recurrent", "attention", "time_distributed")
-SLOW = LONG_ON_JAX[1:] if keras.backend.backend() == "jax" else ()
+SLOW = ("embedding", *LONG_ON_JAX[1:]) if keras.backend.backend() == "jax" else ()
 PAIRS = [
     *(
         pytest.param(name, "float32", marks=pytest.mark.slow if name in SLOW else ())

@@ -313,6 +313,13 @@ each_method = pytest.mark.parametrize(
         if row.settings
     ],
 )
+each_second_method = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=() if number % 2 else pytest.mark.slow, id=row.name)
+        for number, row in enumerate(row for row in ROWS if row.settings and row.trains)
+    ],
+)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 each_row_and_member = pytest.mark.parametrize(("row", "name"), [*_pairs()])
 each_compactor_and_member = pytest.mark.parametrize(("row", "name"), [*_own_compactors()])

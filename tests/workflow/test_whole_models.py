@@ -7,6 +7,7 @@ from keras import layers
 
 import resrep_keras
 from tests import zoo
+from tests.sampling import sample
 
 pytestmark = pytest.mark.tensorflow_only
 MODELS = {}
@@ -115,7 +116,7 @@ def batch(structure, number):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sample([*MODELS]))
 def test_wrap_fit_finalize_tflite(name, tmp_path):
     dense = MODELS[name]()
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.3))

@@ -15,6 +15,7 @@ from resrep_keras.methods.channels.damages import without_chance
 from resrep_keras.methods.channels.scores import guarded
 from tests.conditions import training
 from tests.methods.channels.searches import begun, conv_chain
+from tests.sampling import sample, sample_pairs
 
 tensorflow_only = pytest.mark.tensorflow_only
 
@@ -23,9 +24,9 @@ tensorflow_only = pytest.mark.tensorflow_only
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["adam", keras.optimizers.SGD(0.01, momentum=0.9)], ids=["adam", "momentum"]
+    ("optimizer", "jit_compile"),
+    sample_pairs(["adam", keras.optimizers.SGD(0.01, momentum=0.9)], [False, True]),
 )
-@pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_run_meets_its_target_by_moves(optimizer, jit_compile):
     model = training.wrapped(
         type(keras.optimizers.get(optimizer)).from_config(
@@ -108,7 +109,7 @@ def test_the_last_move_takes_no_more_than_the_target_needs():
     assert max(back) > at_most
 
 
-@pytest.mark.parametrize("max_damage", [0.0, 0.3, 10.0])
+@pytest.mark.parametrize("max_damage", sample([0.0, 0.3, 10.0], first=1))
 def test_layers_keep_multiples(max_damage):
     method = AOFP(0.3, max_damage=max_damage, interval=2, channel_multiple=2)
     model = training.wrapped(method=method)
