@@ -693,7 +693,7 @@ class PixelShuffle(layers.Layer):
 class FeedForward(layers.Layer):
     def build(self, input_shape):
         self.up = self.add_weight(shape=(input_shape[-1], 7), name="up")
-        self.offset = self.add_weight(shape=(7,), initializer="zeros", name="offset")
+        self.offset = self.add_weight(shape=(7,), initializer="zeros", name="bias")
         self.down = self.add_weight(shape=(7, input_shape[-1]), name="down")
 
     def call(self, x):
@@ -705,7 +705,7 @@ def layers_that_are_opened():
     """Layers that hold no others, and that trying does not make clear; tokens and channels."""
     inputs = keras.Input((4, 4, 3))
     x = PixelShuffle()(layers.Conv2D(16, 2, padding="same", activation="relu")(inputs))
-    x = layers.Reshape((64, 4))(x)
+    x = layers.Reshape((64, 4))(layers.Conv2D(4, 1)(x))
     tokens = layers.Dense(5, activation="relu")(layers.Permute((2, 1))(x))
     x = layers.Add()([x, layers.Permute((2, 1))(layers.Dense(64)(tokens))])
     x = layers.GlobalAveragePooling1D()(FeedForward()(layers.LayerNormalization()(x)))

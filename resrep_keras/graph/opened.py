@@ -10,7 +10,7 @@ import math
 import keras
 
 from resrep_keras.graph.composite import Closed, open_call
-from resrep_keras.graph.flow import calls_as_known
+from resrep_keras.graph.flow import calls_as_known, flow, has_rule
 from resrep_keras.graph.open_sizes import WINDOWS, OpenSizes
 from resrep_keras.graph.own_weights import OwnWeights
 from resrep_keras.graph.record import with_opened
@@ -49,7 +49,7 @@ def without_unclear(graph):
 
 def _hides(call):
     """Whether a layer was tried and keeps channels, or may make some between two matrices."""
-    if (call.found is None and not call.is_unclear) or call.closed is not None:
+    if call.closed is not None or has_rule(flow, call.operation):
         return False
     matrices = [w for w in call.operation.weights if max(w.shape, default=1) < math.prod(w.shape)]
     return call.is_unclear or len(matrices) > 1
