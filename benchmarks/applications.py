@@ -26,6 +26,7 @@ flags.DEFINE_integer("seed", 0, "Seed of weights and masks.")
 flags.DEFINE_integer("step_size", 96, "Image size of the step times.")
 flags.DEFINE_integer("step_batch", 16, "Batch size of the step times.")
 flags.DEFINE_integer("step_repeats", 7, "Timed steps of each model.")
+flags.DEFINE_integer("selection_layers", 60, "Layers of 512 channels that one selection is among.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
 
 
@@ -89,9 +90,9 @@ def step_time(name):
 
 
 def selection():
-    """Seconds of one whole selection by the defaults among more than 30,000 channels, median."""
+    """Seconds of one whole selection by the defaults among many channels, median."""
     x = inputs = keras.Input((8, 8, 3))
-    for _ in range(60):
+    for _ in range(FLAGS.selection_layers):
         x = keras.layers.Conv2D(512, 1)(x)
     outputs = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
     model = resrep_keras.wrap(keras.Model(inputs, outputs))

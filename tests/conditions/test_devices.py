@@ -105,6 +105,7 @@ def test_a_strategy_is_kept_outside_of_its_scope_and_over_an_interruption(tmp_pa
     assert "merge_call" in str(runs["said"]["Keras"]), "Keras can do it: the refusal may go"
 
 
+@pytest.mark.slow  # that they train is seen by the example, in every run
 def test_data_parallel_devices_train_as_one_device_on_jax(tmp_path):
     flags = "--xla_force_host_platform_device_count=2"
     runs = run_two_devices("data_parallel", tmp_path, KERAS_BACKEND="jax", XLA_FLAGS=flags)
