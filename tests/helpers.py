@@ -83,3 +83,23 @@ def remove_zero_channels(model):
     """A model without the channels whose weights are all zero; itself where nothing goes."""
     slim = without_zero_channels(resrep_keras.trace(model))
     return model if slim is None else slim
+
+
+def check_random_removal(wrapped, state):
+    """Half of the channels go, exactly and as planned; what is left is of Keras's own classes.
+
+    Args:
+        wrapped: A wrapped model; it is changed.
+        state: Its `ChannelState`.
+    """
+    scramble(wrapped)
+    kept = random_keep(state.graph, state.groups, 0, share=0.5)
+    kill(wrapped, kept, state)
+    wrapped.method = None  # any masks, whatever the target
+    slim = resrep_keras.finalize(wrapped, strict=True)
+    assert slim.certificate.max_relative <= 1e-4
+    assert difference(wrapped, slim) <= 1e-4
+    assert state.cost()(kept) == resrep_keras.count_macs(slim) < state.cost()()
+    again = keras.Model.from_config(slim.get_config())  # of Keras's own classes
+    again.set_weights(slim.get_weights())
+    assert difference(slim, again) == 0

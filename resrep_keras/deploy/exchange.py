@@ -146,10 +146,10 @@ class OnnxFile:
 
 
 def is_openvino(folder):
-    """Whether a folder is a model of OpenVINO, and holds nothing else."""
-    return {entry.suffix for entry in folder.iterdir()} <= {".xml", ".bin"} and any(
-        folder.glob("*.xml")
-    )
+    """Whether a folder holds a model of its own name, and nothing else: others have `.xml`, too."""
+    found = {entry.name for entry in folder.iterdir()}
+    model = _xml_in(folder).name
+    return model in found and found <= {model, f"{folder.stem}.bin"}
 
 
 def _xml_in(folder):

@@ -346,17 +346,7 @@ def _check(dense):
     """Random channels go, exactly and as planned; the `ChannelState` of the wrapped model."""
     wrapped = resrep_keras.wrap(zoo.randomise(dense), resrep_keras.ResRep(0.01, coupled=True))
     state = ChannelState(wrapped)
-    helpers.scramble(wrapped)
-    kept = helpers.random_keep(state.graph, state.groups, 0, share=0.5)
-    helpers.kill(wrapped, kept, state)
-    wrapped.method = None  # any masks, whatever the target
-    slim = resrep_keras.finalize(wrapped, strict=True)
-    assert slim.certificate.max_relative <= 1e-4
-    assert helpers.difference(wrapped, slim) <= 1e-4
-    assert state.cost()(kept) == resrep_keras.count_macs(slim) < state.cost()()
-    again = keras.Model.from_config(slim.get_config())  # of Keras's own classes
-    again.set_weights(slim.get_weights())
-    assert helpers.difference(slim, again) == 0
+    helpers.check_random_removal(wrapped, state)
     return state
 
 

@@ -149,3 +149,22 @@ def test_the_model_by_names_computes_the_same():
     found = run(named, dict(zip(("picture", "age"), arrays)))
     np.testing.assert_array_equal(found["score"], expected[0])
     np.testing.assert_array_equal(found["a"], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("files", "is_one"),
+    [
+        (["slim.xml", "slim.bin"], True),
+        (["slim.xml"], True),
+        (["slim.bin"], False),
+        (["slim.xml", "other.xml"], False),  # such as annotations of images
+        (["image_1.xml"], False),
+        ([], False),
+    ],
+)
+def test_only_a_model_of_its_own_name_may_be_replaced(tmp_path, files, is_one):
+    folder = tmp_path / "slim.openvino"
+    folder.mkdir()
+    for file in files:
+        (folder / file).write_text("")
+    assert exchange.is_openvino(folder) == is_one
