@@ -9,6 +9,10 @@ if os.environ.get("KERAS_BACKEND") == "jax":
         "XLA_FLAGS",
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     )
+# Each worker has a core of its own: more threads than that wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import hypothesis
 import keras
@@ -19,6 +23,12 @@ EXAMPLES = 25 if keras.backend.backend() == "tensorflow" else 5
 hypothesis.settings.register_profile("default", max_examples=EXAMPLES)
 hypothesis.settings.register_profile("many", max_examples=300)
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Functions of tiny models run once or twice: rewriting their graphs takes longer than it saves
+    # (a tenth of the time of all tests). The examples and the benchmarks run with it.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # What was imported stays: looking through it takes most of the time of a garbage collection.
 gc.freeze()
