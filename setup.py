@@ -18,6 +18,7 @@ EXAMPLES = [
     "matplotlib",
     "tensorboard",
 ]
+DOCS = ["sphinx", "myst-parser", "furo"]
 
 setup(
     name="resrep-keras",
@@ -37,7 +38,17 @@ setup(
         "onnx": ["onnx", "onnxruntime", "tf2onnx"],
         "openvino": ["openvino"],
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
-        "dev": [*EXAMPLES, "setuptools", "pytest", "pytest-xdist", "ruff", "jax", "hypothesis"],
+        "docs": DOCS,
+        "dev": [
+            *EXAMPLES,
+            *DOCS,
+            "setuptools",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "jax",
+            "hypothesis",
+        ],
     },
     entry_points={"console_scripts": ["resrep-keras = resrep_keras.cli:main"]},
     keywords="keras tensorflow pruning compression tflite channels",
