@@ -46,6 +46,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "mypy",
             "jax",
             "hypothesis",
         ],

@@ -213,7 +213,7 @@ def _count(ids, kept):
     return len(ids) if kept is None else int(np.where(ids < 0, True, kept[ids]).sum())
 
 
-_TIMED = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
+_TIMED: dict = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
 
 
 class _Timer:

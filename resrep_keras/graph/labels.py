@@ -38,7 +38,7 @@ class Flow:
 
     labels: np.ndarray
     shape: tuple
-    state: np.ndarray = None
+    state: np.ndarray | None = None
     origins: frozenset = frozenset()
 
     def __post_init__(self):

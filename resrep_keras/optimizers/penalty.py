@@ -149,7 +149,7 @@ class PenaltyOptimizer(OptimizerWrapper):
     """
 
     compactor_optimizer = None  # while the base class sets itself up
-    _trained_compactors = frozenset()  # ids of their kernels, once it is built
+    _trained_compactors: frozenset = frozenset()  # ids of their kernels, once it is built
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from resrep_keras.surgery.remove import check_rules
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class ChannelMethod(ChannelSettings, Method):
+class ChannelMethod(ChannelSettings, Method):  # type: ignore[misc]  # a field for a constant
     """Base of the methods that remove channels.
 
     A subclass is a dataclass that adds its settings as fields and checks them in `__post_init__`.
