@@ -85,9 +85,9 @@ class Composed(Method):
     def phase(self, model):
         return tuple(method.phase(model) for method in self.methods)
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """The first method's: what the others put into a model is in no graph that is read."""
-        return self.lead.finalize(model, data)
+        return self.lead.finalize(model, data, keep_batch_norm)
 
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}

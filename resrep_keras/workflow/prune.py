@@ -5,6 +5,7 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.taylor import TaylorPruning
+from resrep_keras.training.compiling import compile_slim
 
 
 def prune(model, method=None, data=None, strict=False, repair=True):
@@ -26,7 +27,8 @@ def prune(model, method=None, data=None, strict=False, repair=True):
         repair: Whether to repair the slim model on `data`. Defaults to `True`.
 
     Returns:
-        A Functional model. Its attribute `certificate` is a `Certificate`: how far its outputs,
+        A Functional model, compiled as `model` is; uncompiled where `model` is, or is trained by
+        methods of its own class. Its attribute `certificate` is a `Certificate`: how far its outputs,
         before any repair, are from those of `model` with the channels that go at zero.
 
     Raises:
@@ -44,4 +46,6 @@ def prune(model, method=None, data=None, strict=False, repair=True):
         method = MagnitudePruning() if data is None else TaylorPruning()
     words = "a method that chooses channels at one moment, such as MagnitudePruning(0.5)"
     check_instance("method", method, OneShot, words)
-    return method.prune(model, strict=strict, data=data, repair=repair)
+    slim = method.prune(model, strict=strict, data=data, repair=repair)
+    compile_slim(model, slim)
+    return slim

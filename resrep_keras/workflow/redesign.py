@@ -8,6 +8,7 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.layer_state import lost_initializers
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
+from resrep_keras.training.compiling import compile_slim
 
 
 def widths_of(model):
@@ -45,7 +46,8 @@ def redesign(dense, widths):
         widths: ``{layer name: channels}`` as from `widths_of`; layers that are left out keep all.
 
     Returns:
-        An uncompiled Functional model.
+        A Functional model, compiled as `dense` is; uncompiled where `dense` is, or is trained by
+        methods of its own class.
 
     Raises:
         TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer,
@@ -82,6 +84,7 @@ def redesign(dense, widths):
     narrow = remove_channels(dense, keep, exact=False)
     fresh = rebuild(recording_of(narrow), fresh=True)
     _take_arrays(graph, narrow, fresh, keep)
+    compile_slim(dense, fresh)
     return fresh
 
 

@@ -12,8 +12,9 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import check_method
+from resrep_keras.training.compiling import compile_alike
 from resrep_keras.workflow.finalize import finalize
-from resrep_keras.workflow.wrap import compile_alike, wrap
+from resrep_keras.workflow.wrap import wrap
 
 SMALLEST_STEP = 1e-3  # as a share of what is left
 

@@ -1,9 +1,5 @@
 """wrap: a copy of a model with compactors, ready to be trained and pruned at once."""
 
-import warnings
-
-import keras
-
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import (
     deep_models,
@@ -16,9 +12,9 @@ from resrep_keras.methods.agreement import check_copy
 from resrep_keras.methods.channels.resrep import ResRep
 from resrep_keras.methods.method import check_method, check_savable
 from resrep_keras.methods.wrapped import method_of
-from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
+from resrep_keras.training.compiling import compile_alike
 from resrep_keras.training.model import WrappedModel
-from resrep_keras.training.own_methods import compile_objects, own_hooks, settings_of, warn_of_lost
+from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
 
 def wrap(model, method=None):
@@ -92,17 +88,3 @@ def _kind_of_wrapped(model):
         warn_of_lost(model, hooks)
     return WrappedModel, {}
 
-
-def compile_alike(model, wrapped):
-    """Compile a copy of a model as the model itself is compiled, with an optimizer of its own."""
-    try:
-        with keras.saving.custom_object_scope(compile_objects(model)):
-            wrapped.compile_from_config(model.get_compile_config())
-        pairs = by_path(model.trainable_variables, wrapped.trainable_variables)
-        copy_decay_exclusions(model.optimizer, wrapped.optimizer, pairs)
-    except Exception as error:  # whatever a user's own objects raise
-        warnings.warn(
-            f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "
-            "compile() on the wrapped model.",
-            stacklevel=3,
-        )

@@ -114,9 +114,9 @@ class ChannelMethod(ChannelSettings, Method):  # type: ignore[misc]  # a field f
         """Select channels after `step` steps: read norms, write keep masks."""
         raise NotImplementedError
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """The slim model, without its dead channels: zero, or masked and below `threshold`."""
-        return remove_dead(model, self, data)
+        return remove_dead(model, self, data, keep_batch_norm)
 
     # What methods share -----------------------------------------------------------------------
 
