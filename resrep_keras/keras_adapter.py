@@ -355,7 +355,7 @@ def number_of_replicas(value):
 
 
 def place_of_variable(optimizer, variable):
-    """The position of a variable, or of its copy on a replica, in what an optimizer is built for."""
+    """The position of a variable, or its copy on a replica, in what an optimizer is built for."""
     try:
         return optimizer._get_variable_index(variable)
     except KeyError as error:

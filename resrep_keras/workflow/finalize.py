@@ -37,8 +37,8 @@ def finalize(model, strict=False, data=None, keep_batch_norm=False):
         A plain Functional `keras.Model` with the layer names of the dense model, which can be
         trained, saved, and loaded without this package. It is compiled as `model` is, with a fresh
         optimizer of the same settings and learning rate, a schedule from its start; uncompiled
-        where `model` is, or is trained by methods of its own class. Its attribute `certificate` is a
-        `Certificate`: how far its outputs are from those of `model`.
+        where `model` is, or is trained by methods of its own class. Its attribute `certificate` is
+        a `Certificate`: how far its outputs are from those of `model`.
 
     Raises:
         TypeError: Not a Keras model, or `data` that are no arrays.

@@ -28,8 +28,8 @@ def prune(model, method=None, data=None, strict=False, repair=True):
 
     Returns:
         A Functional model, compiled as `model` is; uncompiled where `model` is, or is trained by
-        methods of its own class. Its attribute `certificate` is a `Certificate`: how far its outputs,
-        before any repair, are from those of `model` with the channels that go at zero.
+        methods of its own class. Its attribute `certificate` is a `Certificate`: how far its
+        outputs, before any repair, are from those of `model` with the channels that go at zero.
 
     Raises:
         TypeError: Not a Keras model, a method of another kind, or `data` that are no arrays.

@@ -87,4 +87,3 @@ def _kind_of_wrapped(model):
     if hooks:
         warn_of_lost(model, hooks)
     return WrappedModel, {}
-

@@ -131,7 +131,9 @@ def test_what_cannot_be_copied_is_told():
 
     model, copy = net(), net()
     model.compile("sgd", logits_loss, metrics=[Metric(2.0)])
-    with pytest.warns(UserWarning, match=r"cannot be copied .*'dtype'.*compile\(\) on the new model"):
+    with pytest.warns(
+        UserWarning, match=r"cannot be copied .*'dtype'.*compile\(\) on the new model"
+    ):
         compile_alike(model, copy)
     assert not copy.compiled
 
