@@ -288,7 +288,8 @@ def isolated(graph, call, kept, rows):
 
 def _shape(graph, flow, kept, rows):
     shape = [max(1, rows), *flow.shape[1:]]
-    axis = flow.channel_axis
-    if axis is not None and flow.labels.shape[axis] > 1:
-        shape[axis] = int(graph.kept_labels(flow.labels, kept).sum())
+    for part in flow.parts:
+        axis = part.channel_axis
+        if axis is not None and part.labels.shape[axis] > 1:
+            shape[axis] = int(graph.kept_labels(part.labels, kept).sum())
     return tuple(shape)

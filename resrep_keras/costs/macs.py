@@ -93,6 +93,24 @@ def labels_along(flow, axis):
     return flow.labels_along(axis)
 
 
+def product_term(shape, axis, factors, flow_out, out_axis=None):
+    """The `Term` of weights that read one axis, and whose channels along others pass.
+
+    Args:
+        shape: Shape of the tensor, the axis of which is `axis`.
+        axis: That axis.
+        factors: Labels of what is read, and of what is made.
+        flow_out: The flow of what is made, along `out_axis`; that of `axis` by default.
+    """
+    made = axis if out_axis is None else out_axis
+    beside = [part for part in flow_out.parts if part.wide_axes and made not in part.wide_axes]
+    positions = positions_of(shape, axis)
+    if positions is None or not all(len(part.wide_axes) == 1 for part in beside):
+        return Term(positions, factors)
+    labels = [part.labels_along() for part in beside]
+    return Term(positions // math.prod(map(len, labels)), (*factors, *labels))
+
+
 def times(number, *others):
     """The product; `None` where `number` is unknown."""
     return None if number is None else number * math.prod(others)

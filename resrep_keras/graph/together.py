@@ -11,6 +11,8 @@ def merged(call, flows):
 
     What one entry gives to all channels leaves them with values that depend on the input.
     """
+    if any(flow.across is not None for flow in flows):
+        return _axis_by_axis(call, flows, merged)
     flows = _on_common_axes(call, _of_one_rank(flows))
     wide = _without_broadcast(call, flows, "a term that is broadcast over channels")
     aligned, why, kind = _align(call, wide)
@@ -28,6 +30,8 @@ def merged(call, flows):
 
 def multiplied(call, flows):
     """The flow behind an element-wise product: one zero factor is enough."""
+    if any(flow.across is not None for flow in flows):
+        return _axis_by_axis(call, flows, multiplied)
     flows = _on_common_axes(call, _of_one_rank(flows))
     wide = _without_broadcast(call, flows, "a factor that is broadcast over channels")
     aligned, why, kind = _align(call, wide)
@@ -72,6 +76,26 @@ def in_a_row(call, flows, axis):
         _origins(flows),
     )
     return whole.map(lambda a: a, call.output_shape)
+
+
+def _axis_by_axis(call, flows, combined):
+    """Channels along several axes at once: what one tensor has along an axis all must have."""
+    apart = all(len(part.wide_axes) < 2 for flow in flows for part in flow.parts)
+    if not apart or len({tuple(flow.shape) for flow in flows}) > 1:
+        return combined(call, [call.plain(flow) for flow in flows])
+    axes = sorted({axis for flow in flows for part in flow.parts for axis in part.wide_axes})
+    found = []
+    for axis in axes:
+        parts = [part for flow in flows for part in flow.parts if axis in part.wide_axes]
+        if len(parts) == len(flows):
+            found.append(combined(call, parts))
+            continue
+        for part in parts:
+            text = "an element-wise operation with a tensor that has no channels along this axis"
+            call.pin(part, text, PinKind.AXES)
+    if not found:
+        return call.hand_on()
+    return found[-1].crossed_by(found[:-1])
 
 
 def _one_below_the_other(call, flows):

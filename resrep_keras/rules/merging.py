@@ -4,7 +4,7 @@ import numpy as np
 from keras import layers
 
 from resrep_keras.graph.blocks import is_sum
-from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.graph.flow import flow, register_all, takes_several_axes
 from resrep_keras.graph.labels import State
 
 
@@ -21,6 +21,11 @@ def adds_up(operation):
 @flow.register
 def _multiply_flow(layer: layers.Multiply, call):
     return call.multiply(call.inputs)
+
+
+@register_all(takes_several_axes, layers.Add, layers.Subtract, layers.Multiply, layers.Dot)
+def _sum_crosses(layer):
+    return True
 
 
 @flow.register
@@ -61,7 +66,8 @@ def contract(call, first, second, terms, made):
         heads = [axis for axis, x in enumerate(letters) if x in others and x in made]
         flow_in = call.settle(call.settle(flow_in, *heads))
         for axis, letter in enumerate(letters):
-            flows.setdefault(letter, []).append((flow_in, axis))
+            own = next((part for part in flow_in.parts if axis in part.wide_axes), flow_in)
+            flows.setdefault(letter, []).append((own.parts[0], axis))
     for letter, places in flows.items():
         if not any(flow_in.labels.shape[axis] > 1 for flow_in, axis in places):
             continue
@@ -77,19 +83,16 @@ def contract(call, first, second, terms, made):
         for place in flows[letter]
         if place[0].labels.shape[place[1]] > 1
     ]
-    if len({letter for letter, *_ in wide}) > 1:
-        return call.pin_all("a product with channels along several axes")
     if not wide:
         return call.neutral(call.output_shape)
-    letter, flow_in, axis = wide[0]
-    vector = call.vector(flow_in, axis)
-    shape = [1] * len(made)
-    shape[made.index(letter)] = -1
-    zero = np.min([f.expanded([a]).state.ravel() for _, f, a in wide], axis=0) == State.ZERO
-    state = np.where(zero, State.ZERO, State.VARYING).astype(np.int8)
-    return vector.replace(
-        labels=vector.labels.reshape(shape), state=state.reshape(shape), shape=call.output_shape
-    )
+    found = []
+    for letter in dict.fromkeys(letter for letter, *_ in wide):
+        factors = [call.vector(flow_in, axis) for x, flow_in, axis in wide if x == letter]
+        states = np.min([factor.state.ravel() for factor in factors], axis=0)
+        state = np.where(states == State.ZERO, State.ZERO, State.VARYING).astype(np.int8)
+        own = factors[0].moved(made.index(letter), call.output_shape)
+        found.append(own.replace(state=state.reshape(own.state.shape)))
+    return found[-1].crossed_by(found[:-1])
 
 
 def _factors(call, first, second, summed):

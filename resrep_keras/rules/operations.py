@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.rows import rows
-from resrep_keras.graph.flow import flow
+from resrep_keras.graph.flow import flow, register_all, takes_several_axes
 from resrep_keras.graph.recording import Probe
-from resrep_keras.keras_adapter import operation_class
+from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.elementwise import softmax_flow
 from resrep_keras.rules.merging import contract
 from resrep_keras.rules.padding import behind_maximum, padded_with
@@ -125,3 +125,10 @@ def _matmul_flow(operation, call):
 
 
 flow.register(operation_class("softmax"))(softmax_flow)
+
+
+@register_all(
+    takes_several_axes, *operation_classes("transpose", "swapaxes", "moveaxis", "einsum", "matmul")
+)
+def _operation_crosses(operation):
+    return True

@@ -40,7 +40,8 @@ class Letters:
                     self._examples.add(letter)
                 elif self._sizes.get(letter, 1) == 1:
                     self._sizes[letter] = size
-                if flow is not None and axis in flow.wide_axes:
+                wide = [] if flow is None else [a for part in flow.parts for a in part.wide_axes]
+                if axis in wide:
                     self._labels.setdefault(letter, flow.labels_along(axis))
 
     def term(self, letters, made):
