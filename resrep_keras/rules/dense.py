@@ -104,7 +104,6 @@ class EinsumAxes:
         if not self.simple and not self.whole_kernel and contracted and produced:
             self.several = SeveralAxes(layer, (read, kernel, made), contracted, produced)
 
-
     def passing(self, parts, shape):
         """The flows of what is made whose channels pass, for those of what is read.
 
