@@ -182,13 +182,13 @@ class PenaltyOptimizer(OptimizerWrapper):
             accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
         )
 
-    def build_parts(self, variables):
+    def make_state(self, variables):
         compactors, others = split_compactors(variables)
         self._trained_compactors = frozenset(map(id, compactors))
         self.compactor_optimizer.build(compactors)
         self.inner_optimizer.build(others)
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         # Where the objective does not reach a compactor, its penalty and its forgetting go on.
         grads = [
             ops.zeros_like(variable)
