@@ -19,6 +19,7 @@ EXAMPLES = [
     "tensorboard",
 ]
 DOCS = ["sphinx", "myst-parser", "furo"]
+REPORTS = ["jinja2", "matplotlib", "scipy"]  # pages with figures, and pictures of models
 
 setup(
     name="resrep-keras",
@@ -32,9 +33,10 @@ setup(
     packages=find_packages(include=["resrep_keras", "resrep_keras.*"]),
     package_data={"resrep_keras": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["tensorflow", "keras>=3.12", "numpy"],
+    install_requires=["tensorflow", "keras>=3.12", "numpy", "rich"],
     extras_require={
-        "examples": EXAMPLES,
+        "examples": [*EXAMPLES, *REPORTS],
+        "reports": REPORTS,
         "onnx": ["onnx", "onnxruntime", "tf2onnx"],
         "openvino": ["openvino"],
         "tfmot": ["tensorflow-model-optimization", "tf-keras"],
@@ -42,7 +44,9 @@ setup(
         "dev": [
             *EXAMPLES,
             *DOCS,
+            *REPORTS,
             "setuptools",
+            "psutil",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -1,6 +1,7 @@
 """WrappedModel: the model that fit() runs on."""
 
 import inspect
+import json
 import warnings
 
 import keras
@@ -15,6 +16,7 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.layers.around import warn_of_model_around
 from resrep_keras.methods.callback import TrainingData, told_of_fit
+from resrep_keras.methods.pruning_log import PruningLog, keep_log, log_of
 from resrep_keras.methods.wrapped import baseline_of, method_of, notes_of
 from resrep_keras.optimizers.state import PruningState
 from resrep_keras.optimizers.wrapper import find_wrapper
@@ -24,6 +26,7 @@ from resrep_keras.training.given_callbacks import callbacks_of, with_callbacks
 from resrep_keras.training.own_methods import find_class
 
 REMEMBERED = "pruning."  # before the names of what the method remembers, in files
+LOG = "log"
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -175,6 +178,9 @@ class WrappedModel(keras.Model):
             store[f"seed.{number}"] = seed
         for name, value in self._pruning_state.values().items():
             store[REMEMBERED + name.replace("/", "|")] = value
+        log = log_of(self)
+        if log is not None:
+            store[LOG] = np.frombuffer(json.dumps(log.to_dict()).encode(), np.uint8)
 
     def load_own_variables(self, store):
         own, keys = seeds(self), list(store.keys())
@@ -184,6 +190,8 @@ class WrappedModel(keras.Model):
         kept = [key for key in keys if key.startswith(REMEMBERED)]
         names = [key.removeprefix(REMEMBERED).replace("|", "/") for key in kept]
         self._pruning_state.load({n: np.array(store[key]) for n, key in zip(names, kept)})
+        told = np.array(store[LOG]).tobytes().decode() if LOG in keys else None
+        keep_log(self, None if told is None else PruningLog.from_dict(json.loads(told)))
 
     def get_config(self):
         config = super().get_config()

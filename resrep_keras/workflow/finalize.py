@@ -4,6 +4,7 @@ from resrep_keras.common.checks import check_bool
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import handed_over
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
+from resrep_keras.methods.pruning_log import keep_log, log_of
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.examples import Examples
 from resrep_keras.training.compiling import compile_slim
@@ -58,5 +59,6 @@ def finalize(model, strict=False, data=None, keep_batch_norm=False):
     data = None if data is None else Examples(model, data).x
     method = method_of(model) or CompactorsByHand()
     slim = handed_over(method.finalize(model, data, keep_batch_norm), strict)
+    keep_log(slim, log_of(model))
     compile_slim(model, slim)
     return slim

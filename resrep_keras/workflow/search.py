@@ -8,6 +8,7 @@ import keras
 from resrep_keras.common.checks import check_function, check_number, shown
 from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.macs import count_macs
+from resrep_keras.deploy.runs import Runs, runs_of
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.resrep import ResRep
@@ -79,6 +80,26 @@ class SearchResult:
         from resrep_keras.deploy.plots import plot_search
 
         return plot_search(self)
+
+
+@runs_of.register
+def _of_search(found: SearchResult):
+    rounds = enumerate(found.trials, 1)
+    rows = (
+        (
+            f"round {number}",
+            *("out of reach" if v is None else f"{v:.4g}" for v in _told(trial)),
+            "accepted" if trial.accepted else "refused",
+        )
+        for number, trial in rounds
+    )
+    header = ("run", "MACs to remove (%)", "MACs left (%)", "metric", "verdict")
+    return Runs(tuple(str(found).splitlines()), header, tuple(rows), found.plot)
+
+
+def _told(trial):
+    left = None if trial.macs_left is None else 100 * trial.macs_left
+    return 100 * trial.target_reduction, left, trial.metric
 
 
 def search(

@@ -8,7 +8,7 @@ import numpy as np
 
 import resrep_keras as rk
 from resrep_keras.costs.comparison import Conditions
-from resrep_keras.deploy.report import Report, Row
+from resrep_keras.deploy.reported import Report, Row
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.gradients.pruner import GradientPruner
@@ -657,13 +657,21 @@ def file_targets():
     measured = Report((Row("MACs", "", 2, 1),), {}, Conditions())
     row = required(Kind((lambda: "MACs",), lambda value: isinstance(value, str)))
     yield Target("Report.row", measured.row, {"name": row}, kind="file", share=0.3)
+    page = required(Kind((lambda: "report.md",), lambda v: PATH.allows(v) and _is_page(v)))
+    yield Target("Report.save", measured.save, {"path": page}, kind="file", share=0.3)
     texts = {
         "Report.to_json": lambda path=None: measured.to_json(path),
+        "Report.to_markdown": lambda path=None: measured.to_markdown(path),
+        "Report.to_html": lambda path=None: measured.to_html(path),
         "Explanation.to_json": lambda path=None: explanation().to_json(path),
         "Explanation.to_svg": lambda path=None: explanation().to_svg(path),
     }
     for name, call in texts.items():
         yield Target(name, call, to, kind="file", share=0.3)
+
+
+def _is_page(path):
+    return str(path).lower().endswith((".html", ".md", ".json", ".txt"))
 
 
 def graph_targets():

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import resrep_keras as rk
-from resrep_keras.deploy.report import Report
+from resrep_keras.deploy.reported import Report
 from resrep_keras.explanation.explain import Explanation
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule
 from resrep_keras.methods.method import Method

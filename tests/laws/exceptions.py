@@ -13,12 +13,20 @@ HEAVY = {
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",
     },
-    "matplotlib": {"deploy/plots": "figures"},
+    "matplotlib": {
+        "deploy/page": "figures as SVG",
+        "deploy/plots": "figures",
+        "deploy/run_plots": "figures of runs",
+    },
+    "jinja2": {"deploy/page": "the page of a report"},
+    "rich": {"common/progress": "how far long work is", "common/tables": "tables"},
 }
 
 # Files of the library without a test file of their name: why.
 WITHOUT_TEST = {
     "explanation/layout": "pictures show it: tests/explanation/test_picture.py",
+    "deploy/reported": "what reports hold and write: tests/deploy/test_report.py, test_page.py",
+    "deploy/template": "the page that it makes: tests/deploy/test_page.py",
     "costs/comparison": "the rows of a report: tests/deploy/test_report.py",
     "deploy/formats": "each format is written and read: tests/deploy/test_export.py",
     "__main__": "in a process of its own: tests/test_cli.py",
