@@ -19,7 +19,7 @@ EXAMPLES = [
     "tensorboard",
 ]
 DOCS = ["sphinx", "myst-parser", "furo"]
-REPORTS = ["jinja2", "matplotlib", "scipy"]  # pages with figures, and pictures of models
+REPORTS = ["jinja2", "matplotlib", "scipy>=1.12"]  # pages with figures, and pictures of models
 
 setup(
     name="resrep-keras",

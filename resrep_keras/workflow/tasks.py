@@ -17,6 +17,7 @@ from resrep_keras.common.checks import (
     shown,
 )
 from resrep_keras.common.files import write_text
+from resrep_keras.common.tables import text_table
 from resrep_keras.graph.probe import in_words
 from resrep_keras.methods.consolidation.method import Consolidation
 from resrep_keras.methods.consolidation.metrics import (
@@ -78,12 +79,13 @@ class TasksResult:
         }
 
     def __str__(self):
-        lines = [f"{'after':>8}{'average':>10}{'forgotten':>11}{'learned':>10}{'free':>9}"]
-        numbers = self.over_tasks()
-        for task, row in enumerate(zip(*numbers.values(), self.free_capacity)):
-            average, lost, learned, free = (f"{100 * value:.2f}" for value in row)
-            lines.append(f"{f'task {task}':>8}{average:>10}{lost:>11}{learned:>10}{free:>9}")
-        return "\n".join([*lines, "in percent"])
+        numbers = zip(*self.over_tasks().values(), self.free_capacity)
+        rows = [
+            (f"task {task}", *(f"{100 * value:.2f}" for value in row))
+            for task, row in enumerate(numbers)
+        ]
+        header = ("after", "average", "forgotten", "learned", "free")
+        return "\n".join([*text_table(header, rows), "in percent"])
 
     def to_json(self, path=None):
         """Return the result as a JSON text, and write it to `path` where given."""

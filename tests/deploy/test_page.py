@@ -1,9 +1,9 @@
 """Reports as pages: they hold all they need, and take what they show as text."""
 
-import builtins
 import html.parser
 import json
 import re
+import sys
 
 import keras
 import numpy as np
@@ -149,14 +149,7 @@ def test_other_endings_are_refused(report, path):
 
 
 def test_without_jinja_the_extra_is_named(report, monkeypatch):
-    given = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "jinja2":
-            raise ImportError("No module named 'jinja2'")
-        return given(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r'jinja2.*pip install "resrep-keras\[reports\]"'):
         report.to_html()
     assert report._repr_html_() is None  # a notebook shows the text

@@ -19,12 +19,12 @@ HEAVY = {
         "deploy/run_plots": "figures of runs",
     },
     "jinja2": {"deploy/page": "the page of a report"},
+    "scipy": {"explanation/layout": "boxes of pictures, as near as they can be"},
     "rich": {"common/progress": "how far long work is", "common/tables": "tables"},
 }
 
 # Files of the library without a test file of their name: why.
 WITHOUT_TEST = {
-    "explanation/layout": "pictures show it: tests/explanation/test_picture.py",
     "deploy/reported": "what reports hold and write: tests/deploy/test_report.py, test_page.py",
     "deploy/template": "the page that it makes: tests/deploy/test_page.py",
     "costs/comparison": "the rows of a report: tests/deploy/test_report.py",

@@ -54,7 +54,7 @@ def test_a_result_tells_its_numbers():
     np.testing.assert_allclose(over["average_accuracy"], [0.8, 0.8])
     np.testing.assert_allclose(over["forgetting"], [0, -0.1])
     np.testing.assert_allclose(over["learning_accuracy"], [0.8, 0.75])
-    assert "  task 1     80.00     -10.00     75.00    40.00" in str(RESULT)
+    assert "task 1    80.00     -10.00    75.00  40.00" in str(RESULT)
 
 
 def test_a_result_is_told_as_json_and_read_again(tmp_path):
