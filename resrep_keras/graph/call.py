@@ -149,6 +149,11 @@ class Call:
         """Keep the channels, as removing them changes outputs, unless the user allows that."""
         return self._tracer.pin_inexact(flow, Pin(self.name, text, PinKind.INEXACT))
 
+    @property
+    def allows_inexact(self):
+        """Whether channels may go although that changes outputs; see `trace`."""
+        return not self._tracer.exact
+
     def couple(self, first, second):
         """Make the channels of two flows equal, or two arrays of labels."""
         labels = [v.labels if isinstance(v, Flow) else v for v in (first, second)]

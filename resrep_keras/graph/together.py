@@ -4,6 +4,7 @@ import numpy as np
 
 from resrep_keras.graph.labels import Flow, State
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.keras_adapter import operation_classes
 
 
 def merged(call, flows):
@@ -23,9 +24,30 @@ def merged(call, flows):
     for other in others:
         call.couple(first, other)
         state = np.maximum(state, other.state)
-    if len(wide) < len(flows):
+    if len(wide) < len(flows) and call.allows_inexact and _is_centred(call, first):
+        call.pin_inexact(first, "a mean over channels that is taken from each of them")
+        state = np.zeros_like(state)
+    elif len(wide) < len(flows):
         state = np.full_like(state, State.VARYING)
     return first.replace(shape=call.output_shape, state=state, origins=_origins(flows))
+
+
+MEANS = operation_classes("mean", "moments")
+
+
+def _is_centred(call, stream, far=4):
+    """Whether a tensor of a sum is made of the mean over the channels of another one."""
+    own = np.unique(stream.labels).tolist()
+    for position in range(len(call.inputs)):
+        maker = call.maker(position)
+        for _ in range(far):
+            if maker is None or isinstance(maker.operation, MEANS) or len(maker.inputs) != 1:
+                break
+            maker = maker.maker(0)
+        if maker is not None and isinstance(maker.operation, MEANS):
+            if any(np.unique(labels).tolist() == own for labels in maker.gathered):
+                return True
+    return False
 
 
 def multiplied(call, flows):
