@@ -10,6 +10,7 @@ from resrep_keras import rules
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
 from resrep_keras.deploy.export import export
+from resrep_keras.deploy.pruning_board import PruningBoard
 from resrep_keras.deploy.report import report
 from resrep_keras.explanation.explain import explain
 from resrep_keras.graph.channels import ChannelGraph

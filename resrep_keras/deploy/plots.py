@@ -2,7 +2,7 @@
 
 import math
 
-BLUE, ORANGE, GREEN, GREY = "#2f6fb5", "#c7622b", "#5a8f4e", "#8a919c"
+BLUE, ORANGE, GREEN, GREY = "#3b7fc4", "#c7622b", "#5a8f4e", "#8a919c"
 DENSE = "#b9c0ca"  # seen on white and on black
 
 

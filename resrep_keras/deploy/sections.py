@@ -89,7 +89,14 @@ def _certificate(report):
                 "and prune() return do; one that is read from a file does not.",
             ),
         )
-    return Section("Certificate", tuple(str(report.certificate).splitlines()))
+    words = str(report.certificate).splitlines()
+    macs = [row.dense for row in report.rows if row.name == "MACs"]
+    if macs and report.certificate.macs_dense not in macs:
+        words.append(
+            "It compares with the model that was wrapped last, which is not this dense model: it "
+            f"has {report.certificate.macs_dense:,} MACs."
+        )
+    return Section("Certificate", tuple(words))
 
 
 def _of_layers(report):

@@ -88,7 +88,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(check_instance("model", model, keras.Model, "a keras.Model"))
-        self.pruned = next(_wrapped_in(model), model)
+        self.pruned = next(wrapped_in(model), model)
         if self.method is None:
             self.method = method_of(self.pruned)
         if self.method is None:
@@ -214,10 +214,10 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         return first, last, steps or 0
 
 
-def _wrapped_in(model):
+def wrapped_in(model):
     """The wrapped models that a model is, or has among its layers."""
     if method_of(model) is not None:
         yield model
     elif isinstance(model, keras.Model):
         for layer in model.layers:
-            yield from _wrapped_in(layer)
+            yield from wrapped_in(layer)

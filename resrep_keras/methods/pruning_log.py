@@ -28,6 +28,7 @@ class Norms:
         num_kept: How many channels remember.
         num_masked: How many are masked and not yet zero.
         num_zero: How many are masked and zero, or gone.
+        total: The sum of all, which the penalty of a group lasso presses.
     """
 
     kept: tuple = ()
@@ -35,6 +36,7 @@ class Norms:
     num_kept: int = 0
     num_masked: int = 0
     num_zero: int = 0
+    total: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,13 +169,18 @@ def norms_of(channel_state):
         num_kept=int(kept.sum()),
         num_masked=int((masked > 0).sum()),
         num_zero=int((masked == 0).sum()) + channel_state.removed,
+        total=_short(norms.sum()),
     )
 
 
 def _quantiles(values):
     if not len(values):
         return ()
-    return tuple(float(f"{value:.6g}") for value in np.quantile(values, QUANTILES))
+    return tuple(map(_short, np.quantile(values, QUANTILES)))
+
+
+def _short(value):
+    return float(f"{value:.6g}")
 
 
 # --- where it is kept -----------------------------------------------------------------------------

@@ -415,6 +415,8 @@ def _is_callbacks(value):
 def callback_targets():
     method = or_none(METHOD)
     yield Target("PruningCallback", rk.PruningCallback, {"method": method}, vars, "callback", 0.3)
+    board = {"log_dir": required(PATH), "histograms": BOOL, "figures": BOOL}
+    yield Target("PruningBoard", rk.PruningBoard, board, vars, "callback", 0.3)
     backup = {
         "backup_dir": required(PATH),
         "callbacks": Kind((list,), _is_callbacks),

@@ -82,6 +82,10 @@ def test_the_certificate_in_words():
     certificate = Certificate(1e-7, 2e-7, 200, 50, 0.25)
     found = parts(certificate=certificate)["Certificate"]
     assert found.words == tuple(str(certificate).splitlines())
+    same = parts([Row("MACs", "", 200, 50)], certificate=certificate)["Certificate"]
+    assert same.words == found.words
+    other = parts([Row("MACs", "", 400, 50)], certificate=certificate)["Certificate"]
+    assert other.words[-1].endswith("which is not this dense model: it has 200 MACs.")
 
 
 def test_numbers_as_they_are_read():

@@ -12,10 +12,12 @@ HEAVY = {
         "tflite/quantization": "what the converter is told",
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",
+        "deploy/pruning_board": "what TensorBoard reads",
     },
     "matplotlib": {
         "deploy/page": "figures as SVG",
         "deploy/plots": "figures",
+        "deploy/pruning_board": "figures as images",
         "deploy/run_plots": "figures of runs",
     },
     "jinja2": {"deploy/page": "the page of a report"},
