@@ -45,6 +45,7 @@ from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.training.backup import Backup
+from resrep_keras.training.distillation import Distillation
 from resrep_keras.training.pruned_checkpoint import PrunedCheckpoint
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.plasticity import pruning_plasticity

@@ -17,7 +17,7 @@ from resrep_keras.training.model import WrappedModel
 from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
 
-def wrap(model, method=None):
+def wrap(model, method=None, teacher=None):
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
@@ -30,16 +30,19 @@ def wrap(model, method=None):
             in the same `tf.distribute` strategy.
         method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
             MACs.
+        teacher: A trained `keras.Model`, `model` itself above all, whose outputs the copy learns
+            from beside the labels, or a `Distillation`, which says how. Defaults to none.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        TypeError: `model` is not a Keras model, or `method` not a method.
+        TypeError: `model` or `teacher` is not a Keras model, or `method` not a method.
         UnreachableTarget: A `ValueError`: the target is out of reach; the text names the largest
             that is not. See `resrep_keras.costs.budget`.
         ValueError: The model is wrapped already, or has no graph or nothing to prune; or its copy
             computes something else on random inputs. Names the first layer where the two part.
+            Or the teacher has other inputs or outputs.
 
     Example:
 
@@ -75,6 +78,8 @@ def wrap(model, method=None):
         check_copy(model, wrapped, method.input_shape)
         if model.compiled:
             compile_alike(model, wrapped)
+        if teacher is not None:
+            wrapped.set_teacher(teacher)
     return wrapped
 
 
