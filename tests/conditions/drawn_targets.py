@@ -473,10 +473,22 @@ def _is_zeros(value):
 def function_targets():
     model, exact = {"model": DENSE}, {"input_shape": SHAPE, "exact": BOOL}
     quick = 0.3
-    yield Target("wrap", rk.wrap, {**model, "method": or_none(METHOD)}, share=0.5)
+    wrap = {**model, "method": or_none(METHOD), "teacher": or_none(_model(dense, lambda: None))}
+    yield Target("wrap", rk.wrap, wrap, share=0.5)
+    losses = keras.distillation.LogitsDistillation, keras.distillation.DistillationLoss
+    distillation = {
+        "teacher": Kind((dense,), lambda v: v is None or isinstance(v, keras.Model)),
+        "weight": number(2.0, low=0, open_low=True),
+        "temperature": number(4.0, low=0, open_low=True),
+        "loss": Kind((losses[0], lambda: None), lambda v: v is None or isinstance(v, losses[1])),
+    }
+    yield Target("Distillation", rk.Distillation, distillation, vars)
     data = Kind((lambda: np.ones((2, 4), "float32"), lambda: None), _is_data)
     yield Target(
-        "finalize", rk.finalize, {"model": WRAPPED, "strict": BOOL, "data": data}, share=0.5
+        "finalize",
+        rk.finalize,
+        {"model": WRAPPED, "strict": BOOL, "data": data, "keep_batch_norm": BOOL},
+        share=0.5,
     )
     rows = np.arange(80.0, dtype="float32").reshape(20, 4) % 7
     data = Kind((lambda: rows, lambda: None), _is_data)
