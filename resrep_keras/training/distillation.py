@@ -11,7 +11,6 @@ from resrep_keras.graph.last_activation import last_activations
 from resrep_keras.graph.recording import specs_told
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
-from resrep_keras.keras_adapter import number_of_replicas
 from resrep_keras.training.divergences import SIGMOID, SOFTMAX, Head, divergence
 
 
@@ -52,7 +51,8 @@ class Distillation:
         temperature: Above 0; the higher, the more the classes count that the teacher does not
             choose. Defaults to `3.0`.
         loss: What to use instead of these divergences, of all outputs in their structure: a
-            `keras.distillation.DistillationLoss`, such as one of your own. Sample weights do not
+            `keras.distillation.DistillationLoss`, such as one of your own, computed of objects of
+            `keras.losses`, which count for each replica what is its share. Sample weights do not
             reach it. Defaults to `None`.
 
     Raises:
@@ -137,7 +137,7 @@ class Distilled:
         told = self.settings.teacher(x, training=False)
         told = keras.tree.map_structure(ops.stop_gradient, told)
         if self.settings.loss is not None:
-            found = self.settings.loss.compute_loss(told, y_pred) / number_of_replicas(model)
+            found = self.settings.loss.compute_loss(told, y_pred)
         else:
             given = model, told, y_pred, sample_weight, self.settings.temperature
             found = divergence(self._heads, *given)

@@ -125,7 +125,7 @@ def baselines():
             if kind.startswith("taught"):  # by a model of no strategy
                 loss = classes if kind.endswith("Keras") else None
                 teacher = make_dense(normalization)
-                model.set_teacher(resrep_keras.Distillation(teacher, weight=5.0, loss=loss))
+                model.set_teacher(resrep_keras.Distillation(teacher, weight=0.2, loss=loss))
             run = found[f"{kind} {name}"] = state(fit(model))
             run["removed"] = removed(model)
     return found
