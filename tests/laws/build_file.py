@@ -62,8 +62,8 @@ DATA = """
         "resrep_keras/**",
         "tests/**",
     ], exclude = ["**/__pycache__/**"]),"""
-# Tests of these take seconds: `bazel test //... --test_size_filters=small`.
-SMALL = ("tests/common/", "tests/rules/", "tests/test_documents.py", "tests/laws/test_imports.py")
+# Tests of these take seconds: `bazel test //... --test_tag_filters=fast`.
+FAST = ("tests/common/", "tests/rules/", "tests/test_documents.py", "tests/laws/test_imports.py")
 
 
 def text():
@@ -130,10 +130,10 @@ def _zoo():
 def _test(path):
     name = _target(path.removeprefix("tests/").removesuffix(".py"))
     sources = _list("srcs", [path, "tests/run.py"])
-    size = "small" if path.startswith(SMALL) else "medium"
+    tags = '    tags = ["fast"],\n' if path.startswith(FAST) else ""
     return (
         f'\npy_test(\n    name = "{name}",\n{sources}    args = ["{path}"],\n'
-        f'    main = "tests/run.py",\n    size = "{size}",\n    deps = [":zoo"],\n)\n'
+        f'    main = "tests/run.py",\n{tags}    deps = [":zoo"],\n)\n'
     )
 
 
