@@ -53,7 +53,7 @@ def report(
             else `evaluate` takes and can be read twice. Defaults to none, without rows of quality.
         threads: Threads of the TFLite interpreter. Defaults to `1`.
         batch_size: Batch size of the latencies. Defaults to `1`.
-        repeats: Number of timed calls. Defaults to `50`.
+        repeats: Number of timed calls, at most 10,000. Defaults to `50`.
         input_shape: Shape without batch for models that leave sizes open, see
             `resrep_keras.graph.sizes`. Defaults to `None`: what depends on an unknown size is left
             out, and latencies are those of size 64.
@@ -89,7 +89,7 @@ def report(
     conditions = Conditions(
         check_number("threads", threads, at_least=1, at_most=1024, whole=True),
         check_number("batch_size", batch_size, at_least=1, whole=True),
-        check_number("repeats", repeats, at_least=1, whole=True),
+        check_number("repeats", repeats, at_least=1, at_most=10_000, whole=True),
         check_input_shape(input_shape),
     )
     check_verbose(verbose)

@@ -23,7 +23,8 @@ def plot_norms(log):
     _bands(upper, entries, "kept", BLUE, "remember")
     _bands(upper, entries, "masked", ORANGE, "masked: forget")
     upper.set_ylabel("norm of column (1 = start)")
-    upper.set_ylim(bottom=0)
+    largest = max((max(e.norms.kept, default=0) for e in entries), default=0)
+    upper.set_ylim(0, 1.08 * max(1, largest))
     steps = [entry.step for entry in entries]
     counts = [(e.norms.num_kept, e.norms.num_masked, e.norms.num_zero) for e in entries]
     words = ("remember", "being forgotten", "zero or gone")
