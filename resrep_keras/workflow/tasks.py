@@ -309,12 +309,22 @@ def _check_sequences(tasks, test_tasks):
         if isinstance(value, (list, tuple)):  # others make a task when they are asked
             for each in value:
                 _check_pair(name, each)
-    if len(tasks) == 0 or len(tasks) != len(test_tasks):
+    number, tests = _length("tasks", tasks), _length("test_tasks", test_tasks)
+    if number == 0 or number != tests:
         raise ValueError(
             "Expected tasks and test_tasks to be of the same length, 1 or more; got "
-            f"{len(tasks)} and {len(test_tasks)}."
+            f"{number} and {tests}."
         )
-    return len(tasks)
+    return number
+
+
+def _length(name, value):
+    try:
+        return len(value)
+    except Exception as error:  # whatever an object of the user's raises is told as its own words
+        raise TypeError(
+            f"Expected {name} to be a sequence of tasks; its __len__ raised {in_words(error)}."
+        ) from error
 
 
 def _is_sequence(value):

@@ -201,9 +201,17 @@ def test_a_killed_run_goes_on_as_if_it_were_not(name, tmp_path):
 # --- arguments ------------------------------------------------------------------------------------
 
 
+class NoLength(list):
+    """Tasks that do not know how many they are."""
+
+    def __len__(self):
+        raise OSError("the disk is gone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
+        ({"tasks": NoLength()}, TypeError, "its __len__ raised OSError: the disk is gone"),
         ({"tasks": []}, ValueError, "same length, 1 or more; got 0 and 0"),
         ({"test_tasks": TASKS[:1]}, ValueError, "same length, 1 or more; got 3 and 1"),
         ({"tasks": iter(TASKS)}, TypeError, r"tasks to be a sequence of \(x, y\)"),
