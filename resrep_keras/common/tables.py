@@ -49,6 +49,8 @@ def _set(header, rows, left, **look):
         # Texts, since brackets in names are no markup.
         table.add_row(*(Text(" ".join(str(cell).split())) for cell in row))
     page = io.StringIO()
-    Console(file=page, width=WIDEST, color_system=None, emoji=False).print(table)
+    # In a notebook it would show the table there, and write nothing.
+    plain = {"color_system": None, "emoji": False, "force_jupyter": False, "force_terminal": False}
+    Console(file=page, width=WIDEST, **plain).print(table)
     lines = [line.rstrip() for line in page.getvalue().splitlines()]
     return [line for line in lines if line]

@@ -32,3 +32,11 @@ def test_a_table_in_markdown():
 def test_a_table_without_rows_is_its_header():
     assert text_table(HEADER, []) == ["layer  channels"]
     assert len(markdown_table(HEADER, [])) == 2
+
+
+def test_tables_are_text_in_notebooks_too(monkeypatch):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert text_table(["layer", "channels"], [["conv", 64]]) == [
+        "layer  channels",
+        "conv         64",
+    ]
