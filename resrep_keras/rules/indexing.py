@@ -13,7 +13,7 @@ from resrep_keras.surgery.narrow import narrow, take
 
 # --- slices and numbers --------------------------------------------------------------------------
 
-GET_ITEM = operation_class("get_item")
+GET_ITEM, STACK = operation_class("get_item"), operation_class("stack")
 
 
 def _entries(key, rank):
@@ -44,7 +44,8 @@ def _get_item_flow(operation, call):
             call.memo["of ones"] = True
             return call.neutral(call.output_shape)  # one of ones is any
     only_new = key is not None and all(entry in (None, slice(None)) for entry in key)
-    if key is None or not (only_new or key[0] == slice(None)):
+    one_part = key is not None and isinstance(key[0], int) and _in_parts(call)
+    if key is None or not (only_new or one_part or key[0] == slice(None)):
         return call.pin_all("an indexing that is not made of slices and numbers")
     places = _by_axis(key)
     for at, axis in places:
@@ -62,6 +63,18 @@ def _get_item_flow(operation, call):
         if flow_in.labels.shape[axis] == 1:
             here[at] = slice(None) if isinstance(key[at], slice) else 0
     return flow_in.map(lambda a: a[tuple(here)], call.output_shape)
+
+
+def _in_parts(call, far=4):
+    """Whether the first axis is that of a stack, in front of the examples."""
+    maker = call.maker(0)
+    for _ in range(far):
+        if maker is None or isinstance(maker.operation, STACK) or len(maker.inputs) != 1:
+            break
+        maker = maker.maker(0)
+    stacks = maker is not None and isinstance(maker.operation, STACK)
+    rank = len(call.input.shape)
+    return stacks and len(maker.output_shape) == rank and not maker.operation.axis % rank
 
 
 def _one_of(call, flow_in, axis, number):
@@ -285,7 +298,7 @@ def _repeat_narrow(operation, part):
 # --- several tensors -----------------------------------------------------------------------------
 
 
-@flow.register(operation_class("stack"))
+@flow.register(STACK)
 def _stack_flow(operation, call):
     merged = call.merge(_each(call))
     if isinstance(merged, list):
