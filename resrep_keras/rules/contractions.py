@@ -1,5 +1,6 @@
 """Products that are summed over axes: of tensors with each other, and with arrays."""
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -55,6 +56,8 @@ def _contraction_flow(operation, call):
     if letters is None:
         return flow.registry[object](operation, call)
     operands, terms, made = letters
+    if any(isinstance(x, keras.Variable) for x in operands):
+        return call.pin_all(f"{name} with the weights of a layer", PinKind.READ)
     pairs = [(x, term) for x, term in zip(operands, terms) if is_symbolic(x)]
     if len(pairs) > 2 or len(call.inputs) != len(pairs):
         return call.pin_all(f"{name} of more than two different tensors")

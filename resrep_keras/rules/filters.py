@@ -1,5 +1,7 @@
 """Convolutions of `keras.ops`, whose kernels are arrays or tensors."""
 
+import keras
+
 from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all
@@ -19,7 +21,8 @@ def _axis(operation, rank):
 def _array(call):
     """The kernel of a convolution with an array, or `None`."""
     kernel = call.argument("kernel", 1)
-    return None if is_symbolic(kernel) or len(call.inputs) != 1 else as_array(kernel)
+    own = is_symbolic(kernel) or isinstance(kernel, keras.Variable)
+    return None if own or len(call.inputs) != 1 else as_array(kernel)
 
 
 def _one_kernel(call):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
 from resrep_keras.costs.macs import MacCost
 from tests.rules.calls import ROW, SEQUENCE, Answer, changes, mask
@@ -46,3 +46,10 @@ def test_what_an_array_makes_carries_no_channels():
 
 def test_a_number_lets_channels_pass():
     assert Answer(lambda x: ops.dot(x, 2.0), ROW).ids() == [0, 1, 2]
+
+
+def test_the_weights_of_a_layer_are_no_array():
+    table = layers.Embedding(4, 3)
+    table.build()
+    answer = Answer(lambda x: ops.einsum("btc,vc->btv", x, table.embeddings), SEQUENCE)
+    assert answer.pins("Einsum with the weights of a layer")
