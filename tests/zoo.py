@@ -760,7 +760,7 @@ def decoder_block():
 
 @member
 def mixed_positions():
-    """Token mixing with a gate, attention without a softmax, filters and factors that are arrays."""
+    """Token mixing, a gate, attention without a softmax; filters and factors that are arrays."""
     x = inputs = image(4)
     x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
     blur = np.full((2, 2, 6, 1), 0.25, keras.config.floatx())
