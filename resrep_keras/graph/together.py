@@ -38,16 +38,19 @@ MEANS = operation_classes("mean", "moments")
 def _is_centred(call, stream, far=4):
     """Whether a tensor of a sum is made of the mean over the channels of another one."""
     own = np.unique(stream.labels).tolist()
-    for position in range(len(call.inputs)):
-        maker = call.maker(position)
-        for _ in range(far):
-            if maker is None or isinstance(maker.operation, MEANS) or len(maker.inputs) != 1:
-                break
-            maker = maker.maker(0)
-        if maker is not None and isinstance(maker.operation, MEANS):
-            if any(np.unique(labels).tolist() == own for labels in maker.gathered):
-                return True
-    return False
+    makers = [
+        maker_behind(call.maker(position), MEANS, far) for position in range(len(call.inputs))
+    ]
+    read = [labels for maker in makers if maker is not None for labels in maker.gathered]
+    return any(np.unique(labels).tolist() == own for labels in read)
+
+
+def maker_behind(call, kinds, far):
+    """The first of a call and those of single tensors before it of some kinds, or `None`."""
+    while call is not None and not isinstance(call.operation, kinds):
+        far -= 1
+        call = call.maker(0) if far and len(call.inputs) == 1 else None
+    return call
 
 
 def multiplied(call, flows):

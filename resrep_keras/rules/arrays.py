@@ -161,8 +161,13 @@ def _given_arrays(call):
 
 
 def _holds_numbers(value):
-    """A variable is trained, and belongs to a layer."""
-    return not isinstance(value, (keras.KerasTensor, keras.Variable, str)) and np.ndim(value) > 0
+    other = is_symbolic(value) or is_variable(value) or isinstance(value, str)
+    return not other and np.ndim(value) > 0
+
+
+def is_variable(value):
+    """Whether a value is a variable, which is trained and belongs to a layer."""
+    return isinstance(value, keras.Variable)
 
 
 def _arrays(call):

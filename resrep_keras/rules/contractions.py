@@ -1,6 +1,5 @@
 """Products that are summed over axes: of tensors with each other, and with arrays."""
 
-import keras
 import numpy as np
 from keras import layers
 
@@ -9,7 +8,7 @@ from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import operation_classes
-from resrep_keras.rules.arrays import as_array
+from resrep_keras.rules.arrays import as_array, is_variable
 from resrep_keras.rules.products import (
     dot_letters,
     matmul_letters,
@@ -42,11 +41,8 @@ def _einsum_letters(call):
 
 def _letters_of(call):
     """As `_einsum_letters`, for each of the operations; `None` for products with a number."""
-    if isinstance(call.operation, EINSUM):
-        return _einsum_letters(call)
-    if isinstance(call.operation, MATMUL):
-        return matmul_letters(call)
-    return tensordot_letters(call) if isinstance(call.operation, TENSORDOT) else dot_letters(call)
+    known = {EINSUM: _einsum_letters, MATMUL: matmul_letters, TENSORDOT: tensordot_letters}
+    return known.get(type(call.operation), dot_letters)(call)
 
 
 @register_all(flow, *OPERATIONS)
@@ -56,7 +52,7 @@ def _contraction_flow(operation, call):
     if letters is None:
         return flow.registry[object](operation, call)
     operands, terms, made = letters
-    if any(isinstance(x, keras.Variable) for x in operands):
+    if any(map(is_variable, operands)):
         return call.pin_all(f"{name} with the weights of a layer", PinKind.READ)
     pairs = [(x, term) for x, term in zip(operands, terms) if is_symbolic(x)]
     if len(pairs) > 2 or len(call.inputs) != len(pairs):
@@ -82,7 +78,7 @@ def _contraction_narrow(operation, part):
                     arrays[position] = take(array, list(terms[position]).index(letter), keep)
     if not arrays:
         return {}, []
-    if isinstance(operation, EINSUM):
+    if type(operation) is EINSUM:
         return {"operands": tuple(arrays.get(i, x) for i, x in enumerate(operands))}, []
     return {f"x{position + 1}": array for position, array in arrays.items()}, []
 

@@ -1,13 +1,11 @@
 """Convolutions of `keras.ops`, whose kernels are arrays or tensors."""
 
-import keras
-
 from resrep_keras.costs.macs import labels_along, macs, positions_of, times
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import flow, register_all
 from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import operation_class, operation_classes
-from resrep_keras.rules.arrays import as_array
+from resrep_keras.rules.arrays import as_array, is_variable
 from resrep_keras.surgery.narrow import narrow, take
 
 CONV, DEPTHWISE = operation_classes("conv", "depthwise_conv")
@@ -21,7 +19,7 @@ def _axis(operation, rank):
 def _array(call):
     """The kernel of a convolution with an array, or `None`."""
     kernel = call.argument("kernel", 1)
-    own = is_symbolic(kernel) or isinstance(kernel, keras.Variable)
+    own = is_symbolic(kernel) or is_variable(kernel)
     return None if own or len(call.inputs) != 1 else as_array(kernel)
 
 

@@ -6,6 +6,7 @@ from resrep_keras.costs.rows import rows
 from resrep_keras.graph.flow import changes_settings, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.recording import is_symbolic
+from resrep_keras.graph.together import maker_behind
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.arrays import as_array
 from resrep_keras.rules.ones import LIKE
@@ -44,7 +45,7 @@ def _get_item_flow(operation, call):
             call.memo["of ones"] = True
             return call.neutral(call.output_shape)  # one of ones is any
     only_new = key is not None and all(entry in (None, slice(None)) for entry in key)
-    one_part = key is not None and isinstance(key[0], int) and _in_parts(call)
+    one_part = key is not None and type(key[0]) is int and _in_parts(call)
     if key is None or not (only_new or one_part or key[0] == slice(None)):
         return call.pin_all("an indexing that is not made of slices and numbers")
     places = _by_axis(key)
@@ -67,14 +68,8 @@ def _get_item_flow(operation, call):
 
 def _in_parts(call, far=4):
     """Whether the first axis is that of a stack, in front of the examples."""
-    maker = call.maker(0)
-    for _ in range(far):
-        if maker is None or isinstance(maker.operation, STACK) or len(maker.inputs) != 1:
-            break
-        maker = maker.maker(0)
-    stacks = maker is not None and isinstance(maker.operation, STACK)
-    rank = len(call.input.shape)
-    return stacks and len(maker.output_shape) == rank and not maker.operation.axis % rank
+    stack, rank = maker_behind(call.maker(0), STACK, far), len(call.input.shape)
+    return stack is not None and len(stack.output_shape) == rank and not stack.operation.axis % rank
 
 
 def _one_of(call, flow_in, axis, number):
