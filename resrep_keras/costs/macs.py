@@ -16,6 +16,7 @@ import warnings
 import keras
 import numpy as np
 
+from resrep_keras.common.types import InputShape
 from resrep_keras.costs.params import weight_shapes
 from resrep_keras.costs.rows import rows, rows_of, rows_read, rows_seen
 from resrep_keras.costs.terms import Term, TermSum, Unknown, UnknownSize
@@ -246,7 +247,7 @@ def _repeated(term, call, rows):
     return Term(term.coefficient * call.repeats * rows, term.factors)
 
 
-def count_macs(model, input_shape=None):
+def count_macs(model: keras.Model, input_shape: InputShape = None) -> int:
     """Count the multiply-accumulates of one forward pass for one example.
 
     Args:

@@ -1,7 +1,11 @@
 """report(dense, slim): what pruning has changed, measured side by side."""
 
+import collections.abc
 import os
 import tempfile
+import typing
+
+import keras
 
 from resrep_keras.common.checks import (
     check_bool,
@@ -11,6 +15,7 @@ from resrep_keras.common.checks import (
 )
 from resrep_keras.common.progress import check_verbose
 from resrep_keras.common.retracing import quiet_about_tracing
+from resrep_keras.common.types import Data, InputShape
 from resrep_keras.costs.comparison import Comparison, Conditions
 from resrep_keras.costs.latency import keras_latency
 from resrep_keras.costs.quantities import QUANTITIES
@@ -25,20 +30,20 @@ from resrep_keras.methods.pruning_log import as_log, log_of
 
 
 def report(
-    dense,
-    slim,
-    test_data=None,
-    threads=1,
-    batch_size=1,
-    repeats=50,
-    input_shape=None,
-    leave_out=(),
+    dense: keras.Model,
+    slim: keras.Model,
+    test_data: Data = None,
+    threads: int = 1,
+    batch_size: int = 1,
+    repeats: int = 50,
+    input_shape: InputShape = None,
+    leave_out: collections.abc.Iterable[str] = (),
     *,
-    history=None,
-    runs=None,
-    layer_latency=False,
-    verbose="auto",
-):
+    history: typing.Any = None,
+    runs: typing.Any = None,
+    layer_latency: bool = False,
+    verbose: int | str = "auto",
+) -> Report:
     """Compare a dense and a slim model, each row under equal conditions.
 
     Quality is what `evaluate` tells of both, with the loss and metrics that the dense model is
@@ -101,7 +106,7 @@ def report(
     told = quality(dense, slim, test_data) if wanted else {}
     compared = Comparison(dense, slim, conditions)
     rows = [*_quantity_rows(compared, left), *_rows_of_keras(compared, left)]
-    rows += [Row(name, "", *values, is_quality=True) for name, values in told.items()]
+    rows += [Row(name, "", was, now, is_quality=True) for name, (was, now) in told.items()]
     times = seconds_by_layer(compared.graphs, threads, verbose) if by_layer else ({}, {})
     return Report(
         tuple(rows),

@@ -116,7 +116,7 @@ class Composed(Method):
         self.lead.update(channel_state, optimizer, plan, step)
 
 
-def compose(*methods):
+def compose(*methods: Method) -> Composed:
     """Methods of different kinds in one run, such as ResRep with pruned activation gradients.
 
     At most one of them may train the model with an optimizer of its own. What removes channels and

@@ -1,6 +1,9 @@
 """finalize: the slim model, and how far it is from the wrapped one."""
 
+import keras
+
 from resrep_keras.common.checks import check_bool
+from resrep_keras.common.types import Data
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import handed_over
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
@@ -10,7 +13,9 @@ from resrep_keras.surgery.examples import Examples
 from resrep_keras.training.compiling import compile_slim
 
 
-def finalize(model, strict=False, data=None, keep_batch_norm=False):
+def finalize(
+    model: keras.Model, strict: bool = False, data: Data = None, keep_batch_norm: bool = False
+) -> keras.Model:
     """Remove the dead channels of a trained wrapped model.
 
     A channel is dead where its compactor column is zero, or masked and below the method's

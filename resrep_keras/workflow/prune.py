@@ -1,6 +1,9 @@
 """prune: the slim model at once, without training."""
 
+import keras
+
 from resrep_keras.common.checks import check_instance
+from resrep_keras.common.types import Data
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
 from resrep_keras.methods.channels.one_shot import OneShot
@@ -8,7 +11,13 @@ from resrep_keras.methods.channels.taylor import TaylorPruning
 from resrep_keras.training.compiling import compile_slim
 
 
-def prune(model, method=None, data=None, strict=False, repair=True):
+def prune(
+    model: keras.Model,
+    method: OneShot | None = None,
+    data: Data = None,
+    strict: bool = False,
+    repair: bool = True,
+) -> keras.Model:
     """Return the slim model at once, without training.
 
     For whoever cannot train at all, and as the start of a short fine-tuning. A thousand examples

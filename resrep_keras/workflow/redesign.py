@@ -1,5 +1,6 @@
 """Widths found by pruning, handed to a fresh model that is trained from scratch."""
 
+import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_instance, check_number, shown
@@ -11,7 +12,7 @@ from resrep_keras.surgery.remove import remove_channels
 from resrep_keras.training.compiling import compile_slim
 
 
-def widths_of(model):
+def widths_of(model: keras.Model) -> dict[str, int]:
     """How many channels each layer of a model makes.
 
     Args:
@@ -34,7 +35,7 @@ def widths_of(model):
     return {p.name: len(p.channels) for group in graph.groups for p in group.producers}
 
 
-def redesign(dense, widths):
+def redesign(dense: keras.Model, widths: dict[str, int]) -> keras.Model:
     """A fresh model of the layers of `dense` in other widths, its weights initialised anew.
 
     It keeps what `finalize` folds away, such as batch normalisation, so that it trains from scratch

@@ -1,5 +1,6 @@
 """search: prune as far as a validation metric allows, going on from what has been trained."""
 
+import collections.abc
 import dataclasses
 import math
 
@@ -12,7 +13,7 @@ from resrep_keras.deploy.runs import Runs, runs_of
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import check_method
+from resrep_keras.methods.method import Method, check_method
 from resrep_keras.training.compiling import compile_alike
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.wrap import wrap
@@ -103,8 +104,14 @@ def _told(trial):
 
 
 def search(
-    dense, fit, evaluate, target_accuracy_drop=0.5, method=None, rounds=5, first_reduction=0.5
-):
+    dense: keras.Model,
+    fit: collections.abc.Callable[[keras.Model], object],
+    evaluate: collections.abc.Callable[[keras.Model], float],
+    target_accuracy_drop: float = 0.5,
+    method: Method | None = None,
+    rounds: int = 5,
+    first_reduction: float = 0.5,
+) -> SearchResult:
     """Prune as far as a validation metric allows.
 
     Each round prunes the best slim model so far, not the dense one, so that its training is used
@@ -149,14 +156,15 @@ def search(
     method = ResRep() if method is None else check_method("method", method)
     _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method)
     dense_macs, base = count_macs(dense, method.input_shape), score_of(evaluate, dense)
-    best, removed, step, trials = None, 0.0, float(first_reduction), []
+    best, removed, step = None, 0.0, float(first_reduction)
+    trials: list[Trial] = []
     while len(trials) < rounds and step > SMALLEST_STEP:
         share = removed + (1 - removed) * step
         slim, metric = _try(best or dense, dense, fit, evaluate, method, removed, share)
-        accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop
         left = None if slim is None else count_macs(slim, method.input_shape) / dense_macs
+        accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop
         trials.append(Trial(share, left, metric, accepted))
-        if accepted:
+        if accepted and left is not None:
             best, removed = slim, 1 - left
         else:
             step /= 2

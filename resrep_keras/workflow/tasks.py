@@ -18,6 +18,7 @@ from resrep_keras.common.checks import (
 )
 from resrep_keras.common.files import write_text
 from resrep_keras.common.tables import text_table
+from resrep_keras.common.types import Arrays, Path
 from resrep_keras.graph.probe import in_words
 from resrep_keras.methods.consolidation.method import Consolidation
 from resrep_keras.methods.consolidation.metrics import (
@@ -120,19 +121,19 @@ class TasksResult:
 
 
 def fit_tasks(
-    model,
-    tasks,
-    epochs=1,
-    test_tasks=None,
+    model: keras.Model,
+    tasks: collections.abc.Sequence,
+    epochs: int | collections.abc.Callable[[int], int] = 1,
+    test_tasks: collections.abc.Sequence | None = None,
     *,
-    batch_size=32,
-    restart="task",
-    seed=None,
-    score=None,
-    callbacks=None,
-    folder=None,
-    verbose="auto",
-):
+    batch_size: int = 32,
+    restart: str = "task",
+    seed: int | None = None,
+    score: collections.abc.Callable[[keras.Model, Arrays, Arrays], float] | None = None,
+    callbacks: list | collections.abc.Callable[[int], list] | None = None,
+    folder: Path | None = None,
+    verbose: int | str = "auto",
+) -> TasksResult:
     """Train a model on one task after the other, and test it on all that it has learned.
 
     ```
@@ -193,13 +194,13 @@ def fit_tasks(
         "restart": restart,
         "seed": None if seed is None else check_number("seed", seed, at_least=0, whole=True),
     }
-    callbacks = _of_tasks("callbacks", callbacks, number, _check_callbacks)
+    each_callbacks = _of_tasks("callbacks", callbacks, number, _check_callbacks)
     kept = KeptTasks(folder, model, {"tasks": number, **settings})
     text = kept.restore()
     result = _nothing(number) if text is None else TasksResult.from_json(text)
     views = {}
     for task in range(len(result.accuracies), number):
-        history = _learn(model, tasks[task], task, settings, callbacks[task], verbose)
+        history = _learn(model, tasks[task], task, settings, each_callbacks[task], verbose)
         scores = np.full(number, np.nan)
         for learned in range(task + 1):
             if learned not in views:  # each is traced once

@@ -1,5 +1,7 @@
 """wrap: a copy of a model with compactors, ready to be trained and pruned at once."""
 
+import keras
+
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import (
     deep_models,
@@ -10,14 +12,19 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.methods.agreement import check_copy
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import check_method, check_savable
+from resrep_keras.methods.method import Method, check_method, check_savable
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.training.compiling import compile_alike
+from resrep_keras.training.distillation import Distillation
 from resrep_keras.training.model import WrappedModel
 from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
 
-def wrap(model, method=None, teacher=None):
+def wrap(
+    model: keras.Model,
+    method: Method | None = None,
+    teacher: keras.Model | Distillation | None = None,
+) -> WrappedModel:
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with

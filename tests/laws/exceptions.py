@@ -27,6 +27,7 @@ HEAVY = {
 
 # Files of the library without a test file of their name: why.
 WITHOUT_TEST = {
+    "common/types": "names of types, which mypy reads",
     "deploy/reported": "what reports hold and write: tests/deploy/test_report.py, test_page.py",
     "deploy/template": "the page that it makes: tests/deploy/test_page.py",
     "costs/comparison": "the rows of a report: tests/deploy/test_report.py",
