@@ -9,11 +9,11 @@ Started again with the same flags, it goes on where it was stopped; other flags 
 """
 
 import itertools
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import nets
