@@ -1,11 +1,13 @@
 """A report as text, Markdown, and one HTML page that holds its figures."""
 
+import importlib
 import io
 
 from resrep_keras.common.tables import markdown_table, text_table
 from resrep_keras.deploy.sections import LARGEST_PICTURE, sections_of
 from resrep_keras.deploy.template import PAGE, PART, STYLE
 
+PACKAGES = ("jinja2", "matplotlib", "scipy.optimize")
 MISSING = (
     "A report in HTML needs packages that are not installed ({error}): pip install "
     '"resrep-keras[reports]". Text, JSON and Markdown need none.'
@@ -50,13 +52,24 @@ def html_fragment(report):
     return _rendered(PART, report)
 
 
-def _rendered(template, report):
-    try:
-        import jinja2
+def check_packages():
+    """Raise where a page in HTML cannot be made.
 
-        parts = [_part(section) for section in sections_of(report)]
+    Raises:
+        ImportError: Names the extra.
+    """
+    try:
+        for name in PACKAGES:
+            importlib.import_module(name)
     except ImportError as error:
         raise ImportError(MISSING.format(error=error)) from error
+
+
+def _rendered(template, report):
+    check_packages()
+    import jinja2
+
+    parts = [_part(section) for section in sections_of(report)]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made = environment.from_string(template)
     return made.render(title=report.name, parts=parts, style=STYLE)

@@ -104,19 +104,14 @@ class Report:
 
         >>> resrep_keras.report(dense, slim).save("report.html")
         """
-        path = check_path("path", path)
+        path = check_page(path)
         made = {
             ".html": self.to_html,
             ".md": self.to_markdown,
             ".json": self.to_json,
             ".txt": lambda: f"{self}\n",
-        }.get(path.suffix.lower())
-        if made is None:
-            raise ValueError(
-                f"Expected a path that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}; got "
-                f"'{path}'."
-            )
-        write_text(path, made())
+        }
+        write_text(path, made[path.suffix.lower()]())
 
     def to_html(self, path=None):
         """Return the report as one HTML page, and write it to `path` where given."""
@@ -150,6 +145,26 @@ class Report:
         from resrep_keras.deploy.plots import plot_widths
 
         return plot_widths(self)
+
+
+def check_page(path):
+    """Return the path of a report that can be written.
+
+    Raises:
+        ImportError: A page in HTML needs packages that are not installed.
+        ValueError: Another ending than those of `ENDINGS`.
+    """
+    from resrep_keras.deploy.page import check_packages
+
+    path = check_path("path", path)
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(
+            f"Expected a path that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}; got "
+            f"'{path}'."
+        )
+    if path.suffix.lower() == ".html":
+        check_packages()
+    return path
 
 
 def _written(text, path):

@@ -68,8 +68,9 @@ class PruningLog:
         self.entries, self.counts = list(entries), counts
 
     def add(self, step, epoch, values, norms=None):
-        """Note a moment; numbers that are no single ones are left out."""
+        """Note a moment; what is no single number is left out."""
         numbers_only = {name: float(v) for name, v in values.items() if _is_number(v)}
+        numbers_only = {name: v for name, v in numbers_only.items() if not np.isnan(v)}
         self.entries.append(Entry(int(step), epoch, numbers_only, norms))
         if len(self.entries) > MOST:
             self._thin()

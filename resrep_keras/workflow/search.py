@@ -7,6 +7,7 @@ import math
 import keras
 
 from resrep_keras.common.checks import check_function, check_number, shown
+from resrep_keras.common.progress import check_verbose, tell
 from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.deploy.runs import Runs, runs_of
@@ -37,6 +38,14 @@ class Trial:
     metric: float | None
     accepted: bool
 
+    def __str__(self):
+        asked = f"{100 * self.target_reduction:.1f} % of the MACs to remove: "
+        if self.metric is None:
+            return f"{asked}out of reach."
+        verdict = "accepted" if self.accepted else "too low"
+        left = f"{100 * self.macs_left:.1f} % are left"
+        return f"{asked}{left}, metric {self.metric:.4f}, {verdict}."
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
@@ -59,14 +68,7 @@ class SearchResult:
     def __str__(self):
         allowed = f"{self.target_accuracy_drop:g} points less are allowed"
         lines = [f"The dense model's metric is {self.dense_metric:.4f}; {allowed}."]
-        for number, trial in enumerate(self.trials, 1):
-            asked = f"Round {number}, {100 * trial.target_reduction:.1f} % of the MACs to remove: "
-            if trial.metric is None:
-                lines.append(f"{asked}out of reach.")
-                continue
-            verdict = "accepted" if trial.accepted else "too low"
-            left = f"{100 * trial.macs_left:.1f} % are left"
-            lines.append(f"{asked}{left}, metric {trial.metric:.4f}, {verdict}.")
+        lines += [f"Round {number}, {trial}" for number, trial in enumerate(self.trials, 1)]
         accepted = [trial for trial in self.trials if trial.accepted]
         end = "No round was accepted: there is no slim model."
         if accepted:
@@ -111,6 +113,7 @@ def search(
     method: Method | None = None,
     rounds: int = 5,
     first_reduction: float = 0.5,
+    verbose: str | int = "auto",
 ) -> SearchResult:
     """Prune as far as a validation metric allows.
 
@@ -130,6 +133,8 @@ def search(
         rounds: Number of rounds at most, 1 or more; there are fewer where a step would be below a
             thousandth of what is left. Defaults to `5`.
         first_reduction: Share of the MACs to remove in the first round. Defaults to `0.5`.
+        verbose: `0` for silence, `1` for a line at the end of each round; `"auto"` for one where
+            somebody looks. Defaults to `"auto"`.
 
     Returns:
         A `SearchResult`.
@@ -155,6 +160,7 @@ def search(
     check_model(dense, "dense")
     method = ResRep() if method is None else check_method("method", method)
     _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method)
+    check_verbose(verbose)
     dense_macs, base = count_macs(dense, method.input_shape), score_of(evaluate, dense)
     best, removed, step = None, 0.0, float(first_reduction)
     trials: list[Trial] = []
@@ -164,6 +170,7 @@ def search(
         left = None if slim is None else count_macs(slim, method.input_shape) / dense_macs
         accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop
         trials.append(Trial(share, left, metric, accepted))
+        tell(f"Round {len(trials)} of at most {rounds}, {trials[-1]}", verbose)
         if accepted and left is not None:
             best, removed = slim, 1 - left
         else:

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from resrep_keras.common.progress import check_verbose, in_sight
+from resrep_keras.common.progress import check_verbose, in_sight, silence, tell
 
 
 def shown(capsys, **settings):
@@ -24,11 +24,21 @@ def test_silence_where_nobody_looks_or_none_is_wanted(capsys):
 def test_a_terminal_is_told_unless_keras_is_to_be_silent(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes the captured error for one
     assert "Counting" in shown(capsys).err
-    keras.config.disable_interactive_logging()
-    try:
+    with silence():
         assert "".join(shown(capsys)) == ""
-    finally:
-        keras.config.enable_interactive_logging()
+        with silence(False):
+            assert not keras.config.is_interactive_logging_enabled()
+        assert not keras.config.is_interactive_logging_enabled()
+    assert keras.config.is_interactive_logging_enabled()
+
+
+def test_a_line_that_is_told(capsys):
+    long = "x" * 300
+    tell(f"[red]done[/red] {long}", verbose=1)
+    assert capsys.readouterr().err == f"[red]done[/red] {long}\n"
+    tell("nobody looks")
+    tell("nobody wants it", verbose=0)
+    assert "".join(capsys.readouterr()) == ""
 
 
 @pytest.mark.parametrize("value", ["loud", 2, None, 0.5])
