@@ -6,9 +6,10 @@
 `CallbackList` the selections.
 """
 
-import quiet_start  # noqa: F401
+import os
 
-# isort: split
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 import datasets
 import keras
 import nets

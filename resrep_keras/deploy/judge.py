@@ -31,20 +31,21 @@ def check_judge(model, data):
     _judge(model)
 
 
-def judged(model, answer, data):
+def judged(model, answer, data, own=None):
     """Judge a file beside its model, both by their outputs alone.
 
     Args:
         model: The model, compiled.
         answer: A function of inputs of the model that returns the flat outputs of the file.
         data: What `evaluate` takes and can be read twice.
+        own: The same of the model. Defaults to what it answers itself.
 
     Returns:
         ``{name: (value of the model, value of the file)}``, with the names that `evaluate` gives.
         A loss is without what regularizers add.
     """
 
-    own = functools.partial(outputs_of, model)
+    own = own or functools.partial(outputs_of, model)
     judge = _judge(model)
     return in_pairs(*(_told(judge, model, each, data) for each in (own, answer)))
 

@@ -6,7 +6,6 @@ import sys
 import tempfile
 
 from resrep_keras.common.files import write
-from resrep_keras.common.progress import in_sight
 from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.deploy.exported import Exported, bytes_of
@@ -68,7 +67,7 @@ class Writing:
         signature = signature_of(self.written)
         given = self.data["calibration_data"]
         rows = list(single_rows(self.model, given, CALIBRATED, "calibration_data"))
-        return lambda: (signature.arrays(row) for row in in_sight(rows, "Calibrating"))
+        return lambda: (signature.arrays(row) for row in rows)
 
     def __call__(self, tolerance=None, latency=False):
         """Write the file; returns an `Exported`.
@@ -105,7 +104,7 @@ class Writing:
         test_data, quality = self.data.get("test_data"), {}
         if test_data is not None:
             file = functools.partial(answer_all, runner, size=self.size)
-            quality = judged(self.model, file, test_data)
+            quality = judged(self.model, file, test_data, self._own(self.model))
         return Exported(
             apart(expected, found).relative,
             path=self.path,

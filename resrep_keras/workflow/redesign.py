@@ -1,6 +1,5 @@
 """Widths found by pruning, handed to a fresh model that is trained from scratch."""
 
-import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_instance, check_number, shown
@@ -9,10 +8,9 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.layer_state import lost_initializers
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
-from resrep_keras.training.compiling import compile_slim
 
 
-def widths_of(model: keras.Model) -> dict[str, int]:
+def widths_of(model):
     """How many channels each layer of a model makes.
 
     Args:
@@ -35,7 +33,7 @@ def widths_of(model: keras.Model) -> dict[str, int]:
     return {p.name: len(p.channels) for group in graph.groups for p in group.producers}
 
 
-def redesign(dense: keras.Model, widths: dict[str, int]) -> keras.Model:
+def redesign(dense, widths):
     """A fresh model of the layers of `dense` in other widths, its weights initialised anew.
 
     It keeps what `finalize` folds away, such as batch normalisation, so that it trains from scratch
@@ -47,8 +45,7 @@ def redesign(dense: keras.Model, widths: dict[str, int]) -> keras.Model:
         widths: ``{layer name: channels}`` as from `widths_of`; layers that are left out keep all.
 
     Returns:
-        A Functional model, compiled as `dense` is; uncompiled where `dense` is, or is trained by
-        methods of its own class.
+        An uncompiled Functional model.
 
     Raises:
         TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer,
@@ -85,7 +82,6 @@ def redesign(dense: keras.Model, widths: dict[str, int]) -> keras.Model:
     narrow = remove_channels(dense, keep, exact=False)
     fresh = rebuild(recording_of(narrow), fresh=True)
     _take_arrays(graph, narrow, fresh, keep)
-    compile_slim(dense, fresh)
     return fresh
 
 

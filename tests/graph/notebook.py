@@ -15,7 +15,6 @@ class Notebook:
 
     def __init__(self):
         self.labels = Labels()
-        self.exact = True
         self.followers, self.frozen, self.shared = set(), frozenset(), False
         self.said, self.known = [], {}
 

@@ -30,6 +30,7 @@ FLOORS = (
     ("training",),
     ("explanation",),
     ("deploy",),
+    ("tfmot",),
     ("workflow",),
     ("commands",),
     ("cli",),

@@ -68,7 +68,11 @@ PAIRS = [
         pytest.param(name, "float32", marks=pytest.mark.slow if name in SLOW else ())
         for name in GATED
     ),
-    *(pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only) for name in GATED),
+    ("embedding", "mixed_bfloat16"),
+    *(
+        pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only)
+        for name in LONG_ON_JAX
+    ),
 ]
 
 

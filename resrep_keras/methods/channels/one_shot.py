@@ -1,7 +1,6 @@
 """OneShot: what the methods share that choose all channels at one moment of a run."""
 
 import dataclasses
-import typing
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class OneShot(ChannelMethod):
     at: float = setting(0.0, check_number, at_least=0, below=1)
 
     # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
-    trained_by: typing.ClassVar[type] = FrozenCompactorsOptimizer
+    trained_by = FrozenCompactorsOptimizer
 
     def scores(self, channel_state, optimizer=None):
         """Importance of each channel, 0 or larger, float `(num_channels,)`.

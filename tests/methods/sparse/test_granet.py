@@ -11,7 +11,6 @@ from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.surgery.channel_weights import producing_weights
 from tests import helpers, zoo
-from tests.sampling import sample
 
 METHODS = {
     "granet": GraNet(final_sparsity=0.8),
@@ -43,7 +42,7 @@ def fit(model, epochs=5, **kwargs):
     return model.fit(x, y, batch_size=16, epochs=epochs, shuffle=False, verbose=0, **kwargs)
 
 
-@pytest.mark.parametrize("kind", sample(METHODS))
+@pytest.mark.parametrize("kind", METHODS)
 def test_the_whole_way_ends_exactly_at_the_target(kind):
     method = METHODS[kind]
     dense = compiled(net(), keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True))
