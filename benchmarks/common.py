@@ -10,6 +10,7 @@ import time
 
 import keras
 import numpy as np
+import psutil
 
 from resrep_keras.common.files import write_text
 from resrep_keras.methods.channels.channel_state import ChannelState
@@ -54,6 +55,7 @@ class PeakMemory:
     """Largest resident memory of this process while the block runs, above that at its start."""
 
     def __enter__(self):
+        self._process = psutil.Process()
         self._start, self.peak, self._done = self._resident(), 0, False
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -68,7 +70,5 @@ class PeakMemory:
             self.peak = max(self.peak, self._resident() - self._start)
             time.sleep(0.01)
 
-    @staticmethod
-    def _resident():
-        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+    def _resident(self):
+        return self._process.memory_info().rss

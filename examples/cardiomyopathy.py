@@ -15,11 +15,11 @@ Started again with the same flags, it goes on where it was stopped.
 """
 
 import json
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import cardiomyopathy_nets as nets
 import keras
 import patient_metrics

@@ -10,11 +10,11 @@ trunk for all tasks, and a head for each. Writes a table, its JSON and figures, 
 was stopped, behind the last task that was ended.
 """
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import run_flags

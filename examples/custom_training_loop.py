@@ -6,10 +6,9 @@
 `CallbackList` the selections.
 """
 
-import os
+import quiet_start  # noqa: F401
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+# isort: split
 import datasets
 import keras
 import nets

@@ -12,12 +12,12 @@ goes on where it was stopped.
 """
 
 import json
-import os
 import pathlib
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import detection_metrics
 import keras
 import numpy as np

@@ -7,11 +7,11 @@ The layer is a weight-normalised convolution. `docs/extending.md` explains its r
 minute on two cores.
 """
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import numpy as np

@@ -2,17 +2,18 @@
 
     python examples/prune_image_classifier.py --dataset=cifar10 --model=resnet56
     python examples/prune_image_classifier.py --data_dir=/path/to/idx_files --model=resnet20
+    python examples/prune_image_classifier.py --dataset=cifar10 --target_reduction=0.7 --distill
 
 Started again with the same flags, it goes on where it was stopped; other flags want an
 `--output_dir` of their own.
 """
 
 import itertools
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import nets
@@ -34,6 +35,7 @@ run_flags.count("limit", None, "Use only so many training images.")
 flags.DEFINE_string("optimizer", "sgd", "'sgd' (momentum, cosine rate) or any Keras optimizer.")
 flags.DEFINE_string("output_dir", "output/classifier", "Where models and checkpoints go.")
 run_flags.whole("seed", 0, "Seed of weights and data order.")
+flags.DEFINE_bool("distill", False, "Whether pruning learns from the dense net, too.")
 
 
 def make_optimizer(total_steps):
@@ -106,7 +108,7 @@ def main(_):
     if slim_path.exists():
         slim = keras.models.load_model(slim_path)
     else:
-        model = resrep_keras.wrap(dense, method)
+        model = resrep_keras.wrap(dense, method, teacher=dense if FLAGS.distill else None)
         train(model, data, FLAGS.epochs, folder / "backup_pruning")
         slim = resrep_keras.finalize(model)
         resrep_keras.export(slim, folder / "slim.tflite")

@@ -9,11 +9,11 @@ what the accuracy has gained or lost then. Before the first drop it is high, aft
 """
 
 import json
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import numpy as np

@@ -6,11 +6,11 @@
 Takes under five minutes on two cores.
 """
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet_start  # noqa: F401
 
+# isort: split
 import datasets
 import keras
 import nets
@@ -77,7 +77,6 @@ def main(_):
 
     for name in ("slim.keras", "slim.tflite", "slim_saved_model"):
         print(resrep_keras.export(slim, folder / name))
-    compile_model(slim, FLAGS.epochs, steps)  # its loss and metrics judge the file
     int8 = {"quantization": "int8", "calibration_data": x[:200], "test_data": test}
     print(resrep_keras.export(slim, folder / "slim_int8.tflite", **int8))
     table = resrep_keras.report(dense, slim, test_data=test)

@@ -10,6 +10,7 @@ from resrep_keras import rules, tfmot
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
 from resrep_keras.deploy.export import export
+from resrep_keras.deploy.pruning_board import PruningBoard
 from resrep_keras.deploy.report import report
 from resrep_keras.explanation.explain import explain
 from resrep_keras.graph.channels import ChannelGraph
@@ -44,6 +45,7 @@ from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
 from resrep_keras.training.backup import Backup
+from resrep_keras.training.distillation import Distillation
 from resrep_keras.training.pruned_checkpoint import PrunedCheckpoint
 from resrep_keras.workflow.finalize import finalize
 from resrep_keras.workflow.plasticity import pruning_plasticity

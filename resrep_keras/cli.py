@@ -3,7 +3,7 @@
     resrep-keras explain model.keras
     resrep-keras prune model.keras slim.keras --target_reduction 0.3 --data images.npz
     resrep-keras finalize wrapped.keras slim.keras
-    resrep-keras report model.keras slim.keras --data test.npz
+    resrep-keras report model.keras slim.keras --data test.npz --output report.html
     resrep-keras export slim.keras slim.tflite --quantization int8 --calibration_data images.npz
     resrep-keras benchmark model.keras slim.tflite
 
@@ -18,6 +18,7 @@ import sys
 import warnings
 
 from resrep_keras.commands import actions
+from resrep_keras.common.progress import silence
 from resrep_keras.costs.quantities import QUANTITIES
 
 # What says that something which was given will not do.
@@ -32,7 +33,7 @@ def main(argv=None):
     """
     parser = _parser()
     given = parser.parse_args(argv)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), silence(given.quiet):
         if not given.traceback:
             warnings.showwarning = _tell_warning
             warnings.filterwarnings("default", category=UserWarning)
@@ -106,6 +107,9 @@ OUTPUT = ("output", "what to write: .keras, .tflite, .onnx, .openvino, or a fold
 DATA = "a file .npz with arrays x (or one for each input, by its name) and y, or .npy of inputs"
 
 
+HISTORY = "the wrapped model (.keras), a .csv of CSVLogger, or a .json of lists by name"
+
+
 def _add_common(parser):
     parser.add_argument(
         "--input_shape", type=_shape, help="sizes that a model leaves open: 32,32,3"
@@ -167,6 +171,9 @@ def _add_report(commands):
     parser = _command(commands, "report", actions.report_command, words, *files)
     parser.add_argument("--data", help=f"to evaluate both on: {DATA}")
     parser.add_argument("--leave_out", action="append", default=[], help="what not to measure")
+    parser.add_argument("--layer_latency", action="store_true", help="time each layer, too")
+    parser.add_argument("--output", help="a page to write: .html, .md, .json or .txt")
+    parser.add_argument("--history", help=f"what the run has logged: {HISTORY}")
     _add_timing(parser)
     return parser
 

@@ -355,11 +355,7 @@ def number_of_replicas(value):
 
 
 def place_of_variable(optimizer, variable):
-    """The position of a variable among those that an optimizer was built for.
-
-    The look-up is the one that Keras documents for optimizers of one's own (see the docstring of
-    `keras.optimizers.Optimizer`); it also knows the copies that replicas hold.
-    """
+    """The position of a variable, or its copy on a replica, in what an optimizer is built for."""
     try:
         return optimizer._get_variable_index(variable)
     except KeyError as error:
@@ -388,6 +384,12 @@ def chooses_by_function(optimizer):
 def parts_of_optimizer(optimizer):
     """The optimizers of a `MultiOptimizer`, or the one that is given."""
     return getattr(optimizer, "optimizers", None) or [optimizer]
+
+
+def rate_function(optimizer):
+    """The schedule or function that tells an optimizer its learning rate; `None` for a number."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if callable(rate) else None
 
 
 def decay_exclusions(optimizer, variables):

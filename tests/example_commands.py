@@ -21,6 +21,11 @@ import sys
 import tempfile
 import time
 
+# One runs on each core: more threads than that wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
 import keras  # noqa: F401
 import numpy as np
 import tensorflow  # noqa: F401

@@ -402,3 +402,14 @@ def test_the_variables_that_a_call_asks_for_are_known():
     first, second, third = (keras.Variable(np.ones(2)) for _ in range(3))
     asked = keras_adapter.variables_asked(lambda x: x * (first + 1.0) + second.value, np.ones(2))
     assert asked == {id(first), id(second)} and id(third) not in asked
+
+
+def test_a_rate_that_is_no_number_is_known():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+
+    def function():
+        return 0.1
+
+    assert keras_adapter.rate_function(keras.optimizers.SGD(schedule)) is schedule
+    assert keras_adapter.rate_function(keras.optimizers.SGD(function)) is function
+    assert keras_adapter.rate_function(keras.optimizers.SGD(0.1)) is None

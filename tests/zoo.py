@@ -734,6 +734,49 @@ def heads_by_hand():
 
 
 @member
+def decoder_block():
+    """Positions turn queries and keys, of which there are fewer; gated widths; tied embedding."""
+    ids = keras.Input((5,), dtype="int32")
+    table = layers.Embedding(9, 6)
+    x = table(ids)
+    angle = np.arange(5, dtype="float32")[:, None, None] * np.array([1.0, 0.3], "float32")
+    y = layers.RMSNormalization(epsilon=1e-3)(x)
+    q, k, v = (layers.Reshape((5, n, 4))(layers.Dense(n * 4)(y)) for n in (4, 2, 2))
+    q, k = (
+        ops.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle)], -1)
+        for a, b in (ops.split(z, 2, -1) for z in (q, k))
+    )
+    k, v = (ops.repeat(z, 2, 2) for z in (k, v))
+    scores = ops.einsum("bqhd,bkhd->bhqk", q, k) * 0.5
+    scores = ops.where(np.tril(np.ones((5, 5), bool)), scores, -1e9)
+    y = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(scores), v)
+    x = x + layers.Dense(6)(layers.Reshape((5, 16))(y))
+    y = layers.RMSNormalization(epsilon=1e-3)(x)
+    x = x + layers.Dense(6)(layers.Dense(7, "silu")(y) * layers.Dense(7)(y))
+    x = layers.RMSNormalization(epsilon=1e-3)(x)
+    words = ops.einsum("btc,vc->btv", x, table.embeddings)
+    return keras.Model(ids, [words, layers.Dense(2)(x)])
+
+
+@member
+def mixed_positions():
+    """Token mixing, a gate, attention without a softmax; filters and factors that are arrays."""
+    x = inputs = image(4)
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    blur = np.full((2, 2, 6, 1), 0.25, keras.config.floatx())
+    x = layers.Reshape((16, 5))(layers.Dense(5)(ops.depthwise_conv(x, blur, padding="same")))
+    y = layers.Permute((2, 1))(layers.BatchNormalization()(x))
+    y = layers.Dense(16)(layers.Dense(4, activation="gelu")(y))
+    x = layers.BatchNormalization()(layers.Add()([x, layers.Permute((2, 1))(y)]))
+    u, v = ops.split(layers.Dense(8, activation="gelu")(x), 2, -1)
+    x = u * layers.EinsumDense("btc,ts->bsc", (16, 4), bias_axes="s")(v)
+    q, k, v = (layers.Dense(n)(x) for n in (5, 5, 6))
+    x = ops.einsum("bnc,bcd->bnd", q, ops.einsum("bnc,bnd->bcd", ops.relu(k), v))
+    x = ops.matmul(x, np.linspace(-1.0, 1.0, 24, dtype="float32").reshape(6, 4))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
+@member
 def operations():
     """Raw operations that slice, split, stack, transpose, reshape, pad and multiply."""
     x = inputs = image(6)

@@ -6,6 +6,9 @@ import sys
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
+import quiet_start  # noqa: F401
+
+# isort: split
 import datasets
 import keras
 import nets

@@ -4,10 +4,11 @@ import dataclasses
 import json
 import os
 
-from resrep_keras.commands.files import inputs_of, read_data, read_model, say
+from resrep_keras.commands.files import inputs_of, read_data, read_history, read_model, say
 from resrep_keras.commands.timing import timed
 from resrep_keras.deploy.export import export
 from resrep_keras.deploy.report import report
+from resrep_keras.deploy.reported import check_page
 from resrep_keras.explanation.explain import explain
 from resrep_keras.methods.channels.fpgm import FPGM
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
@@ -64,6 +65,8 @@ def finalize_command(given):
 
 
 def report_command(given):
+    if given.output is not None:
+        check_page(given.output)
     dense = read_model(given.dense, given, compiled=True)
     slim = read_model(given.slim, given, compiled=True)
     say(given, "measuring both models")
@@ -76,7 +79,12 @@ def report_command(given):
         repeats=given.repeats,
         input_shape=given.input_shape,
         leave_out=given.leave_out,
+        history=read_history(given.history, given),
+        layer_latency=given.layer_latency,
     )
+    if given.output is not None:
+        say(given, f"writing {given.output}")
+        table.save(given.output)
     tell(given, table, lambda: json.loads(table.to_json()))
 
 

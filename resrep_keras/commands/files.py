@@ -1,5 +1,8 @@
 """Files that are given to a command: models and arrays. Code in them is never run."""
 
+import csv
+import json
+import math
 import pathlib
 import sys
 import tempfile
@@ -7,6 +10,8 @@ import warnings
 
 import keras
 import numpy as np
+
+from resrep_keras.methods.pruning_log import log_of
 
 # How a file of Keras 2 says that it holds code.
 CODE = b'"class_name": "Lambda"'
@@ -94,6 +99,35 @@ def read_data(path, model):
             f"Expected no more in '{path}' than inputs and labels; got {_listed(arrays)}, too."
         )
     return (x, labels) if len(labels) else x
+
+
+def read_history(path, given):
+    """What a file tells of a run: a `PruningLog`, or ``{name: values by epoch}``."""
+    if path is None:
+        return None
+    path = existing(path)
+    if path.suffix == ".keras":
+        log = log_of(read_model(path, given))
+        if log is None:
+            raise ValueError(f"Model '{path}' has no record of a run; no wrapped one is in it.")
+        return log
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        told = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        told.pop("epoch", None)
+    else:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        # Validation may come in some epochs only: CSVLogger writes NA then.
+        return {
+            name: [math.nan if value in ("NA", "") else float(value) for value in values]
+            for name, values in told.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected '{path}' to hold numbers by epoch, lists of them by name; {error}."
+        ) from error
 
 
 def _listed(names):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from resrep_keras.commands.files import existing, read_model, say
+from resrep_keras.common.tables import text_table
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.costs.macs import count_macs
 from resrep_keras.costs.params import count_params
@@ -43,16 +44,17 @@ class Timing:
     conditions: str
 
     def __str__(self):
-        wide = max(len(row.file) for row in self.rows)
-        lines = [f"{'':{wide}}{'ms':>10}{'ratio':>8}{'bytes':>14}{'MACs':>16}{'parameters':>14}"]
-        for row in self.rows:
-            macs, params = ("-" if n is None else f"{n:,}" for n in (row.macs, row.params))
-            ratio = row.milliseconds / self.rows[0].milliseconds
-            lines.append(
-                f"{row.file:{wide}}{row.milliseconds:>10.3f}{ratio:>8.3f}{row.bytes:>14,}"
-                f"{macs:>16}{params:>14}"
+        cells = [
+            (
+                row.file,
+                f"{row.milliseconds:.3f}",
+                f"{row.milliseconds / self.rows[0].milliseconds:.3f}",
+                *("-" if n is None else f"{n:,}" for n in (row.bytes, row.macs, row.params)),
             )
-        return "\n".join([*lines, self.conditions])
+            for row in self.rows
+        ]
+        header = ("", "ms", "ratio", "bytes", "MACs", "parameters")
+        return "\n".join([*text_table(header, cells), self.conditions])
 
     def as_json(self):
         return dataclasses.asdict(self)

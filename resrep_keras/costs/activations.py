@@ -77,10 +77,8 @@ def _overwritten(call, index, last, place):
 def _size(flow, call):
     shape = flow.shape if call.repeats == 1 else (None, call.repeats, *flow.shape[1:])
     number = _number(shape, call.name)
-    if not flow.wide_axes:
-        return Term(4 * number, ())
-    labels = flow.labels_along()
-    return Term(4 * number // labels.size, (labels,))
+    labels = tuple(part.labels_along() for part in flow.parts if part.wide_axes)
+    return Term(4 * number // math.prod(map(len, labels)), labels)
 
 
 def _number(shape, name):

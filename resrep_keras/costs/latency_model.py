@@ -11,6 +11,7 @@ import functools
 import keras
 import numpy as np
 
+from resrep_keras.common.progress import in_sight
 from resrep_keras.costs.macs import rows_made
 from resrep_keras.costs.rows import rows_of
 from resrep_keras.costs.terms import UnknownSize
@@ -128,12 +129,8 @@ def measure_latency(graph, threads):
         ValueError: The backend is not TensorFlow, or its converter cannot.
     """
     check_backend()
-    rows = rows_of(graph, rows_made)
-    calls = [call for call in graph.calls if _is_timed(call)]
-    for call in calls:
-        _check_sizes(call, rows)
-    timer = _Timer(graph, threads, rows)
-    tables = [timer.table(call) for call in calls]
+    calls, timer = _timed_calls(graph, threads)
+    tables = [timer.table(call) for call in in_sight(calls, "Timing layers at several widths")]
     facts = {
         "threads": threads,
         "tables": [dataclasses.asdict(table) for table in tables],
@@ -143,12 +140,44 @@ def measure_latency(graph, threads):
     cost = LatencyCost(graph, facts)
     keeps = [_random_keep(graph, share, seed) for seed, share in enumerate(SHARES)]
     whole = np.array(
-        [seconds_alone(to_tflite(remove(graph, kept)), threads, WHOLE_SECONDS) for kept in keeps]
+        [
+            seconds_alone(to_tflite(remove(graph, kept)), threads, WHOLE_SECONDS)
+            for kept in in_sight(keeps, "Timing whole models")
+        ]
     )
     alone = np.array([cost.layers(kept) for kept in keeps])
     facts["scale"], facts["rest"] = _fit(alone[:-1], whole[:-1])
     facts["error"] = float(abs(LatencyCost(graph, facts)(keeps[-1]) / whole[-1] - 1))
     return facts
+
+
+def layer_seconds(graph, threads, verbose="auto"):
+    """Seconds of each layer alone, all of its calls and channels: ``{name: seconds}``.
+
+    Args:
+        graph, threads: See `measure_latency`.
+        verbose: See `resrep_keras.common.progress.in_sight`. Defaults to `"auto"`.
+
+    Raises:
+        UnknownSize, ValueError: See `measure_latency`.
+    """
+    check_backend()
+    calls, timer = _timed_calls(graph, threads)
+    kept = np.ones(graph.num_channels, bool)
+    found = {}
+    for call in in_sight(calls, "Timing layers", verbose):
+        seconds = call.repeats * timer.seconds(call, kept)
+        found[call.name] = found.get(call.name, 0) + seconds
+    return found
+
+
+def _timed_calls(graph, threads):
+    """The calls that take time, and what times them."""
+    rows = rows_of(graph, rows_made)
+    calls = [call for call in graph.calls if _is_timed(call)]
+    for call in calls:
+        _check_sizes(call, rows)
+    return calls, _Timer(graph, threads, rows)
 
 
 def _fit(alone, whole):
@@ -213,7 +242,7 @@ def _count(ids, kept):
     return len(ids) if kept is None else int(np.where(ids < 0, True, kept[ids]).sum())
 
 
-_TIMED = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
+_TIMED: dict = {}  # seconds by configuration, input shapes and threads: equal calls are timed once
 
 
 class _Timer:
@@ -288,7 +317,8 @@ def isolated(graph, call, kept, rows):
 
 def _shape(graph, flow, kept, rows):
     shape = [max(1, rows), *flow.shape[1:]]
-    axis = flow.channel_axis
-    if axis is not None and flow.labels.shape[axis] > 1:
-        shape[axis] = int(graph.kept_labels(flow.labels, kept).sum())
+    for part in flow.parts:
+        axis = part.channel_axis
+        if axis is not None and part.labels.shape[axis] > 1:
+            shape[axis] = int(graph.kept_labels(part.labels, kept).sum())
     return tuple(shape)

@@ -16,6 +16,7 @@ import warnings
 import keras
 import numpy as np
 
+from resrep_keras.common.types import InputShape
 from resrep_keras.costs.params import weight_shapes
 from resrep_keras.costs.rows import rows, rows_of, rows_read, rows_seen
 from resrep_keras.costs.terms import Term, TermSum, Unknown, UnknownSize
@@ -91,6 +92,24 @@ def positions_of(shape, *without):
 def labels_along(flow, axis):
     """The labels of a flow along an axis that is multiplied: a factor of a `Term`."""
     return flow.labels_along(axis)
+
+
+def product_term(shape, axis, factors, flow_out, out_axis=None):
+    """The `Term` of weights that read one axis, and whose channels along others pass.
+
+    Args:
+        shape: Shape of the tensor, the axis of which is `axis`.
+        axis: That axis.
+        factors: Labels of what is read, and of what is made.
+        flow_out: The flow of what is made, along `out_axis`; that of `axis` by default.
+    """
+    made = axis if out_axis is None else out_axis
+    beside = [part for part in flow_out.parts if part.wide_axes and made not in part.wide_axes]
+    positions = positions_of(shape, axis)
+    if positions is None or not all(len(part.wide_axes) == 1 for part in beside):
+        return Term(positions, factors)
+    labels = [part.labels_along() for part in beside]
+    return Term(positions // math.prod(map(len, labels)), (*factors, *labels))
 
 
 def times(number, *others):
@@ -228,7 +247,7 @@ def _repeated(term, call, rows):
     return Term(term.coefficient * call.repeats * rows, term.factors)
 
 
-def count_macs(model, input_shape=None):
+def count_macs(model: keras.Model, input_shape: InputShape = None) -> int:
     """Count the multiply-accumulates of one forward pass for one example.
 
     Args:

@@ -1,5 +1,6 @@
 """Parameters of a model, and of the model with fewer channels."""
 
+import keras
 import numpy as np
 
 from resrep_keras.costs.terms import Term, TermSum
@@ -11,7 +12,7 @@ from resrep_keras.surgery.narrow import can_narrow, narrow
 from resrep_keras.surgery.parts import channel_vectors, make_part
 
 
-def count_params(model):
+def count_params(model: keras.Model) -> int:
     """Count all scalar weights of a model, as `keras.Model.count_params` does.
 
     Returns:

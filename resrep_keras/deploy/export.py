@@ -1,6 +1,10 @@
 """export(model, path): write a model, read it back, compare."""
 
+import keras
+
 from resrep_keras.common.checks import check_bool, check_number, check_optional, check_path
+from resrep_keras.common.types import Data, InputShape, Path
+from resrep_keras.deploy.exported import Exported
 from resrep_keras.deploy.formats import FORMATS, format_of
 from resrep_keras.deploy.judge import check_judge
 from resrep_keras.deploy.writing import Writing
@@ -14,20 +18,20 @@ DEFAULTS = {"sparse": False, "batch_size": 1, "quantization": None, "inference_t
 
 
 def export(
-    model,
-    path,
-    sparse=False,
-    input_shape=None,
-    data=None,
+    model: keras.Model,
+    path: Path,
+    sparse: bool = False,
+    input_shape: InputShape = None,
+    data: Data = None,
     *,
-    quantization=None,
-    calibration_data=None,
-    inference_type=None,
-    batch_size=1,
-    test_data=None,
-    latency=False,
-    tolerance=None,
-):
+    quantization: str | None = None,
+    calibration_data: Data = None,
+    inference_type: str | None = None,
+    batch_size: int | None = 1,
+    test_data: Data = None,
+    latency: bool = False,
+    tolerance: float | None = None,
+) -> Exported:
     """Write a slim model, reload it and compare both on the same inputs.
 
     The ending of the path names the format: `.keras`, `.tflite`, `.onnx`, `.openvino` (a folder

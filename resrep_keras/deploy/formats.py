@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from resrep_keras.common.checks import check_path
+from resrep_keras.common.retracing import quiet_about_folders
 from resrep_keras.deploy import exchange
 from resrep_keras.surgery.forward import as_numbers
 from resrep_keras.tflite.convert import by_names, check_backend, to_tflite
@@ -131,7 +132,8 @@ def _write_saved_model(model, path):
     archive.add_endpoint("serve", tf.function(serve, input_signature=[structure]))
     if not any(tensor.sparse for tensor in flat):  # a signature takes dense tensors only
         archive.add_endpoint("serving_default", by_names(model))
-    archive.write_out(path, verbose=False)
+    with quiet_about_folders():
+        archive.write_out(path, verbose=False)
 
 
 def _open_saved_model(path, model):

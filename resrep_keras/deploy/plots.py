@@ -1,33 +1,105 @@
 """Figures of reports. Each function returns a matplotlib Figure, and neither shows nor saves it."""
 
+import math
+
+BLUE, ORANGE, GREEN, GREY = "#3b7fc4", "#c7622b", "#5a8f4e", "#8a919c"
+DENSE = "#b9c0ca"  # seen on white and on black
+
+
+def plain(axes):
+    """No frame, and lines behind the data that are hardly seen."""
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def beside(axes):
+    """The legend, to the right of the data."""
+    if axes.get_legend_handles_labels()[1]:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0}
+        axes.legend(frameon=False, fontsize=8, **place)
+
 
 def plot_widths(report):
     """Bars of the channels of each layer, before and after.
 
     Args:
-        report: A `resrep_keras.deploy.report.Report`.
+        report: A `resrep_keras.deploy.reported.Report`.
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
     from matplotlib.figure import Figure
 
-    names = list(report.widths)
-    before, after = zip(*report.widths.values()) if names else ((), ())
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(names)), layout="constrained")
+    figure = Figure(figsize=(8, _height(report.widths)), layout="constrained")
     axes = figure.subplots()
-    positions = range(len(names))
-    axes.barh(positions, before, color="#d5d9e0", label="dense")
-    axes.barh(positions, after, height=0.5, color="#2f6fb5", label="slim")
-    axes.set_yticks(positions, names, fontsize=8)
+    _bars(axes, list(report.widths), list(report.widths.values()), "channels")
     axes.invert_yaxis()
-    axes.set_xlabel("channels")
-    left = [row for row in report.rows if row.name == "MACs"]
+    left = [row for row in report.rows if row.name == "MACs" and math.isfinite(row.ratio)]
     title = "".join(f"; {100 * row.ratio:.1f} % of the MACs left" for row in left)
     axes.set_title(f"Widths before and after{title}", fontsize=10)
-    axes.legend(loc="lower right", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    beside(axes)
     return figure
+
+
+def plot_layers(layers):
+    """Bars of the channels, MACs and latency of each layer, before and after.
+
+    Args:
+        layers: `resrep_keras.deploy.by_layer.LayerRow`s.
+
+    Returns:
+        A `matplotlib.figure.Figure`; quantities of which nothing is known are left out.
+    """
+    from matplotlib.figure import Figure
+
+    macs, time = [row.macs for row in layers], [row.milliseconds for row in layers]
+    panels = {
+        "channels": [row.channels for row in layers],
+        **_in_units("MACs", macs, {"": 1, " (thousands)": 1e3, " (millions)": 1e6}),
+        **_in_units("latency alone", time, {" (µs)": 1e-3, " (ms)": 1}),
+    }
+    panels = {
+        label: pairs
+        for label, pairs in panels.items()
+        if any(value is not None for pair in pairs for value in pair)
+    } or {"channels": [row.channels for row in layers]}
+    names = [row.name for row in layers]
+    figure = Figure(figsize=(3.4 + 2.4 * len(panels), _height(names)), layout="constrained")
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (label, pairs) in zip(every, panels.items()):
+        known = [tuple(0 if value is None else value for value in pair) for pair in pairs]
+        _bars(axes, names, known, label)
+    every[0].invert_yaxis()
+    beside(every[-1])
+    return figure
+
+
+def _height(names):
+    """Inches that so many bars take: less for each where there are many."""
+    return 1.3 + (0.28 if len(names) <= 40 else 0.19) * len(names)
+
+
+def _in_units(label, pairs, units):
+    """The largest unit of which the largest value has more than one, and the values in it."""
+    largest = max((value for pair in pairs for value in pair if value is not None), default=0)
+    fitting = [unit for unit, size in units.items() if largest >= size]
+    unit = fitting[-1] if fitting else next(iter(units))
+    scaled = [tuple(None if v is None else v / units[unit] for v in pair) for pair in pairs]
+    return {f"{label}{unit}": scaled}
+
+
+def _bars(axes, names, pairs, label):
+    before, after = zip(*pairs) if names else ((), ())
+    positions = range(len(names))
+    axes.barh(positions, before, color=DENSE, label="dense")
+    axes.barh(positions, after, height=0.5, color=BLUE, label="slim")
+    short = [name if len(name) <= 40 else f"{name[:19]}...{name[-18:]}" for name in names]
+    axes.set_yticks(positions, short, fontsize=8 if len(names) <= 40 else 7)
+    axes.set_ylim(-0.7, max(0.7, len(names) - 0.3))
+    axes.set_xlabel(label)
+    axes.xaxis.get_major_locator().set_params(nbins=4)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def plot_search(result):
@@ -41,7 +113,7 @@ def plot_search(result):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
     axes = figure.subplots()
     lowest = result.dense_metric - result.target_accuracy_drop / 100
     axes.axhline(lowest, color="#c7622b", ls="--", lw=1, label="lowest that is allowed")
@@ -69,7 +141,7 @@ def plot_search(result):
     axes.set_title("As far as the metric allows: rounds in their order", fontsize=10)
     axes.grid(color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    beside(axes)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 from resrep_keras.common.files import write
+from resrep_keras.common.progress import in_sight
 from resrep_keras.common.retracing import quiet_about_tracing
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.deploy.exported import Exported, bytes_of
@@ -67,7 +68,7 @@ class Writing:
         signature = signature_of(self.written)
         given = self.data["calibration_data"]
         rows = list(single_rows(self.model, given, CALIBRATED, "calibration_data"))
-        return lambda: (signature.arrays(row) for row in rows)
+        return lambda: (signature.arrays(row) for row in in_sight(rows, "Calibrating"))
 
     def __call__(self, tolerance=None, latency=False):
         """Write the file; returns an `Exported`.

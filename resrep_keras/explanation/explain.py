@@ -3,8 +3,11 @@
 import dataclasses
 import json
 
+import keras
+
 from resrep_keras.common.checks import check_path
 from resrep_keras.common.files import write_text
+from resrep_keras.common.types import InputShape
 from resrep_keras.explanation.picture import draw
 from resrep_keras.explanation.rows import layer_rows, pin_rows
 from resrep_keras.explanation.totals import Totals, totals_of
@@ -74,7 +77,7 @@ class Explanation:
         return _written(draw(self.graph), path)
 
 
-def explain(model, input_shape=None, exact=True):
+def explain(model: keras.Model, input_shape: InputShape = None, exact: bool = True) -> Explanation:
     """Say for each layer whether its channels can be pruned, and if not, which node keeps them.
 
     Use it before training: it runs no data, changes nothing, and says how much can be removed.

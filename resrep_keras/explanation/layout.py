@@ -117,19 +117,27 @@ def _wish(cell, near):
 def _spread(row, wishes):
     """Place cells in their order, without overlap, as near to `wishes` as possible.
 
-    Less the space that the cells to the left take up, the places must not fall from left to right:
-    the nearest such places are found by averaging neighbours that are in each other's way.
+    Less the space that the cells to the left take up, the places must not fall from left to right.
     """
     taken, offset = [], 0.0
     for cell, left in zip(row, [None, *row]):
         offset += 0.0 if left is None else (cell.width + left.width) / 2 + GAP
         taken.append(offset)
-    blocks = []  # sum of weighted places, sum of weights, number of cells
-    for cell, wish, offset in zip(row, wishes, taken):
-        weight = 1.0 if cell.name is None else 50.0
-        blocks.append((weight * (wish - offset), weight, 1))
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            blocks[-2:] = [tuple(map(sum, zip(*blocks[-2:])))]
-    places = [total / weight for total, weight, count in blocks for _ in range(count)]
+    weights = [1.0 if cell.name is None else 50.0 for cell in row]
+    places = _rising([wish - offset for wish, offset in zip(wishes, taken)], weights)
     for cell, place, offset in zip(row, places, taken):
         cell.x = place + offset
+
+
+def _rising(values, weights):
+    """The nearest values, by weighted squares, that do not fall: an isotonic regression."""
+    if len(values) < 2:
+        return values
+    try:
+        from scipy.optimize import isotonic_regression
+    except ImportError as error:
+        raise ImportError(
+            f"A picture of a model needs scipy 1.12 or newer ({error}): pip install "
+            '"resrep-keras[reports]".'
+        ) from error
+    return isotonic_regression(values, weights=weights).x.tolist()

@@ -262,11 +262,13 @@ def _legend(graph):
     return [f'<g class="legend">{"".join(parts)}</g>'], left, y
 
 
+# Within one class: a page that holds the picture keeps its own style.
 STYLE = (
-    "text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px;fill:#1c1e21;"
-    "text-anchor:middle}.note{font-size:9px;fill:#4a4e55}.key{font-size:10px;text-anchor:start}"
-    ".head{font-size:13px;font-weight:bold;text-anchor:start}"
-    ".line{fill:none;stroke-width:1.6}"
+    ".graph text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px;"
+    "fill:#1c1e21;text-anchor:middle}.graph .note{font-size:9px;fill:#4a4e55}"
+    ".graph .key{font-size:10px;text-anchor:start}"
+    ".graph .head{font-size:13px;font-weight:bold;text-anchor:start}"
+    ".graph .line{fill:none;stroke-width:1.6}"
 )
 
 
@@ -277,7 +279,8 @@ def _document(graph, width, height, parts):
     width, height = math.ceil(max(width, 2 * MARGIN + 8.2 * len(head))), math.ceil(height)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" '
+            f'width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}">',
             f"<title>{_text(head)}</title><style>{STYLE}</style>",
             f'<rect width="{width}" height="{height}" fill="#ffffff"/>',

@@ -2,6 +2,8 @@
 
 import textwrap
 
+from resrep_keras.common.tables import text_table
+
 WIDTH = 118  # of a printed line
 MOST_NAME = 40
 
@@ -14,14 +16,18 @@ def in_words(rows, pins, totals):
 def _table(rows):
     """One line for each row, aligned, with a note that is cut off where it is long."""
     width = min(MOST_NAME, max([len("layer"), *(len(row.layer) for row in rows)]))
-    lines = [f"{'layer':{width}}  channels  prunable  status    note"]
-    for row in rows:
-        start = (
-            f"{_cut(row.layer, width, 18):{width}}  {row.channels:>8}  {row.prunable:>8}  "
-            f"{row.status:8}  "
+    room = WIDTH - width - sum(2 + len(name) for name in ("channels", "prunable", "prunable", ""))
+    cells = [
+        (
+            _cut(row.layer, width, 18),
+            row.channels,
+            row.prunable,
+            row.status,
+            _cut(_note(row), room),
         )
-        lines.append((start + _cut(_note(row), WIDTH - len(start))).rstrip())
-    return lines
+        for row in rows
+    ]
+    return text_table(("layer", "channels", "prunable", "status", "note"), cells, left=(0, 3, 4))
 
 
 def _note(row):

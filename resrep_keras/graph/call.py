@@ -111,8 +111,8 @@ class Call:
 
     def is_pinned(self, flow):
         """Whether all channels of a flow are kept, by what is known up to here."""
-        labels = self._tracer.labels
-        return all(labels.pin_of(int(label)) is not None for label in np.unique(flow.labels))
+        labels = [label for part in flow.parts for label in np.unique(part.labels)]
+        return all(self._tracer.labels.pin_of(int(label)) is not None for label in labels)
 
     # What rules say ---------------------------------------------------------------------------
 
@@ -125,7 +125,8 @@ class Call:
             kind: A `PinKind`, which says what a user can do.
             remedy: What a user can do, in words of the rule's own.
         """
-        self._tracer.pin(flow.labels, Pin(self.name, text, kind, remedy))
+        for part in flow.parts:
+            self._tracer.pin(part.labels, Pin(self.name, text, kind, remedy))
         return flow
 
     def pin_all(self, text, kind=PinKind.OTHER, remedy=None):
@@ -147,6 +148,11 @@ class Call:
     def pin_inexact(self, flow, text):
         """Keep the channels, as removing them changes outputs, unless the user allows that."""
         return self._tracer.pin_inexact(flow, Pin(self.name, text, PinKind.INEXACT))
+
+    @property
+    def allows_inexact(self):
+        """Whether channels may go although that changes outputs; see `trace`."""
+        return not self._tracer.exact
 
     def couple(self, first, second):
         """Make the channels of two flows equal, or two arrays of labels."""
@@ -238,15 +244,18 @@ class Call:
             text = "its weights are frozen (trainable=False)"
             self._tracer.pin(labels, Pin(self.name, text, PinKind.FROZEN))
 
-    def consume(self, flow, axis, folds=State.ZERO, padded=False):
+    def consume(self, flow, axis, folds=State.ZERO, padded=False, beside=()):
         """Weights read `flow` along `axis`: removed channels must hold what can be folded.
 
         Args:
             folds: The hardest `State` that becomes part of a bias.
             padded: Whether the weights also read zeros beyond the border.
+            beside: What `beside` has found, whose channels pass.
         """
         position = next(i for i, other in enumerate(self.inputs) if other is flow)
-        flow = self.vector(flow, axis)
+        if beside and not position:
+            self.axis_in = axis
+        flow = flow.along(axis) if beside else self.vector(flow, axis)
         self.consumed[position] = axis
         fixed = padded or position or self.is_shared or self.frozen
         allowed = State.ZERO if fixed else folds
@@ -276,13 +285,21 @@ class Call:
 
     def constant(self, flow):
         """Zeros become a constant here."""
-        state = np.maximum(flow.state, State.CONSTANT).astype(np.int8)
-        return flow.replace(state=state, origins=flow.origins | {self.index})
+
+        def constant(part):
+            state = np.maximum(part.state, State.CONSTANT).astype(np.int8)
+            return part.replace(state=state, origins=part.origins | {self.index})
+
+        return flow.each(constant)
 
     def uneven(self, flow):
         """Constants differ at the border behind this call."""
-        state = np.where(flow.state == State.CONSTANT, State.FIXED, flow.state).astype(np.int8)
-        return flow.replace(state=state, shape=self.output_shape)
+
+        def uneven(part):
+            state = np.where(part.state == State.CONSTANT, State.FIXED, part.state)
+            return part.replace(state=state.astype(np.int8), shape=self.output_shape)
+
+        return flow.each(uneven)
 
     def merge(self, flows):
         """Element-wise sum and its like: channels become equal, and all must be zero."""
@@ -299,6 +316,42 @@ class Call:
     def follow(self, stream, factor):
         """Of a product, the largest factor is the stream; what scales it needs no compactor."""
         self._tracer.follow(stream.labels, factor.labels)
+
+    def plain(self, flow):
+        """The flow with channels along one axis, as most rules take it: the last that may go."""
+        *others, last = sorted(
+            flow.parts, key=lambda part: (not self.is_pinned(part), max(part.wide_axes, default=0))
+        )
+        for other in others:
+            text = "it takes channels along one axis, and those of another axis lie across them"
+            self.pin(other, text, PinKind.AXES)
+        return last
+
+    def beside(self, flow, axis):
+        """The parts of a flow whose channels pass where weights read another axis alone.
+
+        A layer that is called twice must read the same ones, so that none do.
+        """
+        parts = [part for part in flow.parts if part.wide_axes]
+        apart = all(len(part.wide_axes) == 1 for part in parts)
+        if not apart or self.is_shared:
+            return ()
+        return tuple(part for part in parts if axis not in part.wide_axes)
+
+    def mixed(self, parts, shifts):
+        """What becomes of channels where weights mix the entries of another axis.
+
+        Args:
+            parts: What `beside` has found.
+            shifts: Whether something is added that differs between those entries.
+        """
+        least = State.FIXED if shifts else State.ZERO
+        found = []
+        for part in parts:
+            fixed = np.where(part.state == State.CONSTANT, State.FIXED, part.state)
+            state = np.maximum(fixed, least).astype(np.int8)
+            found.append(part.replace(state=state, origins=part.origins | {self.index}))
+        return found
 
     def detach(self):
         """Forget the tracer once the graph is complete."""

@@ -196,9 +196,8 @@ class ChannelGraph:
             owner[group.channels] = position
         found = {}
         for call in self.calls:
-            read = [flow.labels for flow in call.inputs] * bool(
-                weights_of_operation(call.operation)
-            )
+            weighs = bool(weights_of_operation(call.operation))
+            read = [part.labels for flow in call.inputs for part in flow.parts] * weighs
             for labels in (*read, *call.gathered):
                 ids = np.unique(self.channel_of[labels])
                 if len(ids) and ids[0] >= 0 and not pinned[ids].any():

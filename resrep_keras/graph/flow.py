@@ -104,6 +104,14 @@ def _base_of(question, layer):
     return None if base is object else base
 
 
+def flows_behind(call):
+    """The answer of `flow` to a call: a `Flow`, or one for each output."""
+    operation = call.operation
+    if not rule_of(takes_several_axes, operation)(operation):
+        call.inputs = tuple(map(call.plain, call.inputs))
+    return rule_of(flow, operation)(operation, call)
+
+
 def has_rule(question, layer):
     """Whether an open `question` has an answer of its own for `layer`."""
     return rule_of(question, layer) is not question.registry[object]
@@ -161,6 +169,12 @@ def _has_settings(call):
 
 
 @functools.singledispatch
+def takes_several_axes(layer):
+    """Whether a rule of `flow` takes channels along several axes at once: `Flow.across`."""
+    return False
+
+
+@functools.singledispatch
 def depends_on_channels(layer):
     """Whether a layer that is called twice must see the same channels each time."""
     return bool(weights_of_operation(layer))
@@ -197,7 +211,7 @@ def channel_axis(layer, rank):
 
 def apply_function(call, flow_in, function, shape=None):
     """The flow behind an element-wise function; pins where it mixes channels."""
-    axes = tuple(axis for axis, size in enumerate(flow_in.labels.shape) if size > 1) or (-1,)
+    axes = tuple(axis for part in flow_in.parts for axis in part.wide_axes) or (-1,)
     key = "tried", axes
     if key not in call.memo:
         try:
@@ -215,8 +229,9 @@ def apply_function(call, flow_in, function, shape=None):
         return flow_out
     if tried.zeros is None:
         text = "a function that has no finite value at zero, where removed channels are"
-        zero = flow_out.state == State.ZERO
-        call.pin(flow_out.replace(labels=flow_out.labels[zero]), text, PinKind.NOT_FINITE)
+        for part in flow_out.parts:
+            zero = part.state == State.ZERO
+            call.pin(part.replace(labels=part.labels[zero]), text, PinKind.NOT_FINITE)
     flow_out = call.constant(flow_out)
     return call.uneven(flow_out) if tried.zeros is State.FIXED else flow_out
 

@@ -55,7 +55,9 @@ def _used_by(base):
     return _USED[base]
 
 
-_USED = weakref.WeakKeyDictionary()  # names only: no class lives longer for it
+_USED: weakref.WeakKeyDictionary = (
+    weakref.WeakKeyDictionary()
+)  # names only: no class lives longer for it
 
 
 def _find_used(base):

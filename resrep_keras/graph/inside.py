@@ -144,7 +144,7 @@ def _as_symbolic(inputs, value):
 class _Untraced:
     """In the place of the tracer: no rule is asked, and what is frozen does not matter."""
 
-    frozen = frozenset()
+    frozen: frozenset = frozenset()
 
     def __init__(self):
         self.known = {}

@@ -34,12 +34,15 @@ class Flow:
         shape: Shape of the tensor; `None` for unknown sizes.
         state: `State` values, same shape as `labels`; what each channel holds once removed.
         origins: Indices of the calls that turned zeros into constants upstream.
+        across: Another `Flow` of the same tensor, whose labels lie along another axis: an entry
+            goes where either of its labels does. `None` where there is none.
     """
 
     labels: np.ndarray
     shape: tuple
-    state: np.ndarray = None
+    state: np.ndarray | None = None
     origins: frozenset = frozenset()
+    across: "Flow | None" = None
 
     def __post_init__(self):
         if self.state is None:
@@ -58,7 +61,35 @@ class Flow:
             return None
         return axes[0] if axes else len(self.shape) - 1
 
+    @property
+    def parts(self):
+        """This flow and those across, each by itself."""
+        if self.across is None:
+            return (self,)
+        return (dataclasses.replace(self, across=None), *self.across.parts)
+
+    def crossed_by(self, parts):
+        """This flow with others across, of which those count that have channels."""
+        across = None
+        for part in reversed([part for part in parts if part.wide_axes]):
+            across = part.replace(across=across)
+        return self.replace(across=across)
+
+    def each(self, function):
+        """What a function makes of this flow and of those across."""
+        first, *others = map(function, self.parts)
+        return first.crossed_by(others)
+
+    def moved(self, axis, shape):
+        """A flow whose only channel axis is another one, of another shape."""
+        target = [-1 if other == axis else 1 for other in range(len(shape))]
+        labels, state = (np.reshape(a, target) for a in (self.labels, self.state))
+        return self.replace(labels=labels, state=state, shape=tuple(shape))
+
     def replace(self, **changes):
+        """The flow with other fields; flows across get its shape."""
+        if self.across is not None and "shape" in changes and "across" not in changes:
+            changes["across"] = self.across.replace(shape=changes["shape"])
         return dataclasses.replace(self, **changes)
 
     def map(self, function, shape):
@@ -67,6 +98,7 @@ class Flow:
             labels=canonical(function(self.labels)),
             state=self._canonical_state(function),
             shape=tuple(shape),
+            across=self.across and self.across.map(function, shape),
         )
 
     def _canonical_state(self, function):
@@ -99,6 +131,9 @@ class Flow:
         """
         if not self.shape:
             return self
+        if self.across is not None:
+            part = next((part for part in self.parts if axis in part.wide_axes), self.parts[0])
+            return part.along(axis)
         if axis is None:
             axis = self.wide_axes[0] if len(self.wide_axes) == 1 else len(self.shape) - 1
         shape = [1] * len(self.shape)

@@ -98,7 +98,7 @@ class OpenSizes:
         return {size: (inputs[position], axis) for size, position, axis in places}
 
 
-_FITTING = contextvars.ContextVar("fitting")
+_FITTING: contextvars.ContextVar = contextvars.ContextVar("fitting")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import numpy as np
 
 from resrep_keras.graph.labels import Flow, State
 from resrep_keras.graph.pins import PinKind
+from resrep_keras.keras_adapter import operation_classes
 
 
 def merged(call, flows):
@@ -11,6 +12,8 @@ def merged(call, flows):
 
     What one entry gives to all channels leaves them with values that depend on the input.
     """
+    if any(flow.across is not None for flow in flows):
+        return _axis_by_axis(call, flows, merged)
     flows = _on_common_axes(call, _of_one_rank(flows))
     wide = _without_broadcast(call, flows, "a term that is broadcast over channels")
     aligned, why, kind = _align(call, wide)
@@ -21,13 +24,39 @@ def merged(call, flows):
     for other in others:
         call.couple(first, other)
         state = np.maximum(state, other.state)
-    if len(wide) < len(flows):
+    if len(wide) < len(flows) and call.allows_inexact and _is_centred(call, first):
+        call.pin_inexact(first, "a mean over channels that is taken from each of them")
+        state = np.zeros_like(state)
+    elif len(wide) < len(flows):
         state = np.full_like(state, State.VARYING)
     return first.replace(shape=call.output_shape, state=state, origins=_origins(flows))
 
 
+MEANS = operation_classes("mean", "moments")
+
+
+def _is_centred(call, stream, far=4):
+    """Whether a tensor of a sum is made of the mean over the channels of another one."""
+    own = np.unique(stream.labels).tolist()
+    makers = [
+        maker_behind(call.maker(position), MEANS, far) for position in range(len(call.inputs))
+    ]
+    read = [labels for maker in makers if maker is not None for labels in maker.gathered]
+    return any(np.unique(labels).tolist() == own for labels in read)
+
+
+def maker_behind(call, kinds, far):
+    """The first of a call and those of single tensors before it of some kinds, or `None`."""
+    while call is not None and not isinstance(call.operation, kinds):
+        far -= 1
+        call = call.maker(0) if far and len(call.inputs) == 1 else None
+    return call
+
+
 def multiplied(call, flows):
     """The flow behind an element-wise product: one zero factor is enough."""
+    if any(flow.across is not None for flow in flows):
+        return _axis_by_axis(call, flows, multiplied)
     flows = _on_common_axes(call, _of_one_rank(flows))
     wide = _without_broadcast(call, flows, "a factor that is broadcast over channels")
     aligned, why, kind = _align(call, wide)
@@ -72,6 +101,26 @@ def in_a_row(call, flows, axis):
         _origins(flows),
     )
     return whole.map(lambda a: a, call.output_shape)
+
+
+def _axis_by_axis(call, flows, combined):
+    """Channels along several axes at once: what one tensor has along an axis all must have."""
+    apart = all(len(part.wide_axes) < 2 for flow in flows for part in flow.parts)
+    if not apart or len({tuple(flow.shape) for flow in flows}) > 1:
+        return combined(call, [call.plain(flow) for flow in flows])
+    axes = sorted({axis for flow in flows for part in flow.parts for axis in part.wide_axes})
+    found = []
+    for axis in axes:
+        parts = [part for flow in flows for part in flow.parts if axis in part.wide_axes]
+        if len(parts) == len(flows):
+            found.append(combined(call, parts))
+            continue
+        for part in parts:
+            text = "an element-wise operation with a tensor that has no channels along this axis"
+            call.pin(part, text, PinKind.AXES)
+    if not found:
+        return call.hand_on()
+    return found[-1].crossed_by(found[:-1])
 
 
 def _one_below_the_other(call, flows):

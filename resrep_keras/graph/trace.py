@@ -15,7 +15,7 @@ from resrep_keras.graph import record as recorder
 from resrep_keras.graph.call import calls_of
 from resrep_keras.graph.channels import ChannelGraph, ChannelGroup, Producer, Site
 from resrep_keras.graph.deferred import deferred
-from resrep_keras.graph.flow import calls_as_known, depends_on_channels, flow, rule_of
+from resrep_keras.graph.flow import calls_as_known, depends_on_channels, flows_behind
 from resrep_keras.graph.labels import Flow, Labels, State
 from resrep_keras.graph.opened import may_be_opened, num_free, without_unclear
 from resrep_keras.graph.other_weights import other_weights
@@ -246,17 +246,16 @@ class _Tracer:
         for call in self.calls:
             call.begin(flows[tensor] for tensor in call.input_ids)
             other = other_weights(call.operation)
-            rule = rule_of(flow, call.operation)
-            answer = rule(call.operation, call) if other is None else call.pin_all(*other)
+            answer = flows_behind(call) if other is None else call.pin_all(*other)
             call.outputs = tuple(answer) if isinstance(answer, (list, tuple)) else (answer,)
             self._join_calls(call)
             self._pin_shared(call)
             flows.update(zip(call.output_ids, call.outputs))
         for tensor in self._outputs:
-            labels = flows[id(tensor)].labels
             pin = Pin(OUTPUT, "an output of the model", PinKind.OUTPUT)
-            self.pin(labels, pin)
-            self.labels.pin_for(labels, pin)
+            for part in flows[id(tensor)].parts:
+                self.pin(part.labels, pin)
+                self.labels.pin_for(part.labels, pin)
         for labels, pin in self._forced:
             self.pin(labels, pin)
         settle_calls(self.calls, self.labels)

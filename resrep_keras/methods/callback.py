@@ -9,6 +9,7 @@ from resrep_keras.common.checks import check_instance
 from resrep_keras.keras_adapter import sync_state
 from resrep_keras.methods.callback_checks import refuse_averages, refuse_early_removal
 from resrep_keras.methods.divergence import check_finite
+from resrep_keras.methods.pruning_log import PruningLog, keep_log, log_of
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.optimizers.wrapper import find_wrapper
 
@@ -87,7 +88,7 @@ class MethodCallback(InFit, keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(check_instance("model", model, keras.Model, "a keras.Model"))
-        self.pruned = next(_wrapped_in(model), model)
+        self.pruned = next(wrapped_in(model), model)
         if self.method is None:
             self.method = method_of(self.pruned)
         if self.method is None:
@@ -133,8 +134,10 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         stopped = vars(self.model).get("stop_training", False)  # as by TerminateOnNaN
         if optimizer is not None and not stopped:
             check_finite(self.model, self._step)
+        told = self.report()
         if logs is not None:
-            logs.update(self.report())
+            logs.update(told)
+        self._note(epoch + 1, {**(logs or {}), **told})
 
     def on_train_end(self, logs=None):
         sync_state(self.model)
@@ -150,6 +153,17 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         return self.method.target_met(self.pruned)
 
     # ------------------------------------------------------------------------------------------
+
+    def _note(self, epoch, values):
+        """Note this moment in the `PruningLog` of the model."""
+        log = log_of(self.pruned)
+        if log is None:
+            log = keep_log(self.pruned, PruningLog())
+        log.add(self._step, epoch, values, self._norms())
+
+    def _norms(self):
+        """The `Norms` of compactors, if there are any."""
+        return None
 
     def _plans(self):
         """Whether anybody has to know how long the run is."""
@@ -200,10 +214,10 @@ class MethodCallback(InFit, keras.callbacks.Callback):
         return first, last, steps or 0
 
 
-def _wrapped_in(model):
+def wrapped_in(model):
     """The wrapped models that a model is, or has among its layers."""
     if method_of(model) is not None:
         yield model
     elif isinstance(model, keras.Model):
         for layer in model.layers:
-            yield from _wrapped_in(layer)
+            yield from wrapped_in(layer)

@@ -61,7 +61,10 @@ class Certificate:
         told = [
             f"{self.macs_slim:,} of {self.macs_dense:,} MACs are left ({self.macs_left:.1%}).",
             f"{differ}.",
-            *(f"{name}: {value:,.6g} of at most {most:,.6g}." for name, value, most in self.limits),
+            *(
+                f"{name}: {_amount(value)} of at most {_amount(most)}."
+                for name, value, most in self.limits
+            ),
         ]
         if self.inexact:
             layers = ", ".join(name for name, _ in self.inexact)
@@ -72,6 +75,11 @@ class Certificate:
         if self.repaired:
             told.append(f"Then changed on data: {', '.join(self.repaired)}.")
         return "\n".join(told)
+
+
+def _amount(value):
+    """A number of MACs or bytes whole; of seconds to six digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.6g}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,9 +85,9 @@ class Composed(Method):
     def phase(self, model):
         return tuple(method.phase(model) for method in self.methods)
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """The first method's: what the others put into a model is in no graph that is read."""
-        return self.lead.finalize(model, data)
+        return self.lead.finalize(model, data, keep_batch_norm)
 
     def logs(self, model):
         return {name: value for m in self.methods for name, value in m.logs(model).items()}
@@ -116,7 +116,7 @@ class Composed(Method):
         self.lead.update(channel_state, optimizer, plan, step)
 
 
-def compose(*methods):
+def compose(*methods: Method) -> Composed:
     """Methods of different kinds in one run, such as ResRep with pruned activation gradients.
 
     At most one of them may train the model with an optimizer of its own. What removes channels and

@@ -128,12 +128,14 @@ class Method:
         """
         del model, data
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """The slim model: a plain copy of the trained one, without what the method put into it.
 
         Args:
             model: The wrapped model; it is left as it is.
             data: Inputs to compare both models on beside random ones.
+            keep_batch_norm: Whether batch normalisations stay that a method would fold into the
+                layers before them.
 
         Returns:
             A `Finalized`: the model, its certificate, and the problems that are to be told.

@@ -20,10 +20,10 @@ class FrozenCompactorsOptimizer(OptimizerWrapper):
 
     allows_averages = True  # compactors, which hold the zeros, are in no average
 
-    def build_parts(self, variables):
+    def make_state(self, variables):
         self.inner_optimizer.build(split_compactors(variables)[1])
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         _, rest = split_compactors(list(zip(grads, variables)), variables)
         if rest:
             self.inner_optimizer.apply(*(list(column) for column in zip(*rest)))

@@ -51,8 +51,8 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
         self.first_strength = strength
         self.penalised = tuple((int(position), int(axis)) for position, axis in penalised)
 
-    def build_parts(self, variables):
-        super().build_parts(variables)
+    def make_state(self, variables):
+        super().make_state(variables)
         ranks = [len(variable.shape) for variable in variables]
         for position, axis in self.penalised:
             if position >= len(ranks) or axis >= ranks[position]:
@@ -70,7 +70,7 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
         """Whether the strength is known, be it 0 by now."""
         return float(ops.convert_to_numpy(self.strength)) != UNPLANNED
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         managed, places = self._managed.value, {}
         for place, (position, _) in enumerate(self.penalised):
             places.setdefault(id(managed[position]), []).append(place)
@@ -79,7 +79,7 @@ class LassoOptimizer(FrozenCompactorsOptimizer):
             self._penalise(gradient, variable, pulls, places.get(id(variable), ()))
             for gradient, variable in zip(grads, variables)
         ]
-        super().apply_parts(grads, variables)
+        super().update_variables(grads, variables)
 
     def _penalise(self, gradient, variable, pulls, places):
         dtype = in_norms_dtype(variable)

@@ -149,7 +149,7 @@ class PenaltyOptimizer(OptimizerWrapper):
     """
 
     compactor_optimizer = None  # while the base class sets itself up
-    _trained_compactors = frozenset()  # ids of their kernels, once it is built
+    _trained_compactors: frozenset = frozenset()  # ids of their kernels, once it is built
 
     def __init__(
         self,
@@ -182,13 +182,13 @@ class PenaltyOptimizer(OptimizerWrapper):
             accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
         )
 
-    def build_parts(self, variables):
+    def make_state(self, variables):
         compactors, others = split_compactors(variables)
         self._trained_compactors = frozenset(map(id, compactors))
         self.compactor_optimizer.build(compactors)
         self.inner_optimizer.build(others)
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         # Where the objective does not reach a compactor, its penalty and its forgetting go on.
         grads = [
             ops.zeros_like(variable)

@@ -57,16 +57,16 @@ class TaylorOptimizer(FrozenCompactorsOptimizer):
         super().__init__(inner_optimizer, name=name)
         self.observer = _SquaredChanges(self.keep, scale=lambda: self.loss_scale_factor)
 
-    def build_parts(self, variables):
-        super().build_parts(variables)
+    def make_state(self, variables):
+        super().make_state(variables)
         self.observer.build(split_compactors(variables)[0])
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         compactors, _ = split_compactors(list(zip(grads, variables)), variables)
         seen = [(gradient, variable) for gradient, variable in compactors if gradient is not None]
         if seen:
             self.observer.apply(*(list(column) for column in zip(*seen)))
-        super().apply_parts(grads, variables)
+        super().update_variables(grads, variables)
 
     def squared_changes(self, kernel):
         """The sums of a diagonal compactor, float64 `(channels,)`."""

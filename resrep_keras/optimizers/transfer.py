@@ -1,10 +1,18 @@
 """Let an optimizer go on with the variables of a model that has fewer channels."""
 
+import warnings
+
 import keras
 import numpy as np
 
-from resrep_keras.keras_adapter import decay_exclusions, parts_of_optimizer, wrapped_optimizer
+from resrep_keras.keras_adapter import (
+    decay_exclusions,
+    parts_of_optimizer,
+    rate_function,
+    wrapped_optimizer,
+)
 from resrep_keras.optimizers.penalty import PenaltyOptimizer, split_compactors
+from resrep_keras.optimizers.wrapper import OptimizerWrapper
 
 # First axes of the stand-ins by which slots are recognised: longer than any state of another kind.
 FIRST_SIZE = 1009
@@ -22,6 +30,27 @@ def successor(optimizer, variables, old=()):
     copy_decay_exclusions(optimizer, fresh, by_path(old, variables))
     fresh.build(list(variables))
     return fresh
+
+
+def unpruned(optimizer):
+    """A fresh optimizer of the settings that one has now, without what a method put around it.
+
+    A learning rate is that of now; a schedule begins anew. What scales the loss stays outside.
+    """
+    if optimizer is None:
+        return None
+    inner = wrapped_optimizer(optimizer)
+    if isinstance(optimizer, OptimizerWrapper):
+        return unpruned(inner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a lambda cannot be saved
+        config = optimizer.get_config()
+    rate = rate_function(optimizer)
+    if rate is not None and "learning_rate" in config:
+        config["learning_rate"] = rate  # which has no state, and may be of the user's own making
+    if inner is not None and "inner_optimizer" in config:
+        config["inner_optimizer"] = keras.saving.serialize_keras_object(unpruned(inner))
+    return type(optimizer).from_config(config)
 
 
 def by_path(old, new):

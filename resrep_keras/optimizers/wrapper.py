@@ -39,8 +39,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     Whatever is set on it, such as `weight_decay` or `clipnorm`, is set on the inner optimizer.
 
-    A subclass overrides `build_parts` to make variables of its own by `keep`, and `apply_parts` to
-    change gradients before the inner optimizer, or variables and slots after it.
+    A subclass overrides `make_state` to make variables of its own by `keep`, and
+    `update_variables` to change gradients before the inner optimizer, or variables and slots after
+    it.
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer` or its name.
@@ -109,11 +110,11 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         self._managed = Untracked(managed)
         self.plan = self.keep("plan", (2,), "int32")
         self.steps = self.keep("steps", (), "int32")
-        self.build_parts(managed)
+        self.make_state(managed)
         # Not that of the base class: averages and accumulated gradients are the inner optimizer's.
         self.built = True
 
-    def build_parts(self, variables):
+    def make_state(self, variables):
         """Build the inner optimizer, and whatever stands beside it."""
         self.inner_optimizer.build(list(variables))
 
@@ -123,10 +124,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         variables = (
             list(self._managed.value) if trainable_variables is None else list(trainable_variables)
         )
-        self.apply_parts(list(grads), variables)
+        self.update_variables(list(grads), variables)
         self.steps.assign_add(1)
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         """Update `variables` from their gradients, some of which may be `None`."""
         self.inner_optimizer.apply(grads, variables)
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from resrep_keras.common.eager import eagerly
 from resrep_keras.graph.blocks import is_sum
-from resrep_keras.graph.flow import apply_function, flow, register_all
+from resrep_keras.graph.flow import apply_function, flow, register_all, takes_several_axes
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.recording import is_symbolic
@@ -43,12 +43,19 @@ def elementwise_flow(operation, call):
     """The flow behind a function of one tensor, which arrays may go into that have channels."""
     if len(call.inputs) > 1:
         return call.pin_all(f"{type(operation).__name__} of several tensors")
-    if call.is_pinned(call.input) and call.input.labels.size == 1:  # nothing that could go
+    if _given_arrays(call):
+        call.inputs = (call.plain(call.input),)
+    if call.input.labels.size == 1 and call.is_pinned(call.input):  # nothing that could go
         alike = (1,) * len(call.output_shape)
         return call.input.map(lambda a: a.reshape(alike), call.output_shape)
     if _arrays(call):
         return _with_arrays(call, _function(operation, call))
     return apply_function(call, call.input, _function(operation, call), call.output_shape)
+
+
+@register_all(takes_several_axes, *UNARY, *MERGING, MULTIPLY)
+def _entries_cross(operation):
+    return True
 
 
 def _function(operation, call):
@@ -154,8 +161,13 @@ def _given_arrays(call):
 
 
 def _holds_numbers(value):
-    """A variable is trained, and belongs to a layer."""
-    return not isinstance(value, (keras.KerasTensor, keras.Variable, str)) and np.ndim(value) > 0
+    other = is_symbolic(value) or is_variable(value) or isinstance(value, str)
+    return not other and np.ndim(value) > 0
+
+
+def is_variable(value):
+    """Whether a value is a variable, which is trained and belongs to a layer."""
+    return isinstance(value, keras.Variable)
 
 
 def _arrays(call):

@@ -197,9 +197,9 @@ def _grouped_query_gates(layer: layers.GroupQueryAttention, gates):
 def _grouped_query_narrow(layer: layers.GroupQueryAttention, part):
     """Heads of keys and values go with all heads of the query that read them."""
     heads, width = part.inside.get("heads"), part.inside.get("width")
-    query_heads = None if heads is None else np.repeat(heads, _repeats(layer))
-    changes = {}
+    query_heads, changes = None, {}
     if part.inside:
+        query_heads = np.repeat(heads, _repeats(layer))
         changes["num_query_heads"] = int(query_heads.sum())
         changes["num_key_value_heads"] = int(heads.sum())
         changes["head_dim"] = int(width.sum())

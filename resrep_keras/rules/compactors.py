@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from resrep_keras.costs.macs import labels_along, macs, positions_of
-from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import activate, flow, register_all, rule_of
+from resrep_keras.costs.macs import labels_along, macs, product_term
+from resrep_keras.graph.flow import activate, flow, register_all, rule_of, takes_several_axes
 from resrep_keras.graph.labels import State
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated
@@ -25,9 +24,18 @@ COMPACTORS = (Compactor, ScoredCompactor)
 def _compactor_flow(layer, call):
     """A removed channel is zero behind its compactor, whatever came before."""
     axis = layer.axis % len(call.input.shape)
-    flow_in = call.vector(call.input, axis)
+    beside = call.beside(call.input, axis)
+    if beside:
+        call.axis_in = axis
+    flow_in = call.input.along(axis) if beside else call.vector(call.input, axis)
     zero = np.full_like(flow_in.state, State.ZERO)
-    return activate(call, flow_in.replace(state=zero, origins=frozenset()), layer.activation)
+    out = flow_in.replace(state=zero, origins=frozenset()).crossed_by(call.mixed(beside, False))
+    return activate(call, out, layer.activation)
+
+
+@register_all(takes_several_axes, *COMPACTORS)
+def _compactor_crosses(layer):
+    return True
 
 
 @register_all(narrow, *COMPACTORS)
@@ -44,7 +52,7 @@ def _compactor_macs(layer, call):
     axis = layer.axis % len(call.input.shape)
     labels = labels_along(call.input, axis)
     factors = (labels,) if layer.diagonal else (labels, labels)
-    return Term(positions_of(call.output_shape, axis), factors)
+    return product_term(call.output_shape, axis, factors, call.outputs[0])
 
 
 # --- Gated ---------------------------------------------------------------------------------------

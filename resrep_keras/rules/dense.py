@@ -6,9 +6,15 @@ import keras
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.macs import labels_along, macs, positions_of, times
+from resrep_keras.costs.macs import labels_along, macs, positions_of, product_term, times
 from resrep_keras.costs.terms import Term
-from resrep_keras.graph.flow import activate, apply_function, flow
+from resrep_keras.graph.flow import (
+    activate,
+    apply_function,
+    flow,
+    register_all,
+    takes_several_axes,
+)
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.own_weights import makes_all
 from resrep_keras.layers.gated import gate_factors
@@ -23,8 +29,9 @@ from resrep_keras.surgery.narrow import narrow, take, weight_values, weights_of,
 def _dense_flow(layer: layers.Dense, call):
     axis = len(call.input.shape) - 1
     folds = State.FIXED if axis == 1 else State.CONSTANT
-    call.consume(call.input, axis, folds=folds)
-    out = call.produce(axis, layer.units)
+    beside = call.beside(call.input, axis)
+    call.consume(call.input, axis, folds=folds, beside=beside)
+    out = call.produce(axis, layer.units).crossed_by(call.mixed(beside, layer.use_bias))
     return activate(call, call.site(out, axis), layer.activation)
 
 
@@ -40,7 +47,12 @@ def _dense_narrow(layer: layers.Dense, part):
 def _dense_macs(layer: layers.Dense, call):
     axis = len(call.input.shape) - 1
     factors = labels_along(call.input, axis), labels_along(call.outputs[0], axis)
-    return Term(positions_of(call.output_shape, axis), factors)
+    return product_term(call.output_shape, axis, factors, call.outputs[0])
+
+
+@register_all(takes_several_axes, layers.Dense, layers.EinsumDense)
+def _dense_crosses(layer):
+    return True
 
 
 @linear_of.register
@@ -71,6 +83,7 @@ class EinsumAxes:
         read, kernel = terms.split(",")
         contracted = [letter for letter in kernel if letter in read and letter not in made]
         produced = [letter for letter in kernel if letter in made and letter not in read]
+        self.letters = read, kernel, made
         self.simple = len(contracted) == len(produced) == 1 and layer.bias_axes in (
             None,
             *produced,
@@ -86,9 +99,21 @@ class EinsumAxes:
             self.kernel_out = kernel.index(produced[0]) - len(kernel)
             # Letters before an ellipsis would be counted from the wrong end.
             self.simple = self.output == -1 or "..." not in layer.equation
+        self.passes = "..." not in layer.equation
         self.several = None
         if not self.simple and not self.whole_kernel and contracted and produced:
             self.several = SeveralAxes(layer, (read, kernel, made), contracted, produced)
+
+    def passing(self, parts, shape):
+        """The flows of what is made whose channels pass, for those of what is read.
+
+        Where the kernel differs along one of their axes, none do. See `Call.beside`.
+        """
+        read, kernel, made = self.letters
+        letters = [read[part.channel_axis] for part in parts] if self.passes else []
+        if any(letter in kernel or letter not in made for letter in letters):
+            return []
+        return [part.moved(made.index(x), shape) for part, x in zip(parts, letters)]
 
 
 class SeveralAxes:
@@ -124,6 +149,11 @@ class SeveralAxes:
 @flow.register
 def _einsum_flow(layer: layers.EinsumDense, call):
     axes = EinsumAxes(layer)
+    read = len(call.input.shape) + axes.input if axes.simple else None
+    parts = call.beside(call.input, read) if axes.simple else ()
+    beside = axes.passing(parts, call.output_shape)
+    if not beside:
+        call.inputs = (call.plain(call.input),)
     if axes.whole_kernel and call.input.labels.size == 1:
         axis = len(call.output_shape) - 1
         out = call.produce(axis, call.output_shape[axis])
@@ -135,9 +165,10 @@ def _einsum_flow(layer: layers.EinsumDense, call):
     # Keras on TensorFlow adds a bias of shape (n, 1) along the last axis where that is n long, too:
     # a constant becomes no bias of another axis.
     folds = State.CONSTANT if axes.output == -1 and not axes.per_position else State.ZERO
-    call.consume(call.input, len(call.input.shape) + axes.input, folds=folds)
+    call.consume(call.input, read, folds=folds, beside=beside)
     axis = len(call.output_shape) + axes.output
     out = call.produce(axis, call.output_shape[axis])
+    out = out.crossed_by(call.mixed(beside, layer.bias_axes is not None))
     return activate(call, call.site(out, axis), layer.activation)
 
 
@@ -204,6 +235,8 @@ def _einsum_narrow(layer: layers.EinsumDense, part):
     kernel = np.moveaxis(kernel, (-2, -1), (axes.kernel_in, axes.kernel_out))
     shape = layer.get_config()["output_shape"]
     shape = [shape] if isinstance(shape, int) else list(shape)
+    for axis, size in part.beside.items():
+        shape[axis - 1] = size
     shape[axes.output] = kernel.shape[axes.kernel_out]
     config = {"output_shape": tuple(shape), "bias_axes": None if bias is None else axes.letter}
     if bias is None:
@@ -232,7 +265,7 @@ def _einsum_macs(layer: layers.EinsumDense, call):
     out = len(call.output_shape) + axes.output
     factors = labels_along(call.input, axis), labels_along(call.outputs[0], out)
     # Keras leaves sizes of the output open where the user did.
-    return Term(positions_of(call.input.shape, axis), factors)
+    return product_term(call.input.shape, axis, factors, call.outputs[0], out)
 
 
 def _several_macs(layer, call, axes):

@@ -6,7 +6,13 @@ from keras import layers
 
 from resrep_keras.costs.activations import runs_in_place
 from resrep_keras.costs.latency_model import is_fused
-from resrep_keras.graph.flow import activation_of, apply_function, flow, register_all
+from resrep_keras.graph.flow import (
+    activation_of,
+    apply_function,
+    flow,
+    register_all,
+    takes_several_axes,
+)
 from resrep_keras.surgery.narrow import narrow, take, weights_of
 from resrep_keras.surgery.rebuild import copy_operation
 
@@ -18,6 +24,18 @@ ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 @register_all(flow, *ACTIVATIONS)
 def _activation_flow(layer, call):
     return apply_function(call, call.input, activation_of(layer) or layer.call)
+
+
+@register_all(
+    takes_several_axes, *ACTIVATIONS, layers.Identity, layers.GaussianDropout, layers.GaussianNoise
+)
+def _activation_crosses(layer):
+    return True
+
+
+@takes_several_axes.register
+def _dropout_crosses(layer: layers.Dropout):
+    return layer.noise_shape is None
 
 
 @register_all(runs_in_place, *ACTIVATIONS, layers.PReLU, layers.Softmax)

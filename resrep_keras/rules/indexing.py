@@ -6,6 +6,7 @@ from resrep_keras.costs.rows import rows
 from resrep_keras.graph.flow import changes_settings, flow, register_all
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.recording import is_symbolic
+from resrep_keras.graph.together import maker_behind
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.arrays import as_array
 from resrep_keras.rules.ones import LIKE
@@ -13,7 +14,7 @@ from resrep_keras.surgery.narrow import narrow, take
 
 # --- slices and numbers --------------------------------------------------------------------------
 
-GET_ITEM = operation_class("get_item")
+GET_ITEM, STACK = operation_class("get_item"), operation_class("stack")
 
 
 def _entries(key, rank):
@@ -44,7 +45,8 @@ def _get_item_flow(operation, call):
             call.memo["of ones"] = True
             return call.neutral(call.output_shape)  # one of ones is any
     only_new = key is not None and all(entry in (None, slice(None)) for entry in key)
-    if key is None or not (only_new or key[0] == slice(None)):
+    one_part = key is not None and type(key[0]) is int and _in_parts(call)
+    if key is None or not (only_new or one_part or key[0] == slice(None)):
         return call.pin_all("an indexing that is not made of slices and numbers")
     places = _by_axis(key)
     for at, axis in places:
@@ -62,6 +64,12 @@ def _get_item_flow(operation, call):
         if flow_in.labels.shape[axis] == 1:
             here[at] = slice(None) if isinstance(key[at], slice) else 0
     return flow_in.map(lambda a: a[tuple(here)], call.output_shape)
+
+
+def _in_parts(call, far=4):
+    """Whether the first axis is that of a stack, in front of the examples."""
+    stack, rank = maker_behind(call.maker(0), STACK, far), len(call.input.shape)
+    return stack is not None and len(stack.output_shape) == rank and not stack.operation.axis % rank
 
 
 def _one_of(call, flow_in, axis, number):
@@ -285,7 +293,7 @@ def _repeat_narrow(operation, part):
 # --- several tensors -----------------------------------------------------------------------------
 
 
-@flow.register(operation_class("stack"))
+@flow.register(STACK)
 def _stack_flow(operation, call):
     merged = call.merge(_each(call))
     if isinstance(merged, list):

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 
 from resrep_keras.costs.rows import rows
-from resrep_keras.graph.flow import flow
+from resrep_keras.graph.flow import flow, register_all, takes_several_axes
 from resrep_keras.graph.recording import Probe
-from resrep_keras.keras_adapter import operation_class
+from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.elementwise import softmax_flow
-from resrep_keras.rules.merging import contract
 from resrep_keras.rules.padding import behind_maximum, padded_with
 from resrep_keras.rules.shapes import reshape_flow, sizes_left
 from resrep_keras.surgery.narrow import narrow
@@ -103,25 +102,9 @@ def _channel_axis(operation, call):
     return 1 if data_format == "channels_first" else len(call.input.shape) - 1
 
 
-# --- products ---------------------------------------------------------------------------------
-
-
-@flow.register(operation_class("einsum"))
-def _einsum_flow(operation, call):
-    text = operation.subscripts.replace(" ", "")
-    if len(call.inputs) != 2 or "..." in text or "->" not in text:
-        return call.pin_all("an einsum of another form than 'abc,adc->abd'")
-    terms, made = text.split("->")
-    return contract(call, *call.inputs, terms.split(","), made)
-
-
-@flow.register(operation_class("matmul"))
-def _matmul_flow(operation, call):
-    ranks = {len(flow_in.shape) for flow_in in call.inputs}
-    if len(call.inputs) != 2 or len(ranks) > 1 or min(ranks) < 2:
-        return call.pin_all("a matmul of tensors of different ranks")
-    batch = "abcdefgh"[: min(ranks) - 2]
-    return contract(call, *call.inputs, (batch + "xy", batch + "yz"), batch + "xz")
-
-
 flow.register(operation_class("softmax"))(softmax_flow)
+
+
+@register_all(takes_several_axes, *operation_classes("transpose", "swapaxes", "moveaxis"))
+def _operation_crosses(operation):
+    return True

@@ -6,12 +6,18 @@ import string
 import numpy as np
 from keras import layers
 
-from resrep_keras.costs.macs import macs, positions_of, times
+from resrep_keras.costs.macs import macs, positions_of
 from resrep_keras.costs.terms import Term
 from resrep_keras.graph.flow import register_all
 from resrep_keras.keras_adapter import operation_class
 
 # --- sums of products over axes ------------------------------------------------------------------
+
+
+def shape_of(value):
+    """The shape of a tensor, an array, a list or a number."""
+    plain = isinstance(value, (int, float, list, tuple))
+    return np.shape(value) if plain else tuple(value.shape)
 
 
 class Letters:
@@ -27,10 +33,10 @@ class Letters:
         self._sizes, self._labels, self._examples = {}, {}, set()
         self._whole = not call.batched
         # Beside a batch of any size, a tensor of a known first size is a weight.
-        any_size = any(tuple(operand.shape[:1]) == (None,) for operand in operands)
+        any_size = any(shape_of(operand)[:1] == (None,) for operand in operands)
         for operand, letters in zip(operands, terms):
             flow = next(iter(call.flows_of(operand)), None)
-            for axis, (letter, size) in enumerate(zip(letters, operand.shape)):
+            for axis, (letter, size) in enumerate(zip(letters, shape_of(operand))):
                 if (
                     flow is not None
                     and axis == 0
@@ -40,7 +46,8 @@ class Letters:
                     self._examples.add(letter)
                 elif self._sizes.get(letter, 1) == 1:
                     self._sizes[letter] = size
-                if flow is not None and axis in flow.wide_axes:
+                wide = [] if flow is None else [a for part in flow.parts for a in part.wide_axes]
+                if axis in wide:
                     self._labels.setdefault(letter, flow.labels_along(axis))
 
     def term(self, letters, made):
@@ -67,13 +74,13 @@ def _einsum_macs(operation, call):
     if len(operands) == 1:
         return []
     if "->" not in text or "." in text:
-        text = _written_out(text, operands)
+        text = written_out(text, operands)
     before, made = text.split("->")
     terms = before.split(",")
     letters = Letters(call, operands, terms)
     if len(operands) == 2:
         return letters.term("".join(dict.fromkeys("".join(terms))), made)
-    shapes = [np.broadcast_to(0.0, [size or 2 for size in x.shape]) for x in operands]
+    shapes = [np.broadcast_to(0.0, [size or 2 for size in shape_of(x)]) for x in operands]
     found = []
     for chosen in np.einsum_path(text, *shapes, optimize="greedy")[0][1:]:
         taken = "".join(terms[position] for position in chosen)
@@ -84,12 +91,12 @@ def _einsum_macs(operation, call):
     return found
 
 
-def _written_out(text, operands):
+def written_out(text, operands):
     """An einsum's text with letters for an ellipsis, and with what it makes."""
     before, arrow, made = text.partition("->")
     terms = before.split(",")
     spare = [letter for letter in string.ascii_letters if letter not in text]
-    rest = [len(x.shape) - len(term.replace("...", "")) for x, term in zip(operands, terms)]
+    rest = [len(shape_of(x)) - len(term.replace("...", "")) for x, term in zip(operands, terms)]
     most = max([n for n, term in zip(rest, terms) if "..." in term], default=0)
     dots = "".join(spare[:most])
     terms = [term.replace("...", dots[most - n :]) for n, term in zip(rest, terms)]
@@ -99,45 +106,64 @@ def _written_out(text, operands):
     return f"{','.join(terms)}->{made.replace('...', dots)}"
 
 
-@macs.register(operation_class("matmul"))
-def _matmul_macs(operation, call):
-    """Axes before the last two are broadcast against each other."""
+def matmul_letters(call):
+    """The operands of a matmul, their letters and those of what it makes.
+
+    Axes before the last two are broadcast against each other.
+    """
     first, second = call.argument("x1", 0), call.argument("x2", 1)
-    one, two = len(first.shape), len(second.shape)
+    one, two = len(shape_of(first)), len(shape_of(second))
     batch = string.ascii_lowercase[: max(one, two, 2) - 2]
     left = batch[len(batch) - max(0, one - 2) :] + ("XY" if one > 1 else "Y")
     right = batch[len(batch) - max(0, two - 2) :] + ("YZ" if two > 1 else "Y")
-    return contraction(call, (first, second), (left, right), batch + "XZ")
+    made = batch + "X" * (one > 1) + "Z" * (two > 1)
+    return (first, second), (left, right), made
 
 
-def _summed_over(call, operands, pairs):
+@macs.register(operation_class("matmul"))
+def _matmul_macs(operation, call):
+    return contraction(call, *matmul_letters(call))
+
+
+def _summed_over(operands, pairs):
     """Two operands that share some axes, over which their products are summed."""
     first, second = operands
-    left = list(string.ascii_lowercase[: len(first.shape)])
-    right = list(string.ascii_uppercase[: len(second.shape)])
+    left = list(string.ascii_lowercase[: len(shape_of(first))])
+    right = list(string.ascii_uppercase[: len(shape_of(second))])
     for one, two in pairs:
         right[two] = left[one]
     summed = {left[one] for one, _ in pairs}
-    return contraction(call, operands, (left, right), {*left, *right} - summed)
+    return operands, (left, right), [x for x in (*left, *right) if x not in summed]
+
+
+def tensordot_letters(call):
+    """As `matmul_letters`."""
+    operands = call.argument("x1", 0), call.argument("x2", 1)
+    axes, rank = call.operation.axes, len(shape_of(operands[0]))
+    if np.ndim(axes) == 0:
+        axes = list(range(rank - axes, rank)), list(range(axes))
+    return _summed_over(operands, list(zip(*map(np.ravel, axes))))
 
 
 @macs.register(operation_class("tensordot"))
 def _tensordot_macs(operation, call):
+    return contraction(call, *tensordot_letters(call))
+
+
+def dot_letters(call):
+    """As `matmul_letters`; `None` where one of the operands is a number."""
     operands = call.argument("x1", 0), call.argument("x2", 1)
-    axes, rank = operation.axes, len(operands[0].shape)
-    if np.ndim(axes) == 0:
-        axes = list(range(rank - axes, rank)), list(range(axes))
-    return _summed_over(call, operands, list(zip(*map(np.ravel, axes))))
+    ranks = [len(shape_of(x)) for x in operands]
+    if 0 in ranks:
+        return None
+    before_last = isinstance(call.operation, operation_class("dot")) and ranks[1] > 1
+    return _summed_over(operands, [(ranks[0] - 1, ranks[1] - (2 if before_last else 1))])
 
 
 @register_all(macs, operation_class("dot"), operation_class("inner"))
 def _dot_macs(operation, call):
-    operands = call.argument("x1", 0), call.argument("x2", 1)
-    ranks = [len(x.shape) for x in operands]
-    if 0 in ranks:  # a number
-        return []
-    before_last = isinstance(operation, operation_class("dot")) and ranks[1] > 1
-    return _summed_over(call, operands, [(ranks[0] - 1, ranks[1] - (2 if before_last else 1))])
+    letters = dot_letters(call)
+    return [] if letters is None else contraction(call, *letters)
 
 
 @macs.register(operation_class("vdot"))
@@ -166,33 +192,3 @@ def _dot_product_attention_macs(operation, call):
     if None in (rows, columns, *widths):
         return Term(None, ())
     return Term(query.shape[2] * rows * columns * sum(widths), ())
-
-
-# --- convolutions --------------------------------------------------------------------------------
-
-
-def _spatial(operation, shape):
-    """Number of positions of a tensor, its channels left out."""
-    first = (operation.data_format or "channels_last") == "channels_first"
-    return positions_of(shape, 1 if first else len(shape) - 1)
-
-
-@register_all(macs, operation_class("conv"), operation_class("depthwise_conv"))
-def _conv_macs(operation, call):
-    """A kernel holds what one group reads, so that its entries are multiplied once a position."""
-    kernel = call.argument("kernel", 1)
-    return Term(times(_spatial(operation, call.output_shape), *kernel.shape), ())
-
-
-@macs.register(operation_class("separable_conv"))
-def _separable_macs(operation, call):
-    kernels = call.argument("depthwise_kernel", 1), call.argument("pointwise_kernel", 2)
-    positions = _spatial(operation, call.output_shape)
-    return [Term(times(positions, *kernel.shape), ()) for kernel in kernels]
-
-
-@macs.register(operation_class("conv_transpose"))
-def _conv_transpose_macs(operation, call):
-    """Each input position is multiplied with the whole kernel, as if no border cut it."""
-    kernel = call.argument("kernel", 1)
-    return Term(times(_spatial(operation, call.input.shape), *kernel.shape), ())

@@ -17,6 +17,7 @@ OTHERS = operation_classes(
 )
 # What these make of zeros, or of how many positions there are.
 NOT_ZERO = operation_classes("logsumexp", "all")
+SPREADS = operation_classes("var", "std")
 GROWING = operation_classes("sum", "prod", "norm", "logsumexp", "count_nonzero")
 
 
@@ -31,10 +32,34 @@ def _reduction_flow(operation, call):
         return call.pin_all(f"{kind} over all examples together")
     if axes.isdisjoint(flow_in.wide_axes):
         return _over_positions(operation, call, flow_in, axes)
+    if isinstance(operation, SPREADS):
+        return _spread_over_channels(call, kind, flow_in)[0]
     if not _zeros_do_not_count(operation, call):
         return call.pin_all(f"{kind} over channels, which zeros change")
     call.gather(flow_in)
     return call.neutral(call.output_shape)
+
+
+def _spread_over_channels(call, kind, flow_in):
+    """A variance runs over the channels that are left, as that of a LayerNormalization does."""
+    call.need_one(flow_in)
+    text = f"{kind} over channels, which zeros change; exact=False allows it"
+    call.pin_inexact(flow_in, text)
+    return [call.neutral(shape) for shape in call.output_shapes]
+
+
+@flow.register(operation_class("moments"))
+def _moments_flow(operation, call):
+    """A mean and a variance."""
+    rank = len(call.input.shape)
+    axes = {int(axis) % rank for axis in np.atleast_1d(operation.axes)}
+    flow_in = call.settle(call.settle(call.input, *({*range(rank)} - axes)))
+    if 0 in axes:
+        return call.pin_all("Moments over all examples together")
+    if not axes.isdisjoint(flow_in.wide_axes):
+        return _spread_over_channels(call, "Moments", flow_in)
+    out = reduced(call, flow_in, sorted(axes), operation.keepdims)
+    return [out, out]
 
 
 def _over_positions(operation, call, flow_in, axes):

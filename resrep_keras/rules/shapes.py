@@ -13,6 +13,7 @@ from resrep_keras.graph.flow import (
     depends_on_channels,
     flow,
     register_all,
+    takes_several_axes,
 )
 from resrep_keras.graph.pins import PinKind
 from resrep_keras.surgery.narrow import narrow
@@ -137,6 +138,11 @@ def _costs_nothing(layer):
 @flow.register
 def _permute_flow(layer: layers.Permute, call):
     return call.input.map(lambda a: a.transpose((0, *layer.dims)), call.output_shape)
+
+
+@takes_several_axes.register
+def _permute_crosses(layer: layers.Permute):
+    return True
 
 
 @flow.register

@@ -80,8 +80,9 @@ def _needless(graph, kept, empty):
     for call in graph.calls:
         if not isinstance(call.operation, DEAR) or None in call.output_shape[1:]:
             continue
-        flow, tensor = call.outputs[0], call.output_ids[0]
-        if tensor in empty or not flow.state[~graph.kept_labels(flow.labels, kept)].any():
+        (flow, *across), tensor = call.outputs[0].parts, call.output_ids[0]
+        parts = across if tensor in empty else (flow, *across)
+        if not any(part.state[~graph.kept_labels(part.labels, kept)].any() for part in parts):
             found.add(tensor)
     return found
 
@@ -89,8 +90,10 @@ def _needless(graph, kept, empty):
 def _emptied(graph, kept):
     """``{id of an output: function}`` behind each site, which gives removed channels their value.
 
-    A site is where a compactor stands or would stand.
+    A site is where a compactor stands or would stand. What removed channels across hold may be made
+    of all that a compactor reads, so that nothing is emptied in front of it.
     """
+    compacted = {x for c in graph.calls if isinstance(c.operation, Compactor) for x in c.input_ids}
     sites = {site.layer for group in graph.groups for site in group.sites}
     found = {}
     for call in graph.calls:
@@ -98,7 +101,7 @@ def _emptied(graph, kept):
             continue
         for tensor, flow in zip(call.output_ids, call.outputs):
             removed = ~graph.kept_labels(flow.labels, kept)
-            if removed.any():
+            if removed.any() and not (flow.across and tensor in compacted):
                 found[tensor] = _Emptied(removed, call.activation)
     return found
 

@@ -5,17 +5,19 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.keras_adapter import call_with_values
 from resrep_keras.layers.compactor import Compactor
 from resrep_keras.layers.gated import Gated, gate_factors
 from resrep_keras.surgery.constraints import without_broken
+from resrep_keras.surgery.mixed_norms import MixedNorm, covariances, is_batch_norm
 from resrep_keras.surgery.narrow import (
     batch_norm_weights,
     corrections,
     narrow,
+    take,
     weight_values,
 )
 from resrep_keras.surgery.outputs import Mixed, Scaled, Selected
@@ -51,7 +53,7 @@ class _TakenUp:
     activity_regularizer: Callable | None = None
 
 
-def fold(graph, kept=None, vectors=False):
+def fold(graph, kept=None, vectors=False, keep_batch_norm=False, inputs=None):
     """Fold each compactor into the layer that makes its channels, and remove channels at once.
 
     With the kernel `W` and bias `b` of a convolution, the scale `s = gamma / sqrt(variance + eps)`
@@ -61,18 +63,22 @@ def fold(graph, kept=None, vectors=False):
     W' = W * s @ Q        b' = ((b - mean) * s + beta) @ Q
     ```
 
-    A diagonal `Q` behind a batch normalisation becomes part of that one's scale and offset.
+    A diagonal `Q` behind a batch normalisation becomes part of that one's scale and offset. With
+    `keep_batch_norm` any other leaves one, too, see `MixedNorm`.
 
     Args:
         graph: `ChannelGraph` of a model with compactors.
         kept: Bool, one for each channel id. Defaults to all.
         vectors: Whether full compactors are diagonal, too, and taken for vectors.
+        keep_batch_norm: Whether batch normalisations in front of compactors stay.
+        inputs: Inputs that show how channels in front of them vary together; see `MixedNorm`.
 
     Returns:
         A Functional model without compactors.
     """
     kept = np.ones(graph.num_channels, bool) if kept is None else kept
-    taken_up, drop = _taken_up(graph, kept, vectors)
+    norms = _mixed_norms(graph, kept, inputs) if keep_batch_norm and not vectors else {}
+    taken_up, drop = _taken_up(graph, kept, vectors, norms)
     parts = parts_of(graph, kept)
     change, source = {}, {}
     for name, call in graph.calls_by_name.items():
@@ -85,12 +91,31 @@ def fold(graph, kept=None, vectors=False):
         if isinstance(call.operation, Gated):
             source[name] = call.operation.layer
             rule = _narrowed_gated
-        if name not in drop and (part is not None or name in source):
+        if name in norms:
+            change[name] = functools.partial(_changed_norm, call, norms[name], part)
+        elif name not in drop and (part is not None or name in source):
             change[name] = functools.partial(_changed, rule, call, part, up)
     return rebuild(graph.recording, change, corrections(graph.recording, parts), drop, source)
 
 
-def _taken_up(graph, kept, vectors):
+def _mixed_norms(graph, kept, inputs):
+    """``{name: MixedNorm}`` of the batch normalisations in front of full compactors."""
+    found = {}
+    for call in graph.calls:
+        if isinstance(call.operation, Compactor) and not call.operation.diagonal:
+            source = graph.makers[call.input_ids[0]]
+            if is_batch_norm(source):
+                found[source.name] = call, source.operation
+    measured = covariances(graph, found.keys(), inputs)
+    return {
+        name: MixedNorm(
+            norm, kernel_of(call.operation), kept_columns(graph, call, kept), measured.get(name)
+        )
+        for name, (call, norm) in found.items()
+    }
+
+
+def _taken_up(graph, kept, vectors, norms):
     """``{layer name: _TakenUp}``, and the names of the calls that are dropped."""
     found, drop = {}, set()
     for call in graph.calls:
@@ -106,7 +131,10 @@ def _taken_up(graph, kept, vectors):
             found[source.name] = _TakenUp(Scaled(mask, factors), None, *_tail(compactor))
             continue
         shift = None
-        if isinstance(source.operation, layers.BatchNormalization):
+        if source.name in norms:
+            matrix = norms[source.name].matrix
+            source = graph.makers[source.input_ids[0]]
+        elif is_batch_norm(source):
             scale, offset, mean, variance = batch_norm_weights(source.operation)
             scale = scale / np.sqrt(variance + source.operation.epsilon)
             shift = (offset - mean * scale) @ matrix[:, mask]
@@ -130,6 +158,14 @@ def _changed(rule, call, part, up):
         config["activity_regularizer"] = up.activity_regularizer
     layer = call.operation.layer if isinstance(call.operation, Gated) else call.operation
     return without_broken(layer, config, weights, folded=up is not None), weights
+
+
+def _changed_norm(call, mixed, part):
+    """Settings and weights of a batch normalisation that stays in front of a compactor."""
+    config, weights = mixed.weights()
+    if part is not None:
+        weights = [take(weight, 0, part.keep_out.mask) for weight in weights]
+    return without_broken(call.operation, config, weights, folded=True), weights
 
 
 def _narrowed(call, part):

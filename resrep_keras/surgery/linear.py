@@ -39,7 +39,7 @@ class Linear:
     kernel: object
     bias: object
     reader: object
-    order: tuple = None
+    order: tuple | None = None
 
     @property
     def inputs(self):

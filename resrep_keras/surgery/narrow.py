@@ -32,6 +32,7 @@ class Part:
         shift: Added to the new output channels. Defaults to 0.
         inside: ``{name: bool (channels,)}``, what is kept of channels that the layer holds inside.
         output_shape: Shape of the first output with fewer channels.
+        beside: ``{axis: size}`` of the first output, where channels pass along other axes.
         widths: Number of channels that each output keeps.
         call: The `Call` of the layer, with its arguments and dense shapes.
     """
@@ -42,6 +43,7 @@ class Part:
     shift: np.ndarray | None = None
     inside: dict = dataclasses.field(default_factory=dict)
     output_shape: tuple = ()
+    beside: dict = dataclasses.field(default_factory=dict)
     widths: tuple = ()
     call: object = None
 

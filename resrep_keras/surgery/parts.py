@@ -20,7 +20,8 @@ def parts_of(graph, kept):
             continue
         part = part_of(graph, call, kept, constants.get(call.name))
         everything = [*part.keep_in, part.keep_out.mask, *part.inside.values()]
-        if not all(keep.all() for keep in everything):
+        narrower = tuple(part.output_shape) != tuple(call.outputs[0].shape)
+        if narrower or not all(keep.all() for keep in everything):
             parts[call.name] = part
     return parts
 
@@ -49,12 +50,18 @@ def make_part(graph, call, keep, kept, constants=None):
     """A `Part` of given selections; see `channel_vectors`."""
     first = call.outputs[0]
     axis = first.channel_axis if call.axis_out is None else call.axis_out
+    beside = {
+        other.channel_axis: int(graph.kept_labels(other.labels, kept).sum())
+        for other in first.parts[1:]
+    }
+    shape = tuple(beside.get(axis, size) for axis, size in enumerate(first.shape))
     return Part(
         keep_in=tuple(keep[position] for position in range(len(call.inputs))),
         keep_out=Selected(keep["out"]),
         constants=constants,
         inside={name: keep[name] for name in call.inside},
-        output_shape=_with(first.shape, axis, int(keep["out"].sum())),
+        output_shape=_with(shape, axis, int(keep["out"].sum())),
+        beside=beside,
         widths=tuple(
             int(graph.kept_labels(flow.labels_along(_within(call.axis_in, flow)), kept).sum())
             for flow in call.outputs

@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from resrep_keras.graph.inheritance import changed_on_object
-from resrep_keras.graph.recording import symbolic_tensors
+from resrep_keras.graph.recording import is_symbolic, symbolic_tensors
 from resrep_keras.graph.unroll import is_graph
 from resrep_keras.keras_adapter import (
     automatic_names_kept,
@@ -175,10 +175,15 @@ def with_arguments(recorded, changes, args, kwargs):
     """Arguments of a call of a changed operation: a raw operation's settings may be among them."""
     if isinstance(recorded.operation, keras.layers.Layer) or not changes:
         return args, kwargs
-    names = list(inspect.signature(recorded.operation.call).parameters)
+    parameters = inspect.signature(recorded.operation.call).parameters
+    names = list(parameters)
     for name in set(changes) & set(names):
         position = names.index(name)
-        if position < len(args):
+        if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            new = changes[name][position:]
+            kept = [a if is_symbolic(b) else b for a, b in zip(args[position:], new, strict=True)]
+            args = (*args[:position], *kept)
+        elif position < len(args):
             args = (*args[:position], changes[name], *args[position + 1 :])
         else:
             kwargs = {**kwargs, name: changes[name]}

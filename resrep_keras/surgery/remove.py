@@ -80,7 +80,7 @@ def check_rules(graph, groups):
     for group in groups:
         free[group.channels[~group.pinned]] = True
     for call in graph.calls:
-        labels = [flow.labels for flow in (*call.inputs, *call.outputs)]
+        labels = [part.labels for flow in (*call.inputs, *call.outputs) for part in flow.parts]
         touched = any(
             free[graph.channel_of[each]].any() for each in (*labels, *call.inside.values())
         )

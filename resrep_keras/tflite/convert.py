@@ -5,6 +5,7 @@ import warnings
 
 import keras
 
+from resrep_keras.common.retracing import quiet_about_folders
 from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.keras_adapter import call_with_values
@@ -62,7 +63,8 @@ def to_tflite(
     archive.track(model)
     archive.add_endpoint("serve", function)
     with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
+        with quiet_about_folders():
+            archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] * sparse
         if quantization is not None:

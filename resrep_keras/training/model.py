@@ -1,11 +1,14 @@
 """WrappedModel: the model that fit() runs on."""
 
+import dataclasses
 import inspect
+import json
 import warnings
 
 import keras
 import numpy as np
 
+from resrep_keras.common.untracked import Untracked
 from resrep_keras.keras_adapter import (
     deep_models,
     number_of_replicas,
@@ -15,15 +18,18 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.layers.around import warn_of_model_around
 from resrep_keras.methods.callback import TrainingData, told_of_fit
+from resrep_keras.methods.pruning_log import PruningLog, keep_log, log_of
 from resrep_keras.methods.wrapped import baseline_of, method_of, notes_of
 from resrep_keras.optimizers.state import PruningState
 from resrep_keras.optimizers.wrapper import find_wrapper
 from resrep_keras.training.backup import Backup, seeds
+from resrep_keras.training.distillation import Distillation, Distilled, taught_by
 from resrep_keras.training.early_removal.member import EarlyRemoval
 from resrep_keras.training.given_callbacks import callbacks_of, with_callbacks
 from resrep_keras.training.own_methods import find_class
 
 REMEMBERED = "pruning."  # before the names of what the method remembers, in files
+LOG = "log"
 
 
 @keras.saving.register_keras_serializable("resrep_keras")
@@ -38,13 +44,14 @@ class WrappedModel(keras.Model):
             what the constructor of the dense model's own class takes.
         method: The method.
         baseline: The `Baseline`: what the method noted of the dense model.
+        distillation: A `Distillation` whose teacher is to be set, see `set_teacher`.
     """
 
     call_follows_graph = True
     training_class = None  # whose training methods it has, if not those of Keras
 
     # The names by which each version of Keras tells that a model may be saved with its graph.
-    def __init__(self, *args, baseline=None, **kwargs):
+    def __init__(self, *args, baseline=None, distillation=None, **kwargs):
         if "method" not in kwargs:  # only Keras makes such a call, to clone a model
             raise ValueError(
                 "A wrapped model cannot be cloned by keras.models.clone_model, which hands on no "
@@ -53,6 +60,7 @@ class WrappedModel(keras.Model):
             )
         self.method = method = kwargs.pop("method")
         self.baseline = baseline
+        self.distilled = Untracked(None if distillation is None else Distilled(distillation))
         self._pruning_state = PruningState()  # which each compile() hands on
         removes_early = method is not None and method.slim_every is not None
         settings = {name: kwargs[name] for name in kwargs.keys() - {"inputs", "outputs", "name"}}
@@ -101,11 +109,36 @@ class WrappedModel(keras.Model):
             self.early_removal.note_loss(y, y_pred, sample_weight)
         given = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
         compute = super().compute_loss
+        own = {}
         if "training" in inspect.signature(compute).parameters:  # one's own may lack it
-            given["training"] = training
-        return compute(**given)
+            own["training"] = training
+        loss, distilled = compute(**given, **own), self.distilled.value
+        if distilled is None or not training:
+            return loss
+        del given["y"]
+        return loss + keras.ops.cast(distilled.loss(self, **given), loss.dtype)
+
+    def set_teacher(self, teacher):
+        """Learn from the outputs of a teacher from now on, as `wrap(..., teacher=...)` does.
+
+        For a model that was loaded, whose file holds no teacher, or to go on without one.
+
+        Args:
+            teacher: A trained `keras.Model`, which is then learnt from as before, a `Distillation`,
+                or `None`.
+
+        Raises:
+            TypeError, ValueError: A teacher that does not fit the model.
+        """
+        before = self.distilled.value
+        if before is not None and isinstance(teacher, keras.Model):
+            teacher = dataclasses.replace(before.settings, teacher=teacher)
+        self.distilled.value = None if teacher is None else taught_by(self, teacher)
+        self.train_function = None  # which may have been traced with another one
 
     def fit(self, *args, **kwargs):
+        if self.distilled.value is not None:
+            self.distilled.value.check(self.name)
         bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         bound.pop("self")
         given = bound.get("callbacks")
@@ -117,7 +150,10 @@ class WrappedModel(keras.Model):
         data = TrainingData(bound.get("x"), bound.get("y"), bound.get("sample_weight"))
         validates = bound.get("validation_data") is not None or bound.get("validation_split")
         with told_of_fit(callbacks, data, bool(validates)):
-            return super().fit(**bound)
+            history = super().fit(**bound)
+        if self.distilled.value is not None:
+            self.distilled.value.warn_unless_asked(self)
+        return history
 
     def make_train_function(self, force=False):
         return super().make_train_function(force or self._has_changed("train"))
@@ -175,6 +211,9 @@ class WrappedModel(keras.Model):
             store[f"seed.{number}"] = seed
         for name, value in self._pruning_state.values().items():
             store[REMEMBERED + name.replace("/", "|")] = value
+        log = log_of(self)
+        if log is not None:
+            store[LOG] = np.frombuffer(json.dumps(log.to_dict()).encode(), np.uint8)
 
     def load_own_variables(self, store):
         own, keys = seeds(self), list(store.keys())
@@ -184,11 +223,15 @@ class WrappedModel(keras.Model):
         kept = [key for key in keys if key.startswith(REMEMBERED)]
         names = [key.removeprefix(REMEMBERED).replace("|", "/") for key in kept]
         self._pruning_state.load({n: np.array(store[key]) for n, key in zip(names, kept)})
+        told = np.array(store[LOG]).tobytes().decode() if LOG in keys else None
+        keep_log(self, None if told is None else PruningLog.from_dict(json.loads(told)))
 
     def get_config(self):
         config = super().get_config()
         config["method"] = keras.saving.serialize_keras_object(self.method)
         config["baseline"] = keras.saving.serialize_keras_object(self.baseline)
+        if self.distilled.value is not None:
+            config["distillation"] = self.distilled.value.settings.get_config()
         # By which compile() scales the loss; lost, the optimizer's saved state would not fit it.
         config["dtype_policy"] = keras.saving.serialize_keras_object(self.dtype_policy)
         if self.training_class is not None:
@@ -203,6 +246,9 @@ class WrappedModel(keras.Model):
             cls = training_class(cls, find_class(kind, custom_objects))
             return cls.from_config(config, custom_objects=custom_objects)
         policy = config.pop("dtype_policy", None)
+        if "distillation" in config:
+            settings = config["distillation"]
+            config["distillation"] = Distillation.from_config(settings, custom_objects)
         config["method"] = keras.saving.deserialize_keras_object(
             config["method"], custom_objects=custom_objects
         )

@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from resrep_keras.keras_adapter import compile_arguments
+from resrep_keras.optimizers.transfer import single_optimizers
 
 # What a model may do in its own way while it is trained and evaluated.
 HOOKS = (
@@ -44,6 +45,7 @@ def compile_objects(model):
     Keras finds them by these names where it reads the compile configuration of the model.
     """
     given = keras.tree.flatten(compile_arguments(model))
+    given += single_optimizers(model.optimizer)  # inside of a loss scale, say
     kinds = [value if inspect.isfunction(value) else type(value) for value in given]
     libraries = ("keras", "builtins")
     ours = [kind for kind in kinds if kind.__module__.partition(".")[0] not in libraries]

@@ -1,14 +1,21 @@
 """finalize: the slim model, and how far it is from the wrapped one."""
 
+import keras
+
 from resrep_keras.common.checks import check_bool
+from resrep_keras.common.types import Data
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.certificate import handed_over
 from resrep_keras.methods.channels.by_hand import CompactorsByHand
+from resrep_keras.methods.pruning_log import keep_log, log_of
 from resrep_keras.methods.wrapped import method_of
 from resrep_keras.surgery.examples import Examples
+from resrep_keras.training.compiling import compile_slim
 
 
-def finalize(model, strict=False, data=None):
+def finalize(
+    model: keras.Model, strict: bool = False, data: Data = None, keep_batch_norm: bool = False
+) -> keras.Model:
     """Remove the dead channels of a trained wrapped model.
 
     A channel is dead where its compactor column is zero, or masked and below the method's
@@ -25,11 +32,19 @@ def finalize(model, strict=False, data=None):
             read. Where given, they decide. Masked channels that are not yet zero, which stay
             otherwise, then go, too, and the layers behind them are repaired as `prune` does it, on
             16 examples or more. Defaults to none.
+        keep_batch_norm: Whether a batch normalisation stays where a compactor behind it would
+            take it along into the layer before it, for a slim model that is trained for long: it
+            costs nothing on devices, whose converters fold it. Its outputs are the same; mean and
+            variance are what the compactor makes of those before, of channels taken as independent,
+            or that vary together as on `data`. Masked channels that are not yet zero stay then.
+            Defaults to `False`.
 
     Returns:
         A plain Functional `keras.Model` with the layer names of the dense model, which can be
-        compiled, trained, saved, and loaded without this package. Its attribute `certificate` is a
-        `Certificate`: how far its outputs are from those of `model`.
+        trained, saved, and loaded without this package. It is compiled as `model` is, with a fresh
+        optimizer of the same settings and learning rate, a schedule from its start; uncompiled
+        where `model` is, or is trained by methods of its own class. Its attribute `certificate` is
+        a `Certificate`: how far its outputs are from those of `model`.
 
     Raises:
         TypeError: Not a Keras model, or `data` that are no arrays.
@@ -45,5 +60,10 @@ def finalize(model, strict=False, data=None):
     """
     check_model(model)
     strict = check_bool("strict", strict)
+    keep_batch_norm = check_bool("keep_batch_norm", keep_batch_norm)
     data = None if data is None else Examples(model, data).x
-    return handed_over((method_of(model) or CompactorsByHand()).finalize(model, data), strict)
+    method = method_of(model) or CompactorsByHand()
+    slim = handed_over(method.finalize(model, data, keep_batch_norm), strict)
+    keep_log(slim, log_of(model))
+    compile_slim(model, slim)
+    return slim

@@ -1,7 +1,10 @@
 """pruning_plasticity: how well a model recovers when it is pruned at this point of its training."""
 
+import collections.abc
 import dataclasses
+import typing
 
+import keras
 from keras import ops
 
 from resrep_keras.common.checks import check_function, check_number
@@ -38,16 +41,16 @@ class Plasticity:
 
 
 def pruning_plasticity(
-    model,
-    train,
-    evaluate,
-    sparsity=0.5,
-    regrow_rate=0.0,
-    interval=None,
-    regrow_end=1.0,
-    scope="global",
-    exclude=(),
-):
+    model: keras.Model,
+    train: collections.abc.Callable[[keras.Model], object],
+    evaluate: collections.abc.Callable[[keras.Model], float],
+    sparsity: float = 0.5,
+    regrow_rate: float = 0.0,
+    interval: int | None = None,
+    regrow_end: float = 1.0,
+    scope: str = "global",
+    exclude: typing.Any = (),
+) -> Plasticity:
     """Prune a model at once by magnitude, train it on, and compare.
 
     ```
@@ -93,7 +96,7 @@ def pruning_plasticity(
     check_function("train", train, "a function that trains a model")
     check_function("evaluate", evaluate, "a function that maps a model to its score")
     sparsity = check_number("sparsity", sparsity, above=0, below=1)
-    spread = {"distribution": "magnitude", "scope": scope}
+    spread: dict[str, typing.Any] = {"distribution": "magnitude", "scope": scope}
     method = GraNet(
         final_sparsity=sparsity,
         initial_sparsity=sparsity,

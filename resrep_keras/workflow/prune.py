@@ -1,13 +1,23 @@
 """prune: the slim model at once, without training."""
 
+import keras
+
 from resrep_keras.common.checks import check_instance
+from resrep_keras.common.types import Data
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.magnitude import MagnitudePruning
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.taylor import TaylorPruning
+from resrep_keras.training.compiling import compile_slim
 
 
-def prune(model, method=None, data=None, strict=False, repair=True):
+def prune(
+    model: keras.Model,
+    method: OneShot | None = None,
+    data: Data = None,
+    strict: bool = False,
+    repair: bool = True,
+) -> keras.Model:
     """Return the slim model at once, without training.
 
     For whoever cannot train at all, and as the start of a short fine-tuning. A thousand examples
@@ -26,8 +36,9 @@ def prune(model, method=None, data=None, strict=False, repair=True):
         repair: Whether to repair the slim model on `data`. Defaults to `True`.
 
     Returns:
-        A Functional model. Its attribute `certificate` is a `Certificate`: how far its outputs,
-        before any repair, are from those of `model` with the channels that go at zero.
+        A Functional model, compiled as `model` is; uncompiled where `model` is, or is trained by
+        methods of its own class. Its attribute `certificate` is a `Certificate`: how far its
+        outputs, before any repair, are from those of `model` with the channels that go at zero.
 
     Raises:
         TypeError: Not a Keras model, a method of another kind, or `data` that are no arrays.
@@ -44,4 +55,6 @@ def prune(model, method=None, data=None, strict=False, repair=True):
         method = MagnitudePruning() if data is None else TaylorPruning()
     words = "a method that chooses channels at one moment, such as MagnitudePruning(0.5)"
     check_instance("method", method, OneShot, words)
-    return method.prune(model, strict=strict, data=data, repair=repair)
+    slim = method.prune(model, strict=strict, data=data, repair=repair)
+    compile_slim(model, slim)
+    return slim

@@ -1,5 +1,6 @@
 """Widths found by pruning, handed to a fresh model that is trained from scratch."""
 
+import keras
 import numpy as np
 
 from resrep_keras.common.checks import check_instance, check_number, shown
@@ -8,9 +9,10 @@ from resrep_keras.graph.unroll import check_model
 from resrep_keras.surgery.layer_state import lost_initializers
 from resrep_keras.surgery.rebuild import rebuild
 from resrep_keras.surgery.remove import remove_channels
+from resrep_keras.training.compiling import compile_slim
 
 
-def widths_of(model):
+def widths_of(model: keras.Model) -> dict[str, int]:
     """How many channels each layer of a model makes.
 
     Args:
@@ -33,7 +35,7 @@ def widths_of(model):
     return {p.name: len(p.channels) for group in graph.groups for p in group.producers}
 
 
-def redesign(dense, widths):
+def redesign(dense: keras.Model, widths: dict[str, int]) -> keras.Model:
     """A fresh model of the layers of `dense` in other widths, its weights initialised anew.
 
     It keeps what `finalize` folds away, such as batch normalisation, so that it trains from scratch
@@ -45,7 +47,8 @@ def redesign(dense, widths):
         widths: ``{layer name: channels}`` as from `widths_of`; layers that are left out keep all.
 
     Returns:
-        An uncompiled Functional model.
+        A Functional model, compiled as `dense` is; uncompiled where `dense` is, or is trained by
+        methods of its own class.
 
     Raises:
         TypeError, ValueError: A name is unknown, a width not in 1 to that of the dense layer,
@@ -82,6 +85,7 @@ def redesign(dense, widths):
     narrow = remove_channels(dense, keep, exact=False)
     fresh = rebuild(recording_of(narrow), fresh=True)
     _take_arrays(graph, narrow, fresh, keep)
+    compile_slim(dense, fresh)
     return fresh
 
 

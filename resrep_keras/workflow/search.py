@@ -1,19 +1,23 @@
 """search: prune as far as a validation metric allows, going on from what has been trained."""
 
+import collections.abc
 import dataclasses
 import math
 
 import keras
 
 from resrep_keras.common.checks import check_function, check_number, shown
+from resrep_keras.common.progress import check_verbose, tell
 from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.macs import count_macs
+from resrep_keras.deploy.runs import Runs, runs_of
 from resrep_keras.graph.unroll import check_model
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import check_method
+from resrep_keras.methods.method import Method, check_method
+from resrep_keras.training.compiling import compile_alike
 from resrep_keras.workflow.finalize import finalize
-from resrep_keras.workflow.wrap import compile_alike, wrap
+from resrep_keras.workflow.wrap import wrap
 
 SMALLEST_STEP = 1e-3  # as a share of what is left
 
@@ -33,6 +37,14 @@ class Trial:
     macs_left: float | None
     metric: float | None
     accepted: bool
+
+    def __str__(self):
+        asked = f"{100 * self.target_reduction:.1f} % of the MACs to remove: "
+        if self.metric is None:
+            return f"{asked}out of reach."
+        verdict = "accepted" if self.accepted else "too low"
+        left = f"{100 * self.macs_left:.1f} % are left"
+        return f"{asked}{left}, metric {self.metric:.4f}, {verdict}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +68,7 @@ class SearchResult:
     def __str__(self):
         allowed = f"{self.target_accuracy_drop:g} points less are allowed"
         lines = [f"The dense model's metric is {self.dense_metric:.4f}; {allowed}."]
-        for number, trial in enumerate(self.trials, 1):
-            asked = f"Round {number}, {100 * trial.target_reduction:.1f} % of the MACs to remove: "
-            if trial.metric is None:
-                lines.append(f"{asked}out of reach.")
-                continue
-            verdict = "accepted" if trial.accepted else "too low"
-            left = f"{100 * trial.macs_left:.1f} % are left"
-            lines.append(f"{asked}{left}, metric {trial.metric:.4f}, {verdict}.")
+        lines += [f"Round {number}, {trial}" for number, trial in enumerate(self.trials, 1)]
         accepted = [trial for trial in self.trials if trial.accepted]
         end = "No round was accepted: there is no slim model."
         if accepted:
@@ -80,9 +85,36 @@ class SearchResult:
         return plot_search(self)
 
 
+@runs_of.register
+def _of_search(found: SearchResult):
+    rounds = enumerate(found.trials, 1)
+    rows = (
+        (
+            f"round {number}",
+            *("out of reach" if v is None else f"{v:.4g}" for v in _told(trial)),
+            "accepted" if trial.accepted else "refused",
+        )
+        for number, trial in rounds
+    )
+    header = ("run", "MACs to remove (%)", "MACs left (%)", "metric", "verdict")
+    return Runs(tuple(str(found).splitlines()), header, tuple(rows), found.plot)
+
+
+def _told(trial):
+    left = None if trial.macs_left is None else 100 * trial.macs_left
+    return 100 * trial.target_reduction, left, trial.metric
+
+
 def search(
-    dense, fit, evaluate, target_accuracy_drop=0.5, method=None, rounds=5, first_reduction=0.5
-):
+    dense: keras.Model,
+    fit: collections.abc.Callable[[keras.Model], object],
+    evaluate: collections.abc.Callable[[keras.Model], float],
+    target_accuracy_drop: float = 0.5,
+    method: Method | None = None,
+    rounds: int = 5,
+    first_reduction: float = 0.5,
+    verbose: str | int = "auto",
+) -> SearchResult:
     """Prune as far as a validation metric allows.
 
     Each round prunes the best slim model so far, not the dense one, so that its training is used
@@ -101,6 +133,8 @@ def search(
         rounds: Number of rounds at most, 1 or more; there are fewer where a step would be below a
             thousandth of what is left. Defaults to `5`.
         first_reduction: Share of the MACs to remove in the first round. Defaults to `0.5`.
+        verbose: `0` for silence, `1` for a line at the end of each round; `"auto"` for one where
+            somebody looks. Defaults to `"auto"`.
 
     Returns:
         A `SearchResult`.
@@ -126,15 +160,18 @@ def search(
     check_model(dense, "dense")
     method = ResRep() if method is None else check_method("method", method)
     _check(fit, evaluate, target_accuracy_drop, rounds, first_reduction, method)
+    check_verbose(verbose)
     dense_macs, base = count_macs(dense, method.input_shape), score_of(evaluate, dense)
-    best, removed, step, trials = None, 0.0, float(first_reduction), []
+    best, removed, step = None, 0.0, float(first_reduction)
+    trials: list[Trial] = []
     while len(trials) < rounds and step > SMALLEST_STEP:
         share = removed + (1 - removed) * step
         slim, metric = _try(best or dense, dense, fit, evaluate, method, removed, share)
-        accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop
         left = None if slim is None else count_macs(slim, method.input_shape) / dense_macs
+        accepted = metric is not None and 100 * (base - metric) <= target_accuracy_drop
         trials.append(Trial(share, left, metric, accepted))
-        if accepted:
+        tell(f"Round {len(trials)} of at most {rounds}, {trials[-1]}", verbose)
+        if accepted and left is not None:
             best, removed = slim, 1 - left
         else:
             step /= 2

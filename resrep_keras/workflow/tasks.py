@@ -17,6 +17,8 @@ from resrep_keras.common.checks import (
     shown,
 )
 from resrep_keras.common.files import write_text
+from resrep_keras.common.tables import text_table
+from resrep_keras.common.types import Arrays, Path
 from resrep_keras.graph.probe import in_words
 from resrep_keras.methods.consolidation.method import Consolidation
 from resrep_keras.methods.consolidation.metrics import (
@@ -78,12 +80,13 @@ class TasksResult:
         }
 
     def __str__(self):
-        lines = [f"{'after':>8}{'average':>10}{'forgotten':>11}{'learned':>10}{'free':>9}"]
-        numbers = self.over_tasks()
-        for task, row in enumerate(zip(*numbers.values(), self.free_capacity)):
-            average, lost, learned, free = (f"{100 * value:.2f}" for value in row)
-            lines.append(f"{f'task {task}':>8}{average:>10}{lost:>11}{learned:>10}{free:>9}")
-        return "\n".join([*lines, "in percent"])
+        numbers = zip(*self.over_tasks().values(), self.free_capacity)
+        rows = [
+            (f"task {task}", *(f"{100 * value:.2f}" for value in row))
+            for task, row in enumerate(numbers)
+        ]
+        header = ("after", "average", "forgotten", "learned", "free")
+        return "\n".join([*text_table(header, rows), "in percent"])
 
     def to_json(self, path=None):
         """Return the result as a JSON text, and write it to `path` where given."""
@@ -118,19 +121,19 @@ class TasksResult:
 
 
 def fit_tasks(
-    model,
-    tasks,
-    epochs=1,
-    test_tasks=None,
+    model: keras.Model,
+    tasks: collections.abc.Sequence,
+    epochs: int | collections.abc.Callable[[int], int] = 1,
+    test_tasks: collections.abc.Sequence | None = None,
     *,
-    batch_size=32,
-    restart="task",
-    seed=None,
-    score=None,
-    callbacks=None,
-    folder=None,
-    verbose="auto",
-):
+    batch_size: int = 32,
+    restart: str = "task",
+    seed: int | None = None,
+    score: collections.abc.Callable[[keras.Model, Arrays, Arrays], float] | None = None,
+    callbacks: list | collections.abc.Callable[[int], list] | None = None,
+    folder: Path | None = None,
+    verbose: int | str = "auto",
+) -> TasksResult:
     """Train a model on one task after the other, and test it on all that it has learned.
 
     ```
@@ -191,13 +194,13 @@ def fit_tasks(
         "restart": restart,
         "seed": None if seed is None else check_number("seed", seed, at_least=0, whole=True),
     }
-    callbacks = _of_tasks("callbacks", callbacks, number, _check_callbacks)
+    each_callbacks = _of_tasks("callbacks", callbacks, number, _check_callbacks)
     kept = KeptTasks(folder, model, {"tasks": number, **settings})
     text = kept.restore()
     result = _nothing(number) if text is None else TasksResult.from_json(text)
     views = {}
     for task in range(len(result.accuracies), number):
-        history = _learn(model, tasks[task], task, settings, callbacks[task], verbose)
+        history = _learn(model, tasks[task], task, settings, each_callbacks[task], verbose)
         scores = np.full(number, np.nan)
         for learned in range(task + 1):
             if learned not in views:  # each is traced once
@@ -307,12 +310,22 @@ def _check_sequences(tasks, test_tasks):
         if isinstance(value, (list, tuple)):  # others make a task when they are asked
             for each in value:
                 _check_pair(name, each)
-    if len(tasks) == 0 or len(tasks) != len(test_tasks):
+    number, tests = _length("tasks", tasks), _length("test_tasks", test_tasks)
+    if number == 0 or number != tests:
         raise ValueError(
             "Expected tasks and test_tasks to be of the same length, 1 or more; got "
-            f"{len(tasks)} and {len(test_tasks)}."
+            f"{number} and {tests}."
         )
-    return len(tasks)
+    return number
+
+
+def _length(name, value):
+    try:
+        return len(value)
+    except Exception as error:  # whatever an object of the user's raises is told as its own words
+        raise TypeError(
+            f"Expected {name} to be a sequence of tasks; its __len__ raised {in_words(error)}."
+        ) from error
 
 
 def _is_sequence(value):

@@ -1,7 +1,5 @@
 """wrap: a copy of a model with compactors, ready to be trained and pruned at once."""
 
-import warnings
-
 import keras
 
 from resrep_keras.graph.unroll import check_model
@@ -14,14 +12,19 @@ from resrep_keras.keras_adapter import (
 )
 from resrep_keras.methods.agreement import check_copy
 from resrep_keras.methods.channels.resrep import ResRep
-from resrep_keras.methods.method import check_method, check_savable
+from resrep_keras.methods.method import Method, check_method, check_savable
 from resrep_keras.methods.wrapped import method_of
-from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions
+from resrep_keras.training.compiling import compile_alike
+from resrep_keras.training.distillation import Distillation
 from resrep_keras.training.model import WrappedModel
-from resrep_keras.training.own_methods import compile_objects, own_hooks, settings_of, warn_of_lost
+from resrep_keras.training.own_methods import own_hooks, settings_of, warn_of_lost
 
 
-def wrap(model, method=None):
+def wrap(
+    model: keras.Model,
+    method: Method | None = None,
+    teacher: keras.Model | Distillation | None = None,
+) -> WrappedModel:
     """Copy a model with compactors, ready to be trained and pruned at once.
 
     The copy computes the same outputs. Where `model` is compiled, the copy is compiled alike, with
@@ -34,16 +37,19 @@ def wrap(model, method=None):
             in the same `tf.distribute` strategy.
         method: A method such as `ResRep(...)`. Defaults to `ResRep()`, which removes half of the
             MACs.
+        teacher: A trained `keras.Model`, `model` itself above all, whose outputs the copy learns
+            from beside the labels, or a `Distillation`, which says how. Defaults to none.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        TypeError: `model` is not a Keras model, or `method` not a method.
+        TypeError: `model` or `teacher` is not a Keras model, or `method` not a method.
         UnreachableTarget: A `ValueError`: the target is out of reach; the text names the largest
             that is not. See `resrep_keras.costs.budget`.
         ValueError: The model is wrapped already, or has no graph or nothing to prune; or its copy
             computes something else on random inputs. Names the first layer where the two part.
+            Or the teacher has other inputs or outputs.
 
     Example:
 
@@ -79,6 +85,8 @@ def wrap(model, method=None):
         check_copy(model, wrapped, method.input_shape)
         if model.compiled:
             compile_alike(model, wrapped)
+        if teacher is not None:
+            wrapped.set_teacher(teacher)
     return wrapped
 
 
@@ -91,18 +99,3 @@ def _kind_of_wrapped(model):
     if hooks:
         warn_of_lost(model, hooks)
     return WrappedModel, {}
-
-
-def compile_alike(model, wrapped):
-    """Compile a copy of a model as the model itself is compiled, with an optimizer of its own."""
-    try:
-        with keras.saving.custom_object_scope(compile_objects(model)):
-            wrapped.compile_from_config(model.get_compile_config())
-        pairs = by_path(model.trainable_variables, wrapped.trainable_variables)
-        copy_decay_exclusions(model.optimizer, wrapped.optimizer, pairs)
-    except Exception as error:  # whatever a user's own objects raise
-        warnings.warn(
-            f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "
-            "compile() on the wrapped model.",
-            stacklevel=3,
-        )

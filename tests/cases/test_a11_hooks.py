@@ -21,6 +21,7 @@ class Standardised(layers.Conv2D):
     """The hook that Keras documents."""
 
     def convolution_op(self, inputs, kernel):
+        kernel = ops.convert_to_tensor(kernel)  # JAX takes no variable in `moments`
         mean, variance = ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
         return super().convolution_op(inputs, (kernel - mean) / ops.sqrt(variance + 1e-5))
 

@@ -8,6 +8,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.graph.trace import recording_of
 from tests import helpers
+from tests.sampling import sample
 
 register = keras.saving.register_keras_serializable("test_a2")
 
@@ -198,7 +199,7 @@ def test_the_copy_trains_as_the_dense_model_does(make):
         np.testing.assert_allclose(twin, ops.convert_to_numpy(weight), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [tied_autoencoder, tied_embeddings, standardized, product])
+@pytest.mark.parametrize("make", sample([tied_autoencoder, tied_embeddings, standardized, product]))
 def test_such_models_are_pruned_to_the_end(make):
     dense = make()
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.05))

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.optimizers.wrapper import find_wrapper
+from tests.sampling import sample_pairs
 
 METHODS = {
     "resrep": lambda: resrep_keras.ResRep(0.4, total_steps=32),
@@ -51,8 +52,7 @@ def assert_equal(one, other):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("compile_it", [True, False])
+@pytest.mark.parametrize("name, compile_it", sample_pairs([*METHODS], [True, False]))
 def test_a_loaded_model_goes_on(tmp_path, name, compile_it):
     model = trained(METHODS[name]())
     model.save(tmp_path / "model.keras")

@@ -99,6 +99,17 @@ def channel_shuffle_of_operations():
     return keras.Model(inputs, image_head(x))
 
 
+@case(7, 5)
+def branches_in_a_stack():
+    """A softmax over branches, which lie in front of the examples."""
+    inputs = zoo.image(4)
+    u, v = (layers.Conv2D(7, size, padding="same", activation="relu")(inputs) for size in (1, 3))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(u + v)
+    parts = ops.stack([layers.Dense(7)(pooled), layers.Dense(7)(pooled)], 0)
+    weights = ops.softmax(parts, axis=0)
+    return keras.Model(inputs, image_head(u * weights[0] + v * weights[1]))
+
+
 # --- heads ----------------------------------------------------------------------------------------
 
 

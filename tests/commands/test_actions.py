@@ -111,6 +111,38 @@ def test_report_evaluates_both(run):
         assert code == 0 and rows["accuracy"]["ratio"] == rows["MACs"]["ratio"] == 1
 
 
+REPORT = "report dense.keras dense.h5 --repeats 1 --leave_out latency --leave_out file_bytes "
+
+
+@pytest.mark.parametrize("ending", ["html", "md", "json", "txt"])
+def test_report_writes_a_page(run, folder, ending):
+    code, out, err = run(f"{REPORT} --output page.{ending}")
+    text = (folder / f"page.{ending}").read_text(encoding="utf-8")
+    assert code == 0 and out.startswith(" ") and f"writing page.{ending}" in err
+    assert {"html": "<h2>Layers</h2>", "md": "## Layers"}.get(ending, "first") in text
+
+
+def test_report_takes_what_a_run_has_logged(run, folder):
+    (folder / "log.csv").write_text("epoch,loss,val_loss\n0,2.5,NA\n1,1.5,3.5\n")
+    (folder / "log.json").write_text(json.dumps({"loss": [2.5, 1.5]}))
+    code, out, _ = run(f"{REPORT} --history log.csv --json")
+    entries = json.loads(out)["log"]["entries"]
+    values = [entry["values"] for entry in entries]
+    assert code == 0 and values == [{"loss": 2.5}, {"loss": 1.5, "val_loss": 3.5}]
+    code, out, _ = run(f"{REPORT} --history log.json --json")
+    assert [e["values"]["loss"] for e in json.loads(out)["log"]["entries"]] == [2.5, 1.5]
+    (folder / "log.json").write_text(json.dumps([1, 2]))
+    code, out, err = run(f"{REPORT} --history log.json")
+    assert code == 1 and out == "" and "lists of them by name" in err
+    code, _, err = run(f"{REPORT} --history dense.keras")
+    assert code == 1 and "has no record of a run" in err
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_read(run):
+    code, out, err = run("report none.keras none.keras --output page.pdf")
+    assert code == 1 and out == "" and "a path that ends in .html" in err
+
+
 def test_export_in_integers(run):
     words = "export dense.keras small.tflite --quantization int8 --calibration_data inputs.npy "
     code, out, _ = run(words + "--test_data data.npz --latency --json")

@@ -8,7 +8,7 @@ import numpy as np
 
 import resrep_keras as rk
 from resrep_keras.costs.comparison import Conditions
-from resrep_keras.deploy.report import Report, Row
+from resrep_keras.deploy.reported import Report, Row
 from resrep_keras.methods.channels.one_shot import OneShot
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule, Schedule
 from resrep_keras.methods.gradients.pruner import GradientPruner
@@ -415,6 +415,8 @@ def _is_callbacks(value):
 def callback_targets():
     method = or_none(METHOD)
     yield Target("PruningCallback", rk.PruningCallback, {"method": method}, vars, "callback", 0.3)
+    board = {"log_dir": required(PATH), "histograms": BOOL, "figures": BOOL}
+    yield Target("PruningBoard", rk.PruningBoard, board, vars, "callback", 0.3)
     backup = {
         "backup_dir": required(PATH),
         "callbacks": Kind((list,), _is_callbacks),
@@ -471,10 +473,22 @@ def _is_zeros(value):
 def function_targets():
     model, exact = {"model": DENSE}, {"input_shape": SHAPE, "exact": BOOL}
     quick = 0.3
-    yield Target("wrap", rk.wrap, {**model, "method": or_none(METHOD)}, share=0.5)
+    wrap = {**model, "method": or_none(METHOD), "teacher": or_none(_model(dense, lambda: None))}
+    yield Target("wrap", rk.wrap, wrap, share=0.5)
+    losses = keras.distillation.LogitsDistillation, keras.distillation.DistillationLoss
+    distillation = {
+        "teacher": Kind((dense,), lambda v: v is None or isinstance(v, keras.Model)),
+        "weight": number(2.0, low=0, open_low=True),
+        "temperature": number(4.0, low=0, open_low=True),
+        "loss": Kind((losses[0], lambda: None), lambda v: v is None or isinstance(v, losses[1])),
+    }
+    yield Target("Distillation", rk.Distillation, distillation, vars)
     data = Kind((lambda: np.ones((2, 4), "float32"), lambda: None), _is_data)
     yield Target(
-        "finalize", rk.finalize, {"model": WRAPPED, "strict": BOOL, "data": data}, share=0.5
+        "finalize",
+        rk.finalize,
+        {"model": WRAPPED, "strict": BOOL, "data": data, "keep_batch_norm": BOOL},
+        share=0.5,
     )
     rows = np.arange(80.0, dtype="float32").reshape(20, 4) % 7
     data = Kind((lambda: rows, lambda: None), _is_data)
@@ -657,13 +671,21 @@ def file_targets():
     measured = Report((Row("MACs", "", 2, 1),), {}, Conditions())
     row = required(Kind((lambda: "MACs",), lambda value: isinstance(value, str)))
     yield Target("Report.row", measured.row, {"name": row}, kind="file", share=0.3)
+    page = required(Kind((lambda: "report.md",), lambda v: PATH.allows(v) and _is_page(v)))
+    yield Target("Report.save", measured.save, {"path": page}, kind="file", share=0.3)
     texts = {
         "Report.to_json": lambda path=None: measured.to_json(path),
+        "Report.to_markdown": lambda path=None: measured.to_markdown(path),
+        "Report.to_html": lambda path=None: measured.to_html(path),
         "Explanation.to_json": lambda path=None: explanation().to_json(path),
         "Explanation.to_svg": lambda path=None: explanation().to_svg(path),
     }
     for name, call in texts.items():
         yield Target(name, call, to, kind="file", share=0.3)
+
+
+def _is_page(path):
+    return str(path).lower().endswith((".html", ".md", ".json", ".txt"))
 
 
 def graph_targets():

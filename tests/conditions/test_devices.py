@@ -70,7 +70,14 @@ def test_mirrored_replicas_train_as_one_device(tmp_path):
 def test_baselines_measure_and_press_on_replicas_as_on_one_device(tmp_path):
     """Sums and penalties that each replica would add up are seen in all variables."""
     runs = run_two_devices("baselines", tmp_path)
-    for name in ("NetworkSlimming", "GroupLasso", "growth", "TaylorPruning"):
+    for name in (
+        "NetworkSlimming",
+        "GroupLasso",
+        "growth",
+        "TaylorPruning",
+        "taught",
+        "taught by Keras",
+    ):
         one, two = runs[f"{name} one"], runs[f"{name} two"]
         np.testing.assert_array_equal(masks(one), masks(two))
         assert largest_difference(one, two) < CLOSE

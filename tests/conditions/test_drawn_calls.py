@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import resrep_keras as rk
-from resrep_keras.deploy.report import Report
+from resrep_keras.deploy.reported import Report
 from resrep_keras.explanation.explain import Explanation
 from resrep_keras.methods.channels.schedules import PaperSchedule, PlannedSchedule
 from resrep_keras.methods.method import Method
@@ -16,7 +16,7 @@ from tests.conditions.drawn_targets import BOOL, targets
 # What Keras calls, with arguments of its own.
 KERAS = """
 build call compute_output_shape get_config apply stateless_apply scale_loss on_train_begin set_model
-on_train_end on_epoch_begin on_epoch_end on_train_batch_end build_parts apply_parts own_config
+on_train_end on_epoch_begin on_epoch_end on_train_batch_end make_state update_variables own_config
 exclude_from_weight_decay finalize_variable_values compute_mask
 """.split()
 # What stands on values that another call has made and checked.

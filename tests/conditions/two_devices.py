@@ -114,11 +114,18 @@ def baselines():
         "GroupLasso": (GroupLasso(0.4, at=0.5, strength=0.002), synchronized),
         "growth": (GroupLasso(0.4, at=0.5, strength=0.002, growth=4), synchronized),
         "TaylorPruning": (TaylorPruning(0.4, at=0.5), None),  # Keras clips on each replica
+        "taught": (resrep_keras.ResRep(0.4), synchronized),
+        "taught by Keras": (resrep_keras.ResRep(0.4), synchronized),
     }
+    classes = keras.distillation.LogitsDistillation(3.0, keras.losses.KLDivergence())
     for kind, (method, normalization) in methods.items():
         for name, scope in (("one", contextlib.nullcontext()), ("two", strategy.scope())):
             with scope:
                 model = make_model(normalization, method=method)
+            if kind.startswith("taught"):  # by a model of no strategy
+                loss = classes if kind.endswith("Keras") else None
+                teacher = make_dense(normalization)
+                model.set_teacher(resrep_keras.Distillation(teacher, weight=0.2, loss=loss))
             run = found[f"{kind} {name}"] = state(fit(model))
             run["removed"] = removed(model)
     return found

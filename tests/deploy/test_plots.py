@@ -5,7 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from resrep_keras.deploy.plots import plot_search, plot_tasks, plot_widths
+from resrep_keras.deploy.by_layer import LayerRow
+from resrep_keras.deploy.plots import plot_layers, plot_search, plot_tasks, plot_widths
 from resrep_keras.workflow.search import SearchResult, Trial
 
 
@@ -26,6 +27,22 @@ def test_a_pair_of_bars_for_each_layer():
 def test_nothing_to_show_is_an_empty_figure():
     (axes,) = plot_widths(report()).axes
     assert not axes.get_yticklabels()
+
+
+def test_a_panel_for_each_quantity_of_layers_in_units_that_are_read():
+    rows = (
+        LayerRow("first", "Conv2D", (8, 4), (4000, 2000), (0.02, 0.01)),
+        LayerRow("second", "ReLU", (None, None), (None, None), (None, None)),
+    )
+    channels, macs, time = plot_layers(rows).axes
+    labels = [axes.get_xlabel() for axes in (channels, macs, time)]
+    assert labels == ["channels", "MACs (thousands)", "latency alone (µs)"]
+    dense, slim = ([bar.get_width() for bar in bars] for bars in macs.containers)
+    assert (dense, slim) == ([4, 0], [2, 0])
+    assert [bar.get_width() for bar in time.containers[0]] == [pytest.approx(20), 0]
+    assert time.get_legend() and not channels.get_legend()
+    (only,) = plot_layers(rows[1:]).axes
+    assert only.get_xlabel() == "channels"
 
 
 TRIALS = (

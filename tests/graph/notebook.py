@@ -15,6 +15,7 @@ class Notebook:
 
     def __init__(self):
         self.labels = Labels()
+        self.exact = True
         self.followers, self.frozen, self.shared = set(), frozenset(), False
         self.said, self.known = [], {}
 

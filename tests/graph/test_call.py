@@ -136,3 +136,59 @@ def test_the_answers_of_an_earlier_pass_are_forgotten_the_memo_is_not(book):
     call.begin([a])
     assert (call.consumed, call.axis_in, call.inside) == ({}, None, {})
     assert call.memo == {"probe": True}
+
+
+# --- channels along several axes ------------------------------------------------------------------
+
+
+def crossed(book, across_state=State.ZERO):
+    """Three channels along the last axis of images of 4 x 4, four more across them."""
+    (flow,) = made(book, 3)
+    labels = book.labels.fresh(4).reshape(1, 1, 4, 1)
+    state = np.full(labels.shape, across_state, np.int8)
+    return flow.replace(across=Flow(labels, flow.shape, state))
+
+
+def test_one_axis_is_left_the_last_that_may_go(book):
+    flow = crossed(book)
+    call = asked(book, [flow])
+    left = call.plain(flow)
+    assert left.wide_axes == [3] and left.across is None
+    assert book.reasons(left) == [None] * 3
+    assert all("across them" in reason for reason in book.reasons(flow.across))
+    again = crossed(book)
+    call.pin(again.parts[0], "no reason")
+    assert call.plain(again).wide_axes == [2]
+
+
+def test_channels_pass_beside_what_weights_read(book):
+    flow = crossed(book)
+    call = asked(book, [flow])
+    assert [part.wide_axes for part in call.beside(flow, 3)] == [[2]]
+    assert [part.wide_axes for part in call.beside(flow, 1)] == [[3], [2]]
+    book.shared = True
+    assert call.beside(flow, 3) == ()
+
+
+@pytest.mark.parametrize(
+    "before, shifts, behind",
+    [
+        (State.ZERO, False, State.ZERO),
+        (State.ZERO, True, State.FIXED),
+        (State.CONSTANT, False, State.FIXED),
+        (State.VARYING, True, State.VARYING),
+    ],
+)
+def test_a_bias_of_another_axis_is_no_constant(book, before, shifts, behind):
+    flow = crossed(book, before)
+    (part,) = asked(book, [flow]).mixed(flow.parts[1:], shifts)
+    assert set(part.state.ravel().tolist()) == {behind}
+
+
+def test_all_parts_of_a_flow_are_kept_and_become_constants(book):
+    flow = crossed(book)
+    call = asked(book, [flow])
+    states = [set(part.state.ravel().tolist()) for part in call.constant(flow).parts]
+    assert states == [{State.CONSTANT}] * 2
+    call.pin(flow, "no reason")
+    assert call.is_pinned(flow) and None not in book.reasons(flow.across)

@@ -112,3 +112,31 @@ def test_labels_along_several_axes_are_whole_along_each():
     flow = Flow(np.arange(6).reshape(1, 2, 3), (None, 2, 3))
     assert flow.labels_along(1).tolist() == [WHOLE] * 2
     assert flow.labels_along(2).tolist() == flow.labels_along().tolist() == [WHOLE] * 3
+
+
+def crossed():
+    """Channels 7, 8, 9 along the last axis, and 1, 2 across them."""
+    across = Flow(np.array([[[1], [2]]]), (None, 2, 3), np.array([[[0], [2]]], np.int8))
+    return Flow(np.array([[[7, 8, 9]]]), (None, 2, 3), across=across)
+
+
+def test_flows_across_move_along():
+    flow = crossed().map(lambda a: a.transpose(0, 2, 1), (None, 3, 2))
+    first, other = flow.parts
+    assert (first.wide_axes, other.wide_axes) == ([1], [2]) and first.across is None
+    assert flow.labels_along(1).tolist() == [7, 8, 9]
+    assert flow.labels_along(2).tolist() == [1, 2]
+    assert other.state.ravel().tolist() == [State.ZERO, State.FIXED]
+    assert flow.replace(shape=(None, 3, 4)).across.shape == (None, 3, 4)
+
+
+def test_each_part_is_asked_and_those_without_channels_are_left_out():
+    flow = crossed().each(lambda part: part.replace(labels=part.labels + 1))
+    assert [part.labels.ravel().tolist() for part in flow.parts] == [[8, 9, 10], [2, 3]]
+    none = Flow(np.array([[[5]]]), (None, 2, 3))
+    assert flow.crossed_by([none]).across is None
+
+
+def test_a_flow_moves_to_an_axis_of_another_shape():
+    flow = crossed().parts[1].moved(3, (None, 4, 5, 2))
+    assert flow.labels.shape == (1, 1, 1, 2) and flow.shape == (None, 4, 5, 2)

@@ -44,14 +44,26 @@ py_library(
 """
 # What tests read beside the files that they import.
 DATA = """
+        ".ci/run",
+        ".mypy.ini",
         ".pytest.ini",
+        ".ruff.toml",
         "BUILD",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "MANIFEST.in",
         "README.md",
+        "setup.py",
     ] + glob([
-        "docs/*.md",
-        "resrep_keras/**/*.py",
-        "tests/**/*.py",
-    ]),"""
+        "benchmarks/**",
+        "docs/**",
+        "examples/**",
+        "resrep_keras/**",
+        "tests/**",
+    ], exclude = ["**/__pycache__/**"]),"""
+# Tests of these take seconds: `bazel test //... --test_tag_filters=fast`.
+FAST = ("tests/common/", "tests/rules/", "tests/test_documents.py", "tests/laws/test_imports.py")
 
 
 def text():
@@ -118,9 +130,10 @@ def _zoo():
 def _test(path):
     name = _target(path.removeprefix("tests/").removesuffix(".py"))
     sources = _list("srcs", [path, "tests/run.py"])
+    tags = '    tags = ["fast"],\n' if path.startswith(FAST) else ""
     return (
         f'\npy_test(\n    name = "{name}",\n{sources}    args = ["{path}"],\n'
-        f'    main = "tests/run.py",\n    deps = [":zoo"],\n)\n'
+        f'    main = "tests/run.py",\n{tags}    deps = [":zoo"],\n)\n'
     )
 
 

@@ -12,12 +12,21 @@ HEAVY = {
         "tflite/quantization": "what the converter is told",
         "tflite/run": "the interpreter",
         "deploy/formats": "SavedModel, loaded again",
+        "deploy/pruning_board": "what TensorBoard reads",
         "tfmot/packages": "its names for Keras",
         "tfmot/functions": "what operations are there",
         "tfmot/aware": "ranges of activations",
         "tfmot/files": "the converter of a model of tf_keras",
     },
-    "matplotlib": {"deploy/plots": "figures"},
+    "matplotlib": {
+        "deploy/page": "figures as SVG",
+        "deploy/plots": "figures",
+        "deploy/pruning_board": "figures as images",
+        "deploy/run_plots": "figures of runs",
+    },
+    "jinja2": {"deploy/page": "the page of a report"},
+    "scipy": {"explanation/layout": "boxes of pictures, as near as they can be"},
+    "rich": {"common/progress": "how far long work is", "common/tables": "tables"},
     "tf_keras": {
         "commands/files": "SavedModels of Keras 2",
         "tfmot/packages": "imported so that tf.keras stays what it is",
@@ -27,7 +36,9 @@ HEAVY = {
 
 # Files of the library without a test file of their name: why.
 WITHOUT_TEST = {
-    "explanation/layout": "pictures show it: tests/explanation/test_picture.py",
+    "common/types": "names of types, which mypy reads",
+    "deploy/reported": "what reports hold and write: tests/deploy/test_report.py, test_page.py",
+    "deploy/template": "the page that it makes: tests/deploy/test_page.py",
     "costs/comparison": "the rows of a report: tests/deploy/test_report.py",
     "deploy/formats": "each format is written and read: tests/deploy/test_export.py",
     "__main__": "in a process of its own: tests/test_cli.py",

@@ -382,8 +382,8 @@ def _slow(name, law, dtype):
         return False
     # A step is made of loss and gradients.
     made_of = law in (losses, gradients) and (name, "one_step") not in EXCEPTIONS
-    # Each second model in every run, another half for the next law.
-    turn = law in NUMBERS and (list(SUBJECTS).index(name) + NUMBERS.index(law)) % 2
+    # Each third model in every run, another third for the next law.
+    turn = law in NUMBERS and (list(SUBJECTS).index(name) + NUMBERS.index(law)) % 3
     return made_of or bool(turn) or (law, dtype) in SLOW
 
 

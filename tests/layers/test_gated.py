@@ -68,11 +68,7 @@ PAIRS = [
         pytest.param(name, "float32", marks=pytest.mark.slow if name in SLOW else ())
         for name in GATED
     ),
-    ("embedding", "mixed_bfloat16"),
-    *(
-        pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only)
-        for name in LONG_ON_JAX
-    ),
+    *(pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only) for name in GATED),
 ]
 
 

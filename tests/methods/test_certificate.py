@@ -44,7 +44,7 @@ def test_it_is_told_in_sentences():
             0.25,
             1e-3,
             3e-6,
-            (("macs", 500.0, 1000.0),),
+            (("macs", 1_234_567, 2e6), ("latency", 0.00123, 0.002)),
             (("a", "why"),),
             (("b", "kernel_constraint"),),
             ("c", "d"),
@@ -53,7 +53,8 @@ def test_it_is_told_in_sentences():
     assert told.splitlines() == [
         "500 of 2,000 MACs are left (25.0%).",
         "Outputs differ by 2e-07 of the largest on random inputs, by 3e-06 on data.",
-        "macs: 500 of at most 1,000.",
+        "macs: 1,234,567 of at most 2,000,000.",
+        "latency: 0.00123 of at most 0.002.",
         "Outputs change where channels of a went.",
         "Dropped, since the new weights would break them: kernel_constraint of b.",
         "Then changed on data: c, d.",

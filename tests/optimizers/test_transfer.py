@@ -14,6 +14,7 @@ from resrep_keras.optimizers.transfer import (
     read_slots,
     single_optimizers,
     successor,
+    unpruned,
 )
 
 
@@ -96,3 +97,15 @@ def test_what_is_excluded_from_weight_decay_is_copied():
     new.build([there])
     new.apply([ops.zeros(())], [there])
     assert float(there) == 1.0
+
+
+def test_what_is_around_an_optimizer_is_left_out():
+    assert unpruned(None) is None
+    inner = keras.optimizers.Adam(0.1, beta_1=0.7)
+    inner.learning_rate = 0.25
+    scaled = keras.optimizers.LossScaleOptimizer(PenaltyOptimizer(inner), initial_scale=8.0)
+    fresh = unpruned(scaled)
+    assert type(fresh) is keras.optimizers.LossScaleOptimizer and fresh.initial_scale == 8
+    assert fresh.inner_optimizer is not inner
+    assert fresh.inner_optimizer.get_config() == inner.get_config()
+    assert unpruned(PenaltyOptimizer(inner)).get_config() == inner.get_config()

@@ -53,6 +53,19 @@ def test_what_was_found_reads_as_sentences_and_draws_itself():
     assert "99.0 % of the MACs to remove: out of reach." in str(beyond)
 
 
+def test_each_round_is_told_as_it_ends(capsys):
+    settings = {"rounds": 2, "first_reduction": 0.3, "method": MagnitudePruning(min_share=0.3)}
+    found = search(zoo.build("chain"), one_shot, falling(0.4), 0.5, **settings, verbose=1)
+    told = capsys.readouterr()
+    first, second = told.err.splitlines()
+    assert first == f"Round 1 of at most 2, {found.trials[0]}" and second.startswith("Round 2 of")
+    assert told.out == ""
+    search(zoo.build("chain"), one_shot, falling(0.4), 0.5, **settings)
+    assert "".join(capsys.readouterr()) == ""
+    with pytest.raises(ValueError, match="Expected verbose to be 'auto', 0 or 1"):
+        search(zoo.build("chain"), one_shot, falling(0.4), 0.5, **settings, verbose="yes")
+
+
 def test_a_drop_in_points_decides():
     """0.9 to 0.8 is ten points."""
     for drop, accepted in ((9.9, False), (10.1, True)):

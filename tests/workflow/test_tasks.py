@@ -54,7 +54,7 @@ def test_a_result_tells_its_numbers():
     np.testing.assert_allclose(over["average_accuracy"], [0.8, 0.8])
     np.testing.assert_allclose(over["forgetting"], [0, -0.1])
     np.testing.assert_allclose(over["learning_accuracy"], [0.8, 0.75])
-    assert "  task 1     80.00     -10.00     75.00    40.00" in str(RESULT)
+    assert "task 1    80.00     -10.00    75.00  40.00" in str(RESULT)
 
 
 def test_a_result_is_told_as_json_and_read_again(tmp_path):
@@ -201,9 +201,17 @@ def test_a_killed_run_goes_on_as_if_it_were_not(name, tmp_path):
 # --- arguments ------------------------------------------------------------------------------------
 
 
+class NoLength(list):
+    """Tasks that do not know how many they are."""
+
+    def __len__(self):
+        raise OSError("the disk is gone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
+        ({"tasks": NoLength()}, TypeError, "its __len__ raised OSError: the disk is gone"),
         ({"tasks": []}, ValueError, "same length, 1 or more; got 0 and 0"),
         ({"test_tasks": TASKS[:1]}, ValueError, "same length, 1 or more; got 3 and 1"),
         ({"tasks": iter(TASKS)}, TypeError, r"tasks to be a sequence of \(x, y\)"),

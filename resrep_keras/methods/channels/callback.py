@@ -9,6 +9,7 @@ from resrep_keras.methods.callback_checks import warn_of_unpruned_choices
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.divergence import check_finite
 from resrep_keras.methods.method import check_method
+from resrep_keras.methods.pruning_log import norms_of
 from resrep_keras.methods.wrapped import baseline_of
 
 
@@ -83,6 +84,15 @@ class PruningCallback(MethodCallback):
 
     # ------------------------------------------------------------------------------------------
 
+    def _norms(self):
+        return norms_of(self.channel_state) if self.channel_state.compactors else None
+
+    def _macs_of_masks(self):
+        """What `macs_left` is, by a cost that was made once."""
+        state = self.channel_state
+        left = state.predicted("macs")(state.kept())
+        return {"macs_left": left / max(1, state.baseline.dense["macs"])}
+
     def _read_model(self):
         state = ChannelState(self.pruned, self.method.input_shape, self.method.exact)
         if state.baseline is None:  # made by hand
@@ -98,6 +108,7 @@ class PruningCallback(MethodCallback):
         self.plan = self.method.plan(first, last, steps or 1)
         if self.channel_state.compactors:
             self.method.check(self.channel_state, self.plan, last, self._optimizer())
+        self._note(None, self._macs_of_masks())
         epochs = (self.params or {}).get("epochs", 1)
         wait = self.plan.end(last) - self._step
         pruned_from = epochs - 1 if not steps else epoch - 1 + -(-wait // steps)
@@ -112,3 +123,4 @@ class PruningCallback(MethodCallback):
             if late and plan.forget_steps is not None:  # what is late must be forgotten sooner
                 plan = dataclasses.replace(plan, forget_steps=max(1, plan.forget_steps - late))
             self.method.update(self.channel_state, self._optimizer(), plan, step)
+            self._note(None, self._macs_of_masks())

@@ -31,7 +31,7 @@ from resrep_keras.surgery.remove import check_rules
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class ChannelMethod(ChannelSettings, Method):
+class ChannelMethod(ChannelSettings, Method):  # type: ignore[misc]  # a field for a constant
     """Base of the methods that remove channels.
 
     A subclass is a dataclass that adds its settings as fields and checks them in `__post_init__`.
@@ -114,9 +114,9 @@ class ChannelMethod(ChannelSettings, Method):
         """Select channels after `step` steps: read norms, write keep masks."""
         raise NotImplementedError
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """The slim model, without its dead channels: zero, or masked and below `threshold`."""
-        return remove_dead(model, self, data)
+        return remove_dead(model, self, data, keep_batch_norm)
 
     # What methods share -----------------------------------------------------------------------
 

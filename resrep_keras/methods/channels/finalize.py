@@ -16,13 +16,15 @@ from resrep_keras.surgery.repair import repair
 from resrep_keras.surgery.statistics import hand_on_statistics, retake_statistics
 
 
-def remove_dead(model, method, data=None):
+def remove_dead(model, method, data=None, keep_batch_norm=False):
     """Remove the dead channels of a model, and its compactors.
 
     Args:
         model: A model with compactors; it is left as it is.
         method: The `ChannelMethod` that has trained it.
         data: Inputs to compare both models on beside random ones.
+        keep_batch_norm: Whether batch normalisations in front of compactors stay; nothing is
+            repaired then.
 
     Returns:
         A `Finalized`.
@@ -32,13 +34,14 @@ def remove_dead(model, method, data=None):
         channel_state.baseline = method.baseline(model, channel_state)
     dead = channel_state.dead(method.threshold)
     above = _above_threshold(channel_state, dead)
-    examples = _examples(model, data) if len(above) else None
+    examples = None if keep_batch_norm or not len(above) else _examples(model, data)
     if examples is not None:
         dead = channel_state.dead(float("inf"))
     graph, kept = channel_state.own, channel_state.own_keep(~dead)
-    slim = fold(graph, kept)
+    slim = fold(graph, kept, keep_batch_norm=keep_batch_norm, inputs=data)
     limits = method.limits(channel_state)
-    values = [_value(limit, slim, ~dead) for limit in limits]
+    counted = None if keep_batch_norm else slim  # a target is about what can be folded in the end
+    values = [_value(limit, counted, ~dead) for limit in limits]
     around = None if examples is None else MaskedColumns(channel_state)
     certificate = dataclasses.replace(
         certify_removal(slim, channel_state, ~dead, data, around),
@@ -129,7 +132,7 @@ def repaired(graph, kept, slim, examples, certificate):
 def _value(limit, slim, kept):
     """What the slim model has of a limited quantity: counted where it can be, else predicted."""
     count = QUANTITIES[limit.name].count
-    return limit.cost(kept) if count is None else count(slim)
+    return limit.cost(kept) if count is None or slim is None else count(slim)
 
 
 def _above_threshold(channel_state, dead):

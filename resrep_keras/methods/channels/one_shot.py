@@ -1,6 +1,7 @@
 """OneShot: what the methods share that choose all channels at one moment of a run."""
 
 import dataclasses
+import typing
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class OneShot(ChannelMethod):
     at: float = setting(0.0, check_number, at_least=0, below=1)
 
     # Compactors stay as they are: no gradient, decay or momentum can bring a channel back.
-    trained_by = FrozenCompactorsOptimizer
+    trained_by: typing.ClassVar[type] = FrozenCompactorsOptimizer
 
     def scores(self, channel_state, optimizer=None):
         """Importance of each channel, 0 or larger, float `(num_channels,)`.

@@ -133,7 +133,9 @@ class ResRep(ChannelMethod):
     normalization: str = setting("none", check_choice, known=tuple(NORMALIZATIONS))
     compactor: str = setting("auto", check_choice, known=("auto", "full", "diagonal"))
     threshold: float = setting(1e-5, check_number, at_least=0)
-    slim_every: int | None = setting(None, check_number, at_least=1, whole=True)
+    slim_every: int | None = setting(  # type: ignore[assignment]  # a field for a constant
+        None, check_number, at_least=1, whole=True
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.gradients import gradients_of
-from resrep_keras.graph.flow import activation_of
+from resrep_keras.graph.last_activation import last_activations
 from resrep_keras.graph.trace import recording_of
-from resrep_keras.keras_adapter import operation_classes
 from resrep_keras.methods.consolidation.outputs import current_task, view_of
 from resrep_keras.methods.wrapped import notes_of
 
@@ -118,22 +117,10 @@ def classes_of(model, from_logits=None):
         from_logits: What its outputs are, where that is known better.
     """
     view = view_of(model, current_task(model))
-    activation, single = _last_activation(view), view.output_shape[-1] == 1
+    activation, single = (
+        last_activations(recording_of(view))[0].function,
+        view.output_shape[-1] == 1,
+    )
     if from_logits is None:
         from_logits = activation not in (keras.activations.softmax, keras.activations.sigmoid)
     return Classes(from_logits, activation is not keras.activations.sigmoid and not single)
-
-
-def _last_activation(view):
-    """The function that a model applies last, `None` where it is not known."""
-    calls = recording_of(view).calls
-    operation = next(c.operation for c in reversed(calls) if type(c.operation) not in NAMING)
-    return LAST.get(type(operation), activation_of(operation))
-
-
-NAMING = (keras.layers.Identity,)
-LAST = {
-    keras.layers.Softmax: keras.activations.softmax,
-    **dict.fromkeys(operation_classes("softmax", "activations.softmax"), keras.activations.softmax),
-    **dict.fromkeys(operation_classes("sigmoid", "activations.sigmoid"), keras.activations.sigmoid),
-}

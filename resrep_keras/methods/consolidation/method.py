@@ -111,8 +111,9 @@ class Consolidation(Method):
     def phase(self, model):
         return current_task(model)
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """A plain copy with all heads; no weight is another."""
+        del keep_batch_norm  # all stay
         graph = trace(model)
         return compare(model, graph, rebuild(graph.recording), data)
 

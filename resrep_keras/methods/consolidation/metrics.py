@@ -4,16 +4,19 @@ Row `k` of such a matrix `R` holds the accuracy on each task after task `k` was 
 right of the diagonal, tasks that are not yet learned, is read by none of these functions.
 """
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import as_array, check_instance
+from resrep_keras.common.types import Arrays
 from resrep_keras.methods.consolidation.optimizer import ConsolidationOptimizer
 from resrep_keras.optimizers.wrapper import find_wrapper
 
 
-def average_accuracy(accuracies):
+def average_accuracy(accuracies: Arrays) -> float:
     """Mean accuracy over all tasks that were learned, at the end.
 
     ```
@@ -45,7 +48,7 @@ def average_accuracy(accuracies):
     return float(accuracies[-1, :learned].mean())
 
 
-def forgetting(accuracies):
+def forgetting(accuracies: Arrays) -> float:
     """Mean loss of accuracy on earlier tasks, from its best to its last; 0 of a single task.
 
     ```
@@ -78,7 +81,7 @@ def forgetting(accuracies):
     return float(np.mean(lost)) if lost else 0.0
 
 
-def learning_accuracy(accuracies):
+def learning_accuracy(accuracies: Arrays) -> float:
     """Mean accuracy on each task right after it was learned: how well the net still learns.
 
     ```
@@ -106,7 +109,7 @@ def learning_accuracy(accuracies):
     return float(np.diagonal(_checked(accuracies)).mean())
 
 
-def free_capacity(model):
+def free_capacity(model: keras.Model) -> float:
     """Share of the trunk's weights that no task needs so far: their importance is zero.
 
     The penalty does not hold them, so that later tasks may use them at no cost. All are free before
@@ -128,7 +131,7 @@ def free_capacity(model):
         Systems, 2021.
     """
     check_instance("model", model, keras.Model, "a keras.Model made by resrep_keras.wrap")
-    wrapper = find_wrapper(model.optimizer) if model.compiled else None
+    wrapper: typing.Any = find_wrapper(model.optimizer) if model.compiled else None
     words = "a compiled model wrapped with ANPyC, EWC, MAS, SynapticIntelligence or FineTuning"
     check_instance("model", wrapper, ConsolidationOptimizer, words)
     if not wrapper.built:

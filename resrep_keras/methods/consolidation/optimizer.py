@@ -109,12 +109,12 @@ class ConsolidationOptimizer(OptimizerWrapper):
                 accumulation=lambda: self.rate_optimizer.gradient_accumulation_steps,
             )
 
-    def build_parts(self, variables):
+    def make_state(self, variables):
         with eagerly():  # a single batch builds it while its step is traced
             self._build(variables)
 
     def _build(self, variables):
-        super().build_parts(variables)
+        super().make_state(variables)
         self.task = self.keep("task", (), "int32")
         paths = set(self._trunk.value)
         trunk = [variable for variable in variables if variable.path in paths]
@@ -212,7 +212,7 @@ class ConsolidationOptimizer(OptimizerWrapper):
 
     # A step ---------------------------------------------------------------------------------------
 
-    def apply_parts(self, grads, variables):
+    def update_variables(self, grads, variables):
         pairs = [pair for pair in zip(grads, variables) if self.is_read(pair[1])]
         held = [v for _, v in pairs if id(v) in self._held.value]
         if self.integral is not None:

@@ -1,8 +1,11 @@
 """Between tasks: `end_task` goes on to the next one, `task_model` shows any of them."""
 
+import typing
+
 import keras
 
 from resrep_keras.common.checks import check_bool, check_instance, check_number
+from resrep_keras.common.types import Arrays, Data
 from resrep_keras.keras_adapter import compile_arguments
 from resrep_keras.methods.consolidation.data import TaskData
 from resrep_keras.methods.consolidation.method import Consolidation, check_importance
@@ -11,7 +14,9 @@ from resrep_keras.methods.wrapped import method_of, notes_of
 from resrep_keras.optimizers.wrapper import find_wrapper
 
 
-def end_task(model, x, y=None, last=False, **retraining):
+def end_task(
+    model: keras.Model, x: Data, y: Arrays = None, last: bool = False, **retraining: typing.Any
+) -> None:
     """Say that a task is learned: the next `fit` trains the next one.
 
     The importance of each weight of the trunk is measured, its value becomes the reference of the
@@ -62,7 +67,7 @@ def end_task(model, x, y=None, last=False, **retraining):
     wrapper.end_task(importance, method.accumulate)
 
 
-def task_model(model, task):
+def task_model(model: keras.Model, task: int) -> keras.Model:
     """The model of one task, for `predict` and `evaluate`; it shares all layers with `model`.
 
     Args:

@@ -154,8 +154,9 @@ class ActivationGradientPruning(Method):
             name=own,
         )
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
         """A plain copy of the trained model; the pruners are in no graph that is read."""
+        del keep_batch_norm  # all stay
         graph = trace(model)
         return compare(model, graph, rebuild(graph.recording), data)
 

@@ -1,5 +1,7 @@
 """What activation-gradient pruning has left of gradients, and of the products they go into."""
 
+import keras
+
 from resrep_keras.common.checks import check_instance, check_number, shown
 from resrep_keras.costs.macs import MacCost
 from resrep_keras.graph.trace import trace
@@ -9,7 +11,7 @@ from resrep_keras.methods.gradients.places import Places
 from resrep_keras.methods.wrapped import baseline_of
 
 
-def gradient_sparsity(model):
+def gradient_sparsity(model: keras.Model) -> dict[str, float]:
     """The fraction of zeros in each gradient that is pruned.
 
     Args:
@@ -34,7 +36,7 @@ def gradient_sparsity(model):
     return {name: fraction for name, fraction in zeros.items() if fraction is not None}
 
 
-def backward_macs(model, zeros=None):
+def backward_macs(model: keras.Model, zeros: dict[str, float] | None = None) -> tuple[int, int]:
     """Count the multiply-adds of the backward pass of all convolutions, for one example.
 
     Both products of a convolution, for the gradient of its weights and for that of its input, have

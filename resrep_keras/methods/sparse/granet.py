@@ -122,7 +122,8 @@ class GraNet(SparseSettings, Method):
         goal = numbers_at(shapes, self.final_sparsity, self.distribution, self.scope)
         return self._kept(model)[0] <= sum(goal)
 
-    def finalize(self, model, data=None):
+    def finalize(self, model, data=None, keep_batch_norm=False):
+        del keep_batch_norm  # all stay
         graph = trace(model, spare_frozen=True)
         slim = without_zero_channels(graph) or rebuild(graph.recording)
         return compare(model, graph, slim, data, self._missed(model))

@@ -23,7 +23,7 @@ PLANNED_UPDATES = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class _MaskedKernel:
     """A kernel, its mask, and what the inner optimizer holds for it."""
 
     kernel: keras.Variable
@@ -82,8 +82,8 @@ class SparseOptimizer(OptimizerWrapper):
         super().__init__(inner_optimizer, name=name)
         self.settings = checked
 
-    def build_parts(self, variables):
-        super().build_parts(variables)
+    def make_state(self, variables):
+        super().make_state(variables)
         own = self.settings
         kernels = sparse_kernels(variables, own.exclude)
         shapes = [tuple(kernel.shape) for kernel in kernels]
@@ -91,8 +91,10 @@ class SparseOptimizer(OptimizerWrapper):
             kernels, own.initial_sparsity, own.distribution, own.scope, own.seed
         )
         slots = read_slots(self.inner_optimizer, variables)
-        parts = [self._part(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)]
-        self._parts = Untracked(parts)
+        masked = [
+            self._masked_kernel(k, mask, slots.get(id(k), ())) for k, mask in zip(kernels, values)
+        ]
+        self._masked = Untracked(masked)
         self.updated = self.keep("updated", (), "int32")
         goals = [
             rules.numbers_at(shapes, share, own.distribution, own.scope)
@@ -100,7 +102,7 @@ class SparseOptimizer(OptimizerWrapper):
         ]
         self._goals = Untracked(list(zip(*goals)))
 
-    def _part(self, kernel, values, slots):
+    def _masked_kernel(self, kernel, values, slots):
         mask = self.keep(
             f"{kernel.path}_mask",
             kernel.shape,
@@ -109,13 +111,13 @@ class SparseOptimizer(OptimizerWrapper):
         )
         # Accumulated gradients are no slots: growth needs those of inactive weights.
         sums = {s.path.endswith("gradient_accumulator"): s for s in slots}.get(True)
-        return _Part(kernel, mask, tuple(slot for slot in slots if slot is not sums), sums)
+        return _MaskedKernel(kernel, mask, tuple(slot for slot in slots if slot is not sums), sums)
 
-    def apply_parts(self, grads, variables):
-        own, parts = self.settings, self._parts.value
-        old = [ops.copy(part.mask.value) for part in parts]
+    def update_variables(self, grads, variables):
+        own, masked = self.settings, self._masked.value
+        old = [ops.copy(one.mask.value) for one in masked]
         scores = (
-            self._gradients(parts, dict(zip(map(id, variables), grads))) if own.changes else None
+            self._gradients(masked, dict(zip(map(id, variables), grads))) if own.changes else None
         )
         before = self.rate_optimizer.iterations + 0  # a value, where the variable goes on
         self.inner_optimizer.apply(grads, variables)
@@ -126,21 +128,21 @@ class SparseOptimizer(OptimizerWrapper):
             due = ops.logical_and(clock.pop("due"), self.rate_optimizer.iterations != before)
             new = ops.cond(due, lambda: self._renew(old, scores, **clock), lambda: old)
             self.updated.assign(ops.where(due, self.steps + 1, self.updated.value))
-        for part, was, mask in zip(parts, old, new):
-            part.mask.assign(mask)
+        for one, was, mask in zip(masked, old, new):
+            one.mask.assign(mask)
             # What is grown begins at zero, also in the slots; the update has moved it already.
-            keep_where(ops.logical_and(was, part.mask.value), (part.kernel, *part.slots))
+            keep_where(ops.logical_and(was, one.mask.value), (one.kernel, *one.slots))
 
-    def _gradients(self, parts, given):
+    def _gradients(self, masked, given):
         """Gradients that this update is made of, `None` where weights grow at random."""
         if self.settings.growth == "random" or not self.settings.regrow_rate:
             return None
         found = []
-        for part in parts:
-            gradient = given.get(id(part.kernel))
-            gradient = ops.zeros_like(part.kernel.value) if gradient is None else gradient
-            if part.accumulator is not None:
-                gradient = gradient + part.accumulator.value
+        for one in masked:
+            gradient = given.get(id(one.kernel))
+            gradient = ops.zeros_like(one.kernel.value) if gradient is None else gradient
+            if one.accumulator is not None:
+                gradient = gradient + one.accumulator.value
             found.append(gradient)
         return found
 
@@ -175,9 +177,9 @@ class SparseOptimizer(OptimizerWrapper):
 
     def _renew(self, old, gradients, k, n, grows, rate):
         """The masks after an update, from those before it."""
-        own, parts = self.settings, self._parts.value
+        own, masked = self.settings, self._masked.value
         masks = [ops.reshape(mask, (-1,)) for mask in old]
-        sizes = [rules.size_of(part.kernel.value) for part in parts]
+        sizes = [rules.size_of(one.kernel.value) for one in masked]
         if own.initial_sparsity < own.final_sparsity:
             numbers = [kept_at(k, n, first, last) for first, last in self._goals.value]
             masks = rules.prune(masks, sizes, numbers)
@@ -196,12 +198,12 @@ class SparseOptimizer(OptimizerWrapper):
 
     def apply_masks(self):
         """Set to zero what the masks do not keep, in kernels and slots."""
-        for part in self._parts.value:
-            keep_where(part.mask.value, (part.kernel, *part.slots))
+        for one in self._masked.value:
+            keep_where(one.mask.value, (one.kernel, *one.slots))
 
     def masks(self):
         """``{path of a kernel: NumPy bool array}``, `True` where a weight is kept."""
-        return {part.kernel.path: ops.convert_to_numpy(part.mask) for part in self._parts.value}
+        return {one.kernel.path: ops.convert_to_numpy(one.mask) for one in self._masked.value}
 
     def own_config(self):
         return {**dataclasses.asdict(self.settings), "exclude": list(self.settings.exclude)}

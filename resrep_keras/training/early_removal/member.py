@@ -66,6 +66,7 @@ class EarlyRemoval:
             freeze_alone(made)
         made.dtype_policy = model.dtype_policy
         made.early_removal = self
+        made.distilled = model.distilled
         return made
 
     def compile(self, model, optimizer):
@@ -83,7 +84,7 @@ class EarlyRemoval:
         """Make the variables of losses and metrics, which `fit` does once where it starts."""
         y, y_pred, sample_weight = keras.tree.map_structure(_zeros, self._loss_specs)
         given = {"y": y, "y_pred": y_pred, "sample_weight": sample_weight}
-        model.compute_loss(x=None, **given)
+        model.compute_loss(x=None, training=False, **given)  # without its teacher
         model.compute_metrics(x=None, **given)
         model.reset_metrics()
 

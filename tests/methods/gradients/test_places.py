@@ -81,7 +81,7 @@ def test_pruners_stand_there_and_the_outputs_stay(build):
 WITHOUT_PLACES = (
     "mlp spatial grouped_constants einsum_dense recurrent encoder_decoder bidirectional embedding "
     "convolutional_lstm attention attention_pooling time_distributed operations heads_by_hand "
-    "layers_without_rules layers_that_are_opened"
+    "layers_without_rules layers_that_are_opened decoder_block mixed_positions"
 ).split()
 
 

@@ -11,6 +11,7 @@ from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
 from resrep_keras.surgery.channel_weights import producing_weights
 from tests import helpers, zoo
+from tests.sampling import sample
 
 METHODS = {
     "granet": GraNet(final_sparsity=0.8),
@@ -42,7 +43,7 @@ def fit(model, epochs=5, **kwargs):
     return model.fit(x, y, batch_size=16, epochs=epochs, shuffle=False, verbose=0, **kwargs)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", sample(METHODS))
 def test_the_whole_way_ends_exactly_at_the_target(kind):
     method = METHODS[kind]
     dense = compiled(net(), keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True))

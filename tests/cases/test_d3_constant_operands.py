@@ -1,0 +1,110 @@
+"""Arrays that meet channels, as kernels or factors, lose what the channels lose."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import resrep_keras
+from resrep_keras.methods.channels.channel_state import ChannelState
+from tests import helpers, zoo
+
+# name: (builds the model, channels that may go in each group that has any)
+CASES = {}
+TABLE = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+
+
+def case(*sizes):
+    def decorate(build):
+        CASES[build.__name__] = build, sizes
+        return build
+
+    return decorate
+
+
+def blur(channels, each=1):
+    kernel = np.outer([1, 2, 1], [1, 2, 1]).astype("float32") / 16
+    return np.tile(kernel[:, :, None, None], (1, 1, channels, each))
+
+
+@case(6, 5)
+def anti_aliased_pooling():
+    x = inputs = zoo.image()
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    x = ops.depthwise_conv(x, blur(6), strides=2, padding="same")
+    return keras.Model(inputs, zoo.head(layers.Conv2D(5, 3, activation="relu")(x)))
+
+
+@case(6, 5)
+def filters_that_make_several():
+    """Constants pass, each by its own factor, where nothing is padded."""
+    x = inputs = zoo.image()
+    x = layers.Conv2D(6, 3, padding="same", activation="sigmoid")(x)
+    x = layers.Conv2D(5, 1, activation="relu")(ops.depthwise_conv(x, blur(6, 2)))
+    return keras.Model(inputs, zoo.head(ops.conv(x, TABLE[None, None, :5], padding="same")))
+
+
+@case(7, 7, 7, 7, 7, 7)
+def projections_by_arrays():
+    inputs = keras.Input((6, 5))
+    x, y, z, u, v, w = (layers.Dense(7, activation="tanh")(inputs) for _ in range(6))
+    made = [
+        ops.einsum("...c,cd->...d", x, TABLE),
+        ops.einsum("cd,btc->btd", TABLE, ops.einsum("btc,c->btc", y, TABLE[:, 0])),
+        ops.tensordot(z, TABLE, 1),
+        ops.dot(u, TABLE),
+        ops.matmul(TABLE.T, ops.transpose(v, (0, 2, 1))),
+        ops.matmul(w, TABLE[:, 0]),
+    ]
+    return keras.Model(inputs, [layers.Dense(3)(layers.Flatten()(each)) for each in made])
+
+
+@case(7)
+def cosines_to_prototypes():
+    x = inputs = keras.Input((5,))
+    x = ops.normalize(layers.Dense(7)(x), axis=-1)
+    return keras.Model(inputs, layers.Dense(3)(ops.matmul(x, TABLE)))
+
+
+@case(6, 7, 5, 6)
+def points_that_are_transformed():
+    """A matrix is made of units; those of one column go with the channel that it makes."""
+
+    def block(x, layer):
+        return layers.ReLU()(layers.BatchNormalization()(layer(x)))
+
+    inputs = keras.Input((8, 3))
+    x = block(inputs, layers.Conv1D(5, 1))
+    y = layers.GlobalMaxPooling1D()(block(x, layers.Conv1D(6, 1)))
+    y = layers.Reshape((5, 5))(layers.Dense(25)(block(y, layers.Dense(7))))
+    x = block(layers.Dot(axes=(2, 1))([x, y]), layers.Conv1D(6, 1))
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling1D()(x)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_random_channels_are_removed_exactly(name):
+    build, sizes = CASES[name]
+    wrapped = resrep_keras.wrap(zoo.randomise(build()), resrep_keras.ResRep(0.01, coupled=True))
+    state = ChannelState(wrapped)
+    helpers.check_random_removal(wrapped, state)
+    free = [int((~group.pinned).sum()) for group in state.graph.groups]
+    assert sorted(size for size in free if size) == sorted(sizes)
+
+
+# --- what stays ----------------------------------------------------------------------------------
+
+
+def pinned(function, activation=None):
+    inputs = keras.Input((6, 7))
+    x = layers.Dense(7, activation=activation, name="first")(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(function(x))))
+    return str(resrep_keras.trace(model).group("first").reason)
+
+
+def test_no_bias_takes_up_what_an_array_makes_of_constants():
+    assert "no bias can hold" in pinned(lambda x: ops.matmul(x, TABLE), "sigmoid")
+
+
+def test_a_product_of_more_than_two_tensors_is_kept():
+    text = "Einsum of more than two different tensors"
+    assert text in pinned(lambda x: ops.einsum("btc,btc,btc->bt", x, ops.exp(x), ops.sin(x)))
