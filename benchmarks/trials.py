@@ -117,7 +117,7 @@ def dense_net(data, seed, epochs, net="small_resnet"):
 
     def train(path):
         keras.utils.set_random_seed(seed)
-        model = nets.NETS[net]((28, 28, 1), 10)
+        model = nets.NETS[net](data[0][0].shape[1:], 10)
         fit(model, data, epochs, seed)
         model.save(path)
 

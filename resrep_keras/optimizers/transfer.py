@@ -1,5 +1,6 @@
 """Let an optimizer go on with the variables of a model that has fewer channels."""
 
+import collections
 import warnings
 
 import keras
@@ -54,9 +55,31 @@ def unpruned(optimizer):
 
 
 def by_path(old, new):
-    """Pairs of variables of two models that have the same path."""
-    there = {variable.path: variable for variable in new}
-    return [(variable, there[variable.path]) for variable in old if variable.path in there]
+    """Pairs of variables of two models that have the same path, or are alone in having its end.
+
+    What is nested in one model has the names of the models around it in its paths, which it has not
+    where it was written out.
+    """
+    whole, only_old, only_new = {v.path: v for v in new}, _only(old), _only(new)
+    pairs = []
+    for variable in old:
+        found = whole.get(variable.path)
+        if found is None and _end(variable) in only_old:
+            found = only_new.get(_end(variable))
+        if found is not None:
+            pairs.append((variable, found))
+    return pairs
+
+
+def _end(variable):
+    """The names of a layer and its weight."""
+    return tuple(variable.path.split("/")[-2:])
+
+
+def _only(variables):
+    """``{end of a path: variable}`` where no other one has that end."""
+    ends = collections.Counter(map(_end, variables))
+    return {_end(variable): variable for variable in variables if ends[_end(variable)] == 1}
 
 
 def copy_decay_exclusions(old, new, pairs):

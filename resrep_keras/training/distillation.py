@@ -185,7 +185,7 @@ def _heads_of_teacher(teacher):
 def _check_outputs(model, teacher):
     """Raise where a teacher does not take the inputs of a model, or makes other outputs."""
     try:
-        told = specs_told(teacher, (model.input,), {"training": False})
+        told = specs_told(teacher, (model.input,), {})
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Teacher '{teacher.name}' does not take the inputs of model '{model.name}': {error}"

@@ -1,5 +1,7 @@
 """The state of an optimizer, for a model with fewer channels."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +99,16 @@ def test_what_is_excluded_from_weight_decay_is_copied():
     new.build([there])
     new.apply([ops.zeros(())], [there])
     assert float(there) == 1.0
+
+
+def test_pairs_go_by_the_end_of_a_path_where_it_is_alone():
+    def named(*paths):
+        return [types.SimpleNamespace(path=path) for path in paths]
+
+    old = named("a/kernel", "inner/b/kernel", "x/c/kernel", "y/c/kernel", "d/kernel")
+    new = named("a/kernel", "b/kernel", "c/kernel", "e/kernel")
+    pairs = [(here.path, there.path) for here, there in by_path(old, new)]
+    assert pairs == [("a/kernel", "a/kernel"), ("inner/b/kernel", "b/kernel")]
 
 
 def test_what_is_around_an_optimizer_is_left_out():

@@ -124,6 +124,18 @@ def test_exclusions_from_weight_decay_hold_for_what_stays():
     assert [v.path for v in listed] == ["top/kernel"] and pattern.pattern == "bias"
 
 
+@pytest.mark.parametrize("way", ["finalize", "prune", "redesign"])
+def test_exclusions_hold_in_nested_models(way):
+    inner, inputs = net(), keras.Input((6,))
+    dense = keras.Sequential([inputs, inner], name="outer")
+    optimizer = keras.optimizers.AdamW(0.01)
+    optimizer.exclude_from_weight_decay([inner.get_layer("top").kernel])
+    dense.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    slim = made_by(way, dense)
+    listed, _ = decay_exclusions(slim.optimizer, slim.trainable_variables)
+    assert [v.path.split("/")[-2:] for v in listed] == [["top", "kernel"]]
+
+
 def test_what_cannot_be_copied_is_told():
     class Metric(keras.metrics.Mean):
         def __init__(self, factor, name="odd"):

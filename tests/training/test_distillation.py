@@ -84,6 +84,39 @@ def test_another_net_in_inference():
     assert teacher.trainable and all(layer is not teacher for layer in model.layers)
 
 
+class Subclassed(keras.Model):
+    """Written as people write them; its call takes no `training`."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = layers.Dense(8, activation="relu", name="second")
+        self.top = layers.Dense(3, name="top")
+
+    def call(self, inputs):
+        return self.top(self.hidden(inputs))
+
+
+def test_a_subclassed_model():
+    dense = Subclassed()
+    dense(X)
+    model = taught(dense)
+    assert added(model) == pytest.approx(divergence(dense(X), model(X)), rel=1e-4)
+
+
+def test_masked_positions_say_nothing():
+    inputs = keras.Input((4,), dtype="int32")
+    x = layers.Embedding(5, 8, mask_zero=True)(inputs)
+    x = layers.Dense(8, activation="relu", name="second")(x)
+    dense = zoo.randomise(keras.Model(inputs, layers.Dense(3, name="top")(x)))
+    model = taught(dense)
+    words = np.array([[1, 2, 0, 0], [3, 4, 1, 0]])
+    y, held = np.zeros((2, 4), "int32"), words != 0
+    expected = divergence(
+        ops.convert_to_numpy(dense(words))[held], ops.convert_to_numpy(model(words))[held]
+    )
+    assert added(model, words, y) == pytest.approx(expected, rel=1e-4)
+
+
 def test_other_outputs_are_compared_as_values():
     dense = net("tanh")
     model = taught(dense, loss="mse")

@@ -1,0 +1,116 @@
+"""Pruning with and without a teacher: what the outputs of the dense net add to the labels.
+
+    python benchmarks/distillation.py --data_dir=<folder of idx files>
+
+Each seed trains one dense net on a part of Fashion-MNIST; ResRep goes on from it with the same
+recipe for the same number of epochs, once by the labels alone, and once with the dense net for a
+teacher (`wrap(dense, method, teacher=dense)`). Finished runs are kept in the work folder, so that a
+benchmark that was stopped goes on. Writes `benchmarks/results/distillation.json` and `.md`.
+"""
+
+import numpy as np
+import trials
+from absl import app, flags
+from trials import mean_and_spread
+
+import resrep_keras
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
+flags.DEFINE_list("reductions", ["0.5", "0.7"], "Shares of the MACs to remove.")
+flags.DEFINE_integer("pooled", 2, "Squares of so many pixels a side are averaged; 1 for none.")
+flags.DEFINE_float("weight", 1.0, "Weight of the divergence.")
+flags.DEFINE_float("temperature", 3.0, "Temperature of the divergence.")
+FLAGS.set_default("images", 6000)
+FLAGS.set_default("epochs", 12)
+
+LONGER = "longer"
+WAYS = {"labels": "labels", "teacher": "labels and teacher"}
+
+
+def names():
+    """One name a run of a seed: `"longer"`, or a reduction and a way, such as `"0.5_teacher"`."""
+    return [LONGER, *(f"{share}_{way}" for share in FLAGS.reductions for way in WAYS)]
+
+
+def pooled(images):
+    """Smaller images, so that a table is made in minutes on two cores."""
+    side = FLAGS.pooled
+    number, height, width, channels = images.shape
+    shape = number, height // side, side, width // side, side, channels
+    return images.reshape(shape).mean((2, 4))
+
+
+def run(name, data, seed):
+    """The record of a run."""
+
+    def train(_):
+        dense = trials.dense_net(data, seed, FLAGS.dense_epochs)
+        before, macs = trials.accuracy(dense, data), resrep_keras.count_macs(dense)
+        if name == LONGER:
+            model = dense
+            trials.fit(model, data, FLAGS.epochs, seed)
+        else:
+            share, way = name.split("_")
+            wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(float(share)))
+            if way == "teacher":
+                settings = {"weight": FLAGS.weight, "temperature": FLAGS.temperature}
+                wrapped.set_teacher(resrep_keras.Distillation(dense, **settings))
+            trials.fit(wrapped, data, FLAGS.epochs, seed)
+            model = resrep_keras.finalize(wrapped, strict=True)
+        return {
+            "accuracy": trials.accuracy(model, data),
+            "dense_accuracy": before,
+            "macs_left": round(resrep_keras.count_macs(model) / macs, 4),
+        }
+
+    return trials.record(f"{name}_{seed}", train)
+
+
+def as_markdown(result):
+    runs, (first, second) = result["runs"], result["epochs"]
+    longer = [each["accuracy"] for each in runs[LONGER]]
+    before = [each["dense_accuracy"] for each in runs[LONGER]]
+    lines = [
+        f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
+        f"images of Fashion-MNIST, averaged over squares of {result['pooled']} pixels a side, {len(result['seeds'])} seeds, mean and sample standard "
+        f"deviation. All start from the same dense net of {first} epochs, which has "
+        f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe; the "
+        f"dense net that does so, too, has {mean_and_spread(longer)} %. Weight of the divergence "
+        f"{result['weight']:g}, temperature {result['temperature']:g}, neither of them tuned.",
+        "",
+        "| MACs to remove (%) | trained by | test accuracy (%) | by seed | to the dense net of the "
+        "same seed | MACs left (%) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in runs:
+        if name == LONGER:
+            continue
+        share, way = name.split("_")
+        values = [each["accuracy"] for each in runs[name]]
+        behind = np.subtract(values, longer)
+        left = 100 * np.mean([each["macs_left"] for each in runs[name]])
+        lines.append(
+            f"| {100 * float(share):g} | {WAYS[way]} | {mean_and_spread(values)} | "
+            f"{trials.by_seed(values)} | {mean_and_spread(behind)} | {left:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(_):
+    data = tuple((pooled(x), y) for x, y in trials.begin())
+    trials.publish(
+        {
+            **trials.origin(),
+            "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
+            "pooled": FLAGS.pooled,
+            "weight": FLAGS.weight,
+            "temperature": FLAGS.temperature,
+            "runs": trials.records(names(), lambda name, seed: run(name, data, seed)),
+        },
+        as_markdown,
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
