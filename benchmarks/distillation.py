@@ -73,7 +73,8 @@ def as_markdown(result):
     before = [each["dense_accuracy"] for each in runs[LONGER]]
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
-        f"images of Fashion-MNIST, averaged over squares of {result['pooled']} pixels a side, {len(result['seeds'])} seeds, mean and sample standard "
+        f"images of Fashion-MNIST, averaged over squares of {result['pooled']} pixels a side, "
+        f"{len(result['seeds'])} seeds, mean and sample standard "
         f"deviation. All start from the same dense net of {first} epochs, which has "
         f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe; the "
         f"dense net that does so, too, has {mean_and_spread(longer)} %. Weight of the divergence "
