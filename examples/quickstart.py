@@ -79,12 +79,13 @@ def main(_):
         print(resrep_keras.export(slim, folder / name))
     int8 = {"quantization": "int8", "calibration_data": x[:200], "test_data": test}
     print(resrep_keras.export(slim, folder / "slim_int8.tflite", **int8))
-    table = resrep_keras.report(dense, slim, test_data=test)
-    table.to_json(folder / "report.json")
+    table = resrep_keras.report(dense, slim, test_data=test, layer_latency=True)
+    table.save(folder / "report.json")
+    table.save(folder / "report.html")
     write_figure(folder / "widths.png", table.plot())
     print(f"\n{table}\n")
     print(f"Wrapped and slim model differ by {slim.certificate.max_relative:.1e}, relative.")
-    print(f"Models, report.json and widths.png are in {folder.resolve()}")
+    print(f"Models, report.html, report.json and widths.png are in {folder.resolve()}")
 
 
 if __name__ == "__main__":

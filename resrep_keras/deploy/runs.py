@@ -54,7 +54,7 @@ def _of_reports(found):
     }
     rows = [(name, *pair) for name, pairs in series.items() for pair in pairs]
     return Runs(
-        words=(f"{metric} of each run against the share of the dense MACs that it left.",),
+        words=(f"Each run: {metric}, and the share of the dense MACs that it left.",),
         header=("run", "MACs left (%)", metric),
         rows=tuple((name, f"{100 * left:.1f}", f"{value:.4g}") for name, left, value in rows),
         figure=functools.partial(plot_runs, series, metric),

@@ -28,7 +28,8 @@ STYLE = """
 @media (max-width: 600px) {
   .resrep-report { padding: .5rem .75rem 1.5rem; }
   .resrep-report .figure svg { min-width: 520px; }
-  .resrep-report th, .resrep-report td { padding: .25rem .5rem; } }
+  .resrep-report table { font-size: .8rem; }
+  .resrep-report th, .resrep-report td { padding: .25rem .35rem; } }
 @media print { .resrep-report .tall { max-height: none; } }
 """
 
