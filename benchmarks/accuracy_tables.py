@@ -9,6 +9,7 @@ from common import RESULTS
 from trials import spread
 
 from resrep_keras.common.files import write_text
+from resrep_keras.common.tables import markdown_table
 
 PEER = "tp_"  # how the rows of `torch_pruning.py` begin; few cells are enough for them
 
@@ -48,15 +49,15 @@ def as_markdown(result, split, labels=None):
         f"then {result['epochs'][1]} more; mean and sample standard deviation of test accuracy "
         f"(%), number of seeds in brackets; {len(runs)} runs. The best of each column is bold.",
         "",
-        "| | " + " | ".join(title(column, result) for column in columns) + " |",
-        "|---" * (1 + len(columns)) + "|",
     ]
+    header = ("", *(title(column, result) for column in columns))
+    table = []
     longer = {(run["net"], run["seed"]): run for run in runs if run["label"] == "longer"}
     if longer:
         row = []
         for net, _, _ in columns:
             row.append(shown([r["accuracy"] for (n, _), r in longer.items() if n == net], False))
-        lines.append("| dense, trained on | " + " | ".join(row) + " |")
+        table.append(("dense, trained on", *row))
     tops = {
         column: max(np.mean(values_of(own)) for own in cells[column].values()) for column in columns
     }
@@ -65,7 +66,8 @@ def as_markdown(result, split, labels=None):
         for column in columns:
             values = values_of(cells[column].get(label, {}))
             row.append(shown(values, bool(values) and np.mean(values) == tops[column]))
-        lines.append(f"| `{label}` | " + " | ".join(row) + " |")
+        table.append((f"`{label}`", *row))
+    lines += markdown_table(header, table)
     unmet = [run["name"] for run in pruned if not run["target_met"]]
     lines += ["", f"Targets that were not met: {', '.join(unmet) or 'none'}."]
     return "\n".join(lines) + "\n"

@@ -22,6 +22,7 @@ from keras import layers
 from trials import BATCH, mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.methods.gradients.method import ActivationGradientPruning
 from resrep_keras.methods.gradients.report import backward_macs, gradient_sparsity
 
@@ -178,10 +179,15 @@ def as_markdown(result):
         f"{len(result['seeds'])} seeds, mean and sample standard deviation; {result['images']:,} "
         f"images, {result['epochs']} epochs, batches of {BATCH}.",
         "",
-        "| | test accuracy (%) | zeros of the gradient at conv1, conv2, conv3 | multiply-adds of "
-        "the backward convolutions, counted | time of a step, measured |",
-        "|---|---|---|---|---|",
     ]
+    header = (
+        "",
+        "test accuracy (%)",
+        "zeros of the gradient at conv1, conv2, conv3",
+        "multiply-adds of the backward convolutions, counted",
+        "time of a step, measured",
+    )
+    table = []
     for variant, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
         zeros, macs = "none", "1"
@@ -190,10 +196,16 @@ def as_markdown(result):
             zeros = ", ".join(f"{mean:.2f}" for mean in means)
             shares = [pruned / dense for dense, pruned in (run["backward_macs"] for run in runs)]
             macs = f"{np.mean(shares):.3f}"
-        lines.append(
-            f"| {variant} | {mean_and_spread(values)} | {zeros} | {macs} | "
-            f"{result['steps'][variant]['ratio']:.2f} |"
+        table.append(
+            (
+                variant,
+                mean_and_spread(values),
+                zeros,
+                macs,
+                f"{result['steps'][variant]['ratio']:.2f}",
+            )
         )
+    lines += markdown_table(header, table)
     lines += [
         "",
         "Multiply-adds and times are shares of the dense ones: the kernels are dense and multiply "
@@ -202,13 +214,14 @@ def as_markdown(result):
         f"Gradients of the kernels on one batch, mean of {result['draws']} backward passes (one, "
         "where nothing is drawn), against the dense ones:",
         "",
-        "| | cosine at conv1, conv2, conv3 | length, as a share |",
-        "|---|---|---|",
     ]
+    header = ("", "cosine at conv1, conv2, conv3", "length, as a share")
+    table = []
     for variant, found in result["gradients"].items():
         cosines = ", ".join(f"{value:.4f}" for value in found["cosine"])
         lengths = ", ".join(f"{value:.3f}" for value in found["length"])
-        lines.append(f"| {variant} | {cosines} | {lengths} |")
+        table.append((variant, cosines, lengths))
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

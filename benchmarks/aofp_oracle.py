@@ -24,6 +24,7 @@ from absl import app, flags
 from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.methods.channels.ablation import searches_of
 from resrep_keras.methods.channels.channel_state import ChannelState
 
@@ -154,16 +155,27 @@ def as_markdown(result):
         f"Made by `{result['command']}` on {result['machine']}; {result['images']:,} images, "
         f"{result['epochs']} epochs, scores over {result['batches']:,} batches of 64.",
         "",
-        "| seed | test accuracy (%) | leaving out one: 8, 16 channels | all 70 halves of 8 | "
-        "binary search 16 to 4: rank of 1,820 |",
-        "|---|---|---|---|---|",
     ]
+    header = (
+        "seed",
+        "test accuracy (%)",
+        "leaving out one: 8, 16 channels",
+        "all 70 halves of 8",
+        "binary search 16 to 4: rank of 1,820",
+    )
+    table = []
     for row in result["rows"]:
         alone = ", ".join(f"{value:.2f}" for value in row["leave_one_out"])
-        lines.append(
-            f"| {row['seed']} | {row['accuracy']:.2f} | {alone} | {row['halves']:.3f} | "
-            f"{row['rank']} (best {100 * row['best_share']:.1f} %) |"
+        table.append(
+            (
+                row["seed"],
+                f"{row['accuracy']:.2f}",
+                alone,
+                f"{row['halves']:.3f}",
+                f"{row['rank']} (best {100 * row['best_share']:.1f} %)",
+            )
         )
+    lines += markdown_table(header, table)
     lines += ["", "The columns in the middle are Spearman's rank correlations."]
     return "\n".join(lines) + "\n"
 
@@ -174,12 +186,7 @@ def main(_):
     for seed in map(int, FLAGS.seeds):
         rows.append(measure(data, seed))
         print(rows[-1], flush=True)
-    result = {
-        **trials.origin(),
-        "epochs": FLAGS.epochs,
-        "batches": FLAGS.batches,
-        "rows": rows,
-    }
+    result = {**trials.origin(), "epochs": FLAGS.epochs, "batches": FLAGS.batches, "rows": rows}
     trials.publish(result, as_markdown)
     problems = list(missed(rows))
     if problems:

@@ -17,6 +17,7 @@ from absl import app, flags
 from common import machine, mask_at_random, write_result
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.methods.channels.channel_state import ChannelState
 
@@ -111,32 +112,47 @@ def selection():
 
 
 def as_markdown(result):
-    lines = [
-        f"Made by `{result['command']}` on {result['machine']}; one seed, random weights.",
-        "",
-        "| model | MACs | wrapped / dense MACs | channels removed | MACs left | largest relative "
-        "difference | wrap (s) | finalize (s) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"Made by `{result['command']}` on {result['machine']}; one seed, random weights.", ""]
+    header = (
+        "model",
+        "MACs",
+        "wrapped / dense MACs",
+        "channels removed",
+        "MACs left",
+        "largest relative difference",
+        "wrap (s)",
+        "finalize (s)",
+    )
+    table = []
     for row in result["exactness"]:
-        lines.append(
-            f"| {row['model']} | {row['macs']:,} | {row['wrapped_over_dense_macs']} | "
-            f"{row['channels_removed']} | {row['macs_left']} | "
-            f"{row['largest_relative_difference']:.1e} | {row['wrap_seconds']} | "
-            f"{row['finalize_seconds']} |"
+        table.append(
+            (
+                row["model"],
+                f"{row['macs']:,}",
+                row["wrapped_over_dense_macs"],
+                row["channels_removed"],
+                row["macs_left"],
+                f"{row['largest_relative_difference']:.1e}",
+                row["wrap_seconds"],
+                row["finalize_seconds"],
+            )
         )
-    lines += [
-        "",
-        "Training step, measured in turn (median):",
-        "",
-        "| model | image | batch | dense (s) | wrapped (s) | wrapped / dense |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines += markdown_table(header, table)
+    lines += ["", "Training step, measured in turn (median):", ""]
+    header = ("model", "image", "batch", "dense (s)", "wrapped (s)", "wrapped / dense")
+    table = []
     for row in result["step_time"]:
-        lines.append(
-            f"| {row['model']} | {row['image_size']} px | {row['batch']} | {row['dense_seconds']} "
-            f"| {row['wrapped_seconds']} | {row['wrapped_over_dense']} |"
+        table.append(
+            (
+                row["model"],
+                f"{row['image_size']} px",
+                row["batch"],
+                row["dense_seconds"],
+                row["wrapped_seconds"],
+                row["wrapped_over_dense"],
+            )
         )
+    lines += markdown_table(header, table)
     chosen = result["selection"]
     lines += ["", f"A selection among {chosen['channels']:,} channels takes {chosen['seconds']} s."]
     return "\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ from common import RESULTS, machine, write_result
 
 import resrep_keras
 from resrep_keras.common.files import write, write_text
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("phase", "all", ["all", "train", "evaluate"], "What to do.")
@@ -224,16 +225,16 @@ def interval(row, key):
 
 
 def as_markdown(result):
-    header = "model | seed | AUC | sensitivity | specificity | confusion | million MACs | gain"
-    lines = [f"| {header} |", "|" + "---|" * 8]
+    header = ("model", "seed", "AUC", "sensitivity", "specificity", "confusion", "million MACs")
+    table = []
     for name, rows in result["models"].items():
         for seed, row in zip(result["seeds"], rows):
             cells = [interval(row, key) for key in ("auc", "sensitivity", "specificity")]
             (tn, fp), (fn, tp) = row["confusion"]
             cells += [f"{tp} / {fn} / {fp} / {tn}", f"{row['macs'] / 1e6:.2f}"]
             cells += [f"{row['gain']:.2f}" if "gain" in row else ""]
-            lines.append(f"| {MODELS[name]} | {seed} | {' | '.join(cells)} |")
-    bars = [f"| {name} | {bar} | {word} |" for name, (bar, word) in result["bars"].items()]
+            table.append((MODELS[name], seed, *cells))
+    bars = [(name, *pair) for name, pair in result["bars"].items()]
     agrees = ", ".join(f"{r['tflite_agrees']} of {r['patients']}" for r in result["models"]["slim"])
     return "\n".join(
         [
@@ -249,13 +250,11 @@ def as_markdown(result):
             "positives, false negatives, false positives, true negatives, in patients. *MACs*: of "
             "one patient. *Gain*: mean attention on telling tiles, in times of equal shares.",
             "",
-            *lines,
+            *markdown_table((*header, "gain"), table),
             "",
             f"The `.tflite` file decides as the slim model on {agrees} test patients.",
             "",
-            "| what | bar | met |",
-            "|---|---|---|",
-            *bars,
+            *markdown_table(("what", "bar", "met"), bars),
             "",
         ]
     )

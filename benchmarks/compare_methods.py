@@ -17,6 +17,7 @@ from trials import mean_and_spread
 
 import resrep_keras
 from resrep_keras.common.files import write_figure
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 
@@ -40,10 +41,7 @@ METHODS = {
     "resrep": ("ResRep", lambda cut, seed: resrep_keras.ResRep(cut)),
 }
 # What does not: the dense net that goes on, and nets of ResRep's widths that start anew.
-OTHERS = {
-    "longer": "dense, trained on",
-    "scratch": "ResRep's widths from scratch",
-}
+OTHERS = {"longer": "dense, trained on", "scratch": "ResRep's widths from scratch"}
 TITLES = {**{name: title for name, (title, _) in METHODS.items()}, **OTHERS}
 
 flags.DEFINE_list("methods", ["longer", *METHODS, "scratch"], "What to compare.")
@@ -99,19 +97,30 @@ def as_markdown(result):
         f"{mean_and_spread(values_of(next(iter(runs.values())), 'dense_accuracy'))} %, and train "
         f"{second} epochs more by the same recipe; target_reduction={result['target_reduction']}.",
         "",
-        "| method | test accuracy (%) | by seed | to the dense net of the same seed | MACs left "
-        "(%) |",
-        "|---|---|---|---|---|",
     ]
+    header = (
+        "method",
+        "test accuracy (%)",
+        "by seed",
+        "to the dense net of the same seed",
+        "MACs left (%)",
+    )
+    table = []
     for name in ranked(runs):
         left = 100 * np.mean([run["macs_left"] for run in runs[name]])
         pairs = list(zip(runs[name], runs.get("longer", runs[name])))
         behind = [run["accuracy"] - dense["accuracy"] for run, dense in pairs]
         values = values_of(runs[name], "accuracy")
-        lines.append(
-            f"| {TITLES[name]} | {mean_and_spread(values)} | {trials.by_seed(values)} | "
-            f"{np.mean(behind):+.2f} ± {trials.spread(behind):.2f} | {left:.1f} |"
+        table.append(
+            (
+                TITLES[name],
+                mean_and_spread(values),
+                trials.by_seed(values),
+                f"{np.mean(behind):+.2f} ± {trials.spread(behind):.2f}",
+                f"{left:.1f}",
+            )
         )
+    lines += markdown_table(header, table)
     settings = ", ".join(f"{key}={value:g}" for key, value in result["strengths"].items())
     end = (
         f"Strengths of the penalties, chosen on another seed: {settings}. What starts from scratch "

@@ -7,6 +7,7 @@ from trials import mean_and_spread, spread
 
 import resrep_keras
 from resrep_keras.common.files import write_figure
+from resrep_keras.common.tables import markdown_table
 
 NUMBERS = {
     "average": resrep_keras.average_accuracy,
@@ -125,12 +126,15 @@ RATES = {
 }
 
 
+COLUMNS = ("method", "strength", "average accuracy (%)", "by seed", "forgetting")
+COLUMNS += ("when learned (%)", "free capacity (%)")
+
+
 def _table(methods):
-    yield (
-        "| method | strength | average accuracy (%) | by seed | forgetting | when learned (%) | "
-        "free capacity (%) |"
-    )
-    yield "|---|---|---|---|---|---|---|"
+    return markdown_table(COLUMNS, _rows(methods))
+
+
+def _rows(methods):
     for method in sorted(methods, key=lambda name: -averages(methods, name).mean()):
         found = methods[method]
         cells = [
@@ -139,14 +143,14 @@ def _table(methods):
         ]
         strength = f"{found['strength']:g}" if found["strength"] else "-"
         by_seed = trials.by_seed(averages(methods, method))
-        yield f"| {method} | {strength} | {cells[0]} | {by_seed} | {' | '.join(cells[1:])} |"
+        yield method, strength, cells[0], by_seed, *cells[1:]
 
 
 def _differences(methods):
     yield "Average accuracy by pairs of the same seed; *better* and *worse* beyond two deviations:"
     yield ""
-    yield "| | " + " | ".join(f"against {other}" for other in methods if other != PRUNED) + " |"
-    yield "|---" * len(methods) + "|"
+    header = ("", *(f"against {other}" for other in methods if other != PRUNED))
+    rows = []
     for method in methods:
         if method == BASELINE:
             continue
@@ -155,7 +159,8 @@ def _differences(methods):
             if other != PRUNED:
                 mean, deviation, words = paired(methods, method, other)
                 cells.append("" if other == method else f"{mean:+.2f} ± {deviation:.2f}, {words}")
-        yield f"| {method} | {' | '.join(cells)} |"
+        rows.append((method, *cells))
+    yield from markdown_table(header, rows)
 
 
 def _strengths(part):

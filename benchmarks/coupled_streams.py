@@ -17,6 +17,7 @@ from absl import app, flags
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.graph.trace import trace
 
 FLAGS = flags.FLAGS
@@ -68,13 +69,17 @@ def _flags():
 
 
 def as_markdown(result):
-    lines = [
-        trials.made_by(result),
-        "",
-        "| what competes | streams removed (%) | blocks removed (%) | MACs left (%) | "
-        "dense net before (%) | test accuracy (%) | by seed |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [trials.made_by(result), ""]
+    header = (
+        "what competes",
+        "streams removed (%)",
+        "blocks removed (%)",
+        "MACs left (%)",
+        "dense net before (%)",
+        "test accuracy (%)",
+        "by seed",
+    )
+    table = []
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
         shares = [
@@ -83,11 +88,18 @@ def as_markdown(result):
         ]
         left = mean_and_spread([100 * run["macs_left"] for run in runs])
         dense = mean_and_spread([run["dense"] for run in runs])
-        lines.append(
-            f"| {name} | {shares[0]} | {shares[1]} | {left} | {dense} | "
-            f"{mean_and_spread(values)} | "
-            f"{trials.by_seed(values)} |"
+        table.append(
+            (
+                name,
+                shares[0],
+                shares[1],
+                left,
+                dense,
+                mean_and_spread(values),
+                trials.by_seed(values),
+            )
         )
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,7 @@ from absl import app, flags
 from common import RESULTS, machine, write_result
 
 from resrep_keras.common.files import write
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of scenes, weights and data order.")
@@ -48,6 +49,9 @@ def run(python, seed, folder):
     return {"settings": json.loads((folder / "flags.json").read_text()), "models": found}
 
 
+HEADER = ("model", "AP at 0.5", "AP at 0.5 to 0.95", "million MACs", "million parameters")
+
+
 def _line(name, runs):
     rows = [run["models"][name] for run in runs]
     cells = []
@@ -58,7 +62,7 @@ def _line(name, runs):
     for key in ("macs", "parameters"):
         values = [row[key] / 1e6 for row in rows if key in row]
         cells.append(", ".join(dict.fromkeys(f"{value:.2f}" for value in values)))
-    return f"| {MODELS[name]} | {' | '.join(cells)} |"
+    return MODELS[name], *cells
 
 
 def as_markdown(result):
@@ -83,9 +87,7 @@ def as_markdown(result):
             "default. AP: COCO's average precision, mean over four classes, at an overlap of 0.5 "
             "and over 0.5 to 0.95; in brackets each seed.",
             "",
-            "| model | AP at 0.5 | AP at 0.5 to 0.95 | million MACs | million parameters |",
-            "|---|---|---|---|---|",
-            *(_line(name, runs) for name in MODELS),
+            *markdown_table(HEADER, [_line(name, runs) for name in MODELS]),
             "",
             f"MACs removed: {', '.join(f'{100 * share:.1f} %' for share in removed)}. The "
             f"`.tflite` files of {sizes} MB differ from the slim models by {differences}, "

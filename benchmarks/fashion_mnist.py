@@ -18,6 +18,7 @@ from common import RESULTS
 
 import resrep_keras
 from resrep_keras.common.files import write, write_figure
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("images", 60_000)
@@ -129,9 +130,9 @@ def as_markdown(result):
         f"Made by `{result['command']}` on {result['machine']}; {len(result['seeds'])} seeds, "
         "mean and sample standard deviation.",
         "",
-        "| model | test accuracy (%) | MACs left (%) | TFLite latency, slim / dense |",
-        "|---|---|---|---|",
     ]
+    header = ("model", "test accuracy (%)", "MACs left (%)", "TFLite latency, slim / dense")
+    table = []
     for name, title in titles.items():
         accuracy = f"{result['accuracy_mean'][name]:.2f} ± {result['accuracy_std'][name]:.2f}"
         if name in result["macs_left"]:
@@ -139,7 +140,8 @@ def as_markdown(result):
             latency = f"{np.mean(result['tflite_latency_ratio'][name]):.2f}"
         else:
             left, latency = "100", "1"
-        lines.append(f"| {title} | {accuracy} | {left} | {latency} |")
+        table.append((title, accuracy, left, latency))
+    lines += markdown_table(header, table)
     lines += [
         "",
         f"The dense net has {result['dense_macs']:,} MACs. Wrapped and slim model differ by at "

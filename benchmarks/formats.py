@@ -17,6 +17,7 @@ from absl import app, flags
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense net.")
@@ -94,14 +95,12 @@ def as_markdown(result):
         f"{trials.made_by(result)} Accuracy of each TFLite file on {result['test_images']:,} test "
         "images (%); latency of one image on one thread, median of 50 calls; differences of "
         "outputs from the model's as a share of the largest, the largest of all seeds. int8 and "
-        f"int16x8 are calibrated on {result['calibration']} training images.",
+        f"int16x8 are calibrated on {result['calibration']} training images."
     ]
     for net, runs in result["runs"].items():
-        lines += [
-            "",
-            f"| {net} | bytes | of dense (%) | accuracy | against dense | ms | difference |",
-            "|---|---|---|---|---|---|---|",
-        ]
+        lines += [""]
+        header = (net, "bytes", "of dense (%)", "accuracy", "against dense", "ms", "difference")
+        table = []
         for row in FILES:
             each = [told[row] for told in runs]
             dense = [told["dense, float32"] for told in runs]
@@ -117,7 +116,8 @@ def as_markdown(result):
                 f"{np.mean([e['milliseconds'] for e in each]):.3f}",
                 f"{max(e['difference'] for e in each):.1e}",
             ]
-            lines.append(f"| {' | '.join(cells)} |")
+            table.append(cells)
+        lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

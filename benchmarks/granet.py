@@ -18,6 +18,7 @@ from trials import BATCH, mean_and_spread
 
 import resrep_keras
 from resrep_keras.common.files import write
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.methods.sparse.densities import density_of
 from resrep_keras.methods.sparse.granet import GraNet
@@ -205,16 +206,16 @@ def as_markdown(result):
         f"and sample standard deviation; MLP 784-300-100-10 on Fashion-MNIST, {result['pixels']}, "
         f"{result['epochs']} epochs, sparsity {result['sparsity']} but for the dense one.",
         "",
-        "| method | test accuracy (%) | by seed | units left |",
-        "|---|---|---|---|",
     ]
+    header = ("method", "test accuracy (%)", "by seed", "units left")
+    table = []
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
         units = {"-".join(map(str, run.get("units", [300, 100, 10]))) for run in runs}
-        lines.append(
-            f"| {name} | {mean_and_spread(values)} | {trials.by_seed(values)} | "
-            f"{', '.join(sorted(units))} |"
+        table.append(
+            (name, mean_and_spread(values), trials.by_seed(values), ", ".join(sorted(units)))
         )
+    lines += markdown_table(header, table)
     lines += [
         "",
         *(f"- {'met' if met else 'MISSED'}: {bar}" for bar, met in result["bars"].items()),
@@ -229,15 +230,16 @@ def _file_lines(result):
         "calls in turn. *Zeros* is the sparse model as a plain file, *sparse* the one of "
         "`export(model, path, sparse=True)`.",
         "",
-        "| model | density | bytes: dense / zeros / sparse | zipped | microseconds |",
-        "|---|---|---|---|---|",
     ]
+    header = ("model", "density", "bytes: dense / zeros / sparse", "zipped", "microseconds")
+    table = []
     for row in result["files"]:
         cells = [
             " / ".join(f"{row[kind][key]:,}" for kind in ("dense", "zeros", "sparse"))
             for key in ("bytes", "zipped", "microseconds")
         ]
-        lines.append(f"| {row['model']} | {row['density']} | {' | '.join(cells)} |")
+        table.append((row["model"], row["density"], *cells))
+    lines += markdown_table(header, table)
     return lines
 
 

@@ -23,6 +23,7 @@ from common import machine
 from families import ALL, FAMILIES, build
 
 from resrep_keras.common.files import write_text
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ALL, "Which builders.")
@@ -55,6 +56,10 @@ def tolerance(row):
     return DEEP_TOLERANCE if row["layers_with_weights"] > DEEP else TOLERANCE
 
 
+HEADER = ("model", "channels (%)", "MACs (%)", "difference", ".keras", "SavedModel", "TFLite")
+HEADER += ("trace (s)", "finalize (s)", "memory (%)", "kept channels")
+
+
 def as_page(result):
     rows = result["rows"]
     passed = [row for row in rows if is_exact(row)]
@@ -71,25 +76,31 @@ def as_page(result):
         "and slim model as a share of the largest output; behind it, between the slim model and",
         "itself reloaded. *Memory*: the peak of `finalize`, as a share of 3 x weights + 1 GB.",
         "",
-        "| model | channels (%) | MACs (%) | difference | .keras | SavedModel | TFLite | trace (s) "
-        "| finalize (s) | memory (%) | kept channels |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    table = []
     for row in rows:
         if "error" in row:
-            lines.append(f"| {row['model']} | failed: {row['error']} |" + " |" * 9)
+            table.append((row["model"], f"failed: {row['error']}", *[""] * (len(HEADER) - 2)))
             continue
         kept = "; ".join(f"{n} {text}" for text, n in row["kept"].items())
-        formats = " | ".join(
+        formats = (
             f"{row[f'{kind}_difference']:.0e}" if f"{kind}_difference" in row else "-"
             for kind in ("keras", "saved_model", "tflite")
         )
-        lines.append(
-            f"| {row['model']} | {100 * row['channels_reachable'] / row['channels']:.1f} | "
-            f"{100 * row['macs_reachable']:.1f} | {row['difference']:.1e} | {formats} | "
-            f"{row['trace_seconds']:.2f} | {row['finalize_seconds']:.1f} | "
-            f"{100 * row['finalize_memory_of_limit']:.0f} | {kept} |"
+        table.append(
+            (
+                row["model"],
+                f"{100 * row['channels_reachable'] / row['channels']:.1f}",
+                f"{100 * row['macs_reachable']:.1f}",
+                f"{row['difference']:.1e}",
+                *formats,
+                f"{row['trace_seconds']:.2f}",
+                f"{row['finalize_seconds']:.1f}",
+                f"{100 * row['finalize_memory_of_limit']:.0f}",
+                kept,
+            )
         )
+    lines += markdown_table(HEADER, table)
     lines += [
         "",
         "Kept channels: *an output of the model* are the ten classes. ConvNeXt normalises its",

@@ -23,6 +23,7 @@ from absl import app, flags, logging
 from common import RESULTS, machine, write_result
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.costs.budget import UnreachableTarget
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.surgery.forward import example_inputs
@@ -106,32 +107,39 @@ def rounding_rows(name):
         yield row
 
 
+# What columns are called, and where their values are.
+TARGETS = {
+    "net": "model",
+    "latency asked, share of dense": "asked_left",
+    "measured": "measured_left",
+    "measured / asked": "over_asked",
+    "MACs left": "macs_left",
+    "error of the fit": "fit_error",
+}
+ROUNDING = {
+    "net": "model",
+    "`channel_multiple`": "channel_multiple",
+    "MACs left": "macs_left",
+    "latency left": "latency_left",
+    "latency / unrounded": "over_unrounded",
+}
+
+
+def _table(columns, rows):
+    return markdown_table(columns, [[row[key] for key in columns.values()] for row in rows])
+
+
 def as_markdown(result):
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; {result['threads']} thread(s), "
         f"medians of {result['repeats']} calls in turn, batch 1, one seed.",
         "",
-        "| net | latency asked, share of dense | measured | measured / asked | MACs left | error "
-        "of the fit |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['model']} | {r['asked_left']} | {r['measured_left']} | {r['over_asked']} | "
-        f"{r['macs_left']} | {r['fit_error']} |"
-        for r in result["targets"]
-    ]
-    lines += [
+        *_table(TARGETS, result["targets"]),
         "",
         "Half of the MACs removed, with and without rounding of widths; multiples that cannot "
         "reach the target are left out:",
         "",
-        "| net | `channel_multiple` | MACs left | latency left | latency / unrounded |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['model']} | {r['channel_multiple']} | {r['macs_left']} | {r['latency_left']} | "
-        f"{r['over_unrounded']} |"
-        for r in result["rounding"]
+        *_table(ROUNDING, result["rounding"]),
     ]
     return "\n".join(lines) + "\n"
 

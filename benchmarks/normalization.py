@@ -12,6 +12,7 @@ from absl import app, flags
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("normalizations", ["none", "layer", "cost"], "What to compare.")
@@ -36,18 +37,20 @@ def run(normalization, data, seed):
 
 
 def as_markdown(result):
-    lines = [
-        trials.made_by(result),
-        "",
-        "| `normalization` | test accuracy (%) | by seed | narrowest layer, by seed |",
-        "|---|---|---|---|",
-    ]
+    lines = [trials.made_by(result), ""]
+    header = ("`normalization`", "test accuracy (%)", "by seed", "narrowest layer, by seed")
+    table = []
     for name, runs in result["runs"].items():
         values = [run["accuracy"] for run in runs]
-        lines.append(
-            f"| `{name}` | {mean_and_spread(values)} | {trials.by_seed(values)} | "
-            f"{', '.join(str(min(run['widths'])) for run in runs)} |"
+        table.append(
+            (
+                f"`{name}`",
+                mean_and_spread(values),
+                trials.by_seed(values),
+                ", ".join(str(min(run["widths"])) for run in runs),
+            )
         )
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

@@ -23,6 +23,7 @@ from absl import app, flags
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.methods.channels import finalize
 from resrep_keras.surgery.examples import Examples
@@ -141,14 +142,15 @@ def as_markdown(result):
         "trained after the removal. `L1` reads no data; `dense, statistics` is the dense net whose "
         "batch normalisations took their statistics again, on the same images.",
         "",
-        f"| net | removed | {' | '.join(COLUMNS)} | seconds |",
-        f"|---|---|{'---|' * len(COLUMNS)}---|",
     ]
+    header = ("net", "removed", *COLUMNS, "seconds")
+    table = []
     for name, runs in result["runs"].items():
         net, reduction = name.rsplit(" ", 1)
         cells = [mean_and_spread([each[c] for each in runs]) for c in COLUMNS]
         seconds = max(each["seconds"] for each in runs)
-        lines.append(f"| {net} | {reduction} | {' | '.join(cells)} | {seconds:.0f} |")
+        table.append((net, reduction, *cells, f"{seconds:.0f}"))
+    lines += markdown_table(header, table)
     if result["resnet50"]:
         found = result["resnet50"]
         lines += [

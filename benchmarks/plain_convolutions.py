@@ -15,6 +15,7 @@ from absl import app, flags
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("epochs", 12)
@@ -97,12 +98,13 @@ def as_markdown(result):
         f"more, half of the MACs removed; test accuracy (%) of seeds {', '.join(result['seeds'])}, "
         "mean and sample standard deviation.",
         "",
-        f"| optimizer | {' | '.join(columns)} |",
-        "|---" * (1 + len(columns)) + "|",
     ]
+    header = ("optimizer", *columns)
+    table = []
     for name, runs in result["runs"].items():
         cells = [cell([run[column] for run in runs]) for column in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        table.append((name, *cells))
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

@@ -20,17 +20,14 @@ from keras import ops
 from trials import mean_and_spread
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.methods.channels.channel_method import ChannelMethod
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.channels.schedules import PaperSchedule
 from resrep_keras.optimizers.frozen_compactors import FrozenCompactorsOptimizer
 
 # Where the penalty acts. `_free`: without the gradient reset.
-PLACES = {
-    "compactor": "compactors",
-    "kernel": "kernels",
-    "direct": "kernels, scales, offsets",
-}
+PLACES = {"compactor": "compactors", "kernel": "kernels", "direct": "kernels, scales, offsets"}
 FLAGS = flags.FLAGS
 CELLS = [place + reset for place in PLACES for reset in ("", "_free")]
 
@@ -208,20 +205,34 @@ def as_markdown(result):
         f"momentum {MOMENTUM}. Norms as shares of those at the start; one "
         f"below {ZERO:g} counts as zero.",
         "",
-        "| penalty on | gradient reset | accuracy with all channels (%) | after the removal (%) | "
-        "channels at zero | largest norm removed | median norm removed / kept | MACs left (%) |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    header = (
+        "penalty on",
+        "gradient reset",
+        "accuracy with all channels (%)",
+        "after the removal (%)",
+        "channels at zero",
+        "largest norm removed",
+        "median norm removed / kept",
+        "MACs left (%)",
+    )
+    table = []
     for cell, runs in result["runs"].items():
         removed, zero = (sum(run[key] for run in runs) for key in ("removed", "at_zero"))
         medians = [np.mean([r[key] for r in runs]) for key in ("median_norm", "median_norm_kept")]
-        lines.append(
-            f"| {PLACES[cell.removesuffix('_free')]} | {'off' if 'free' in cell else 'on'} | "
-            f"{mean_and_spread([run['with_all'] for run in runs])} | "
-            f"{mean_and_spread([run['accuracy'] for run in runs])} | {zero} of {removed} | "
-            f"{max(run['largest_norm'] for run in runs):.2g} | {medians[0]:.2g} / {medians[1]:.2g} "
-            f"| {100 * np.mean([run['macs_left'] for run in runs]):.1f} |"
+        table.append(
+            (
+                PLACES[cell.removesuffix("_free")],
+                "off" if "free" in cell else "on",
+                mean_and_spread([run["with_all"] for run in runs]),
+                mean_and_spread([run["accuracy"] for run in runs]),
+                f"{zero} of {removed}",
+                f"{max(run['largest_norm'] for run in runs):.2g}",
+                f"{medians[0]:.2g} / {medians[1]:.2g}",
+                f"{100 * np.mean([run['macs_left'] for run in runs]):.1f}",
+            )
         )
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

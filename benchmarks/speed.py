@@ -27,6 +27,7 @@ from common import PeakMemory, mask_at_random, write_result
 from keras import layers
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.costs.macs import macs
 from resrep_keras.graph.flow import flow
 from resrep_keras.surgery.narrow import narrow, take, weight_values
@@ -191,40 +192,57 @@ def as_markdown(result):
         f"Made by `{result['command']}` on {result['machine']}. Seconds are those of the CPU, "
         "on one thread.",
         "",
-        "| model | calls | trace (s) | limit (s) | wrap (s) | finalize (s) | its memory (GB) | "
-        "limit (GB) |",
-        "|---|---|---|---|---|---|---|---|",
     ]
+    header = (
+        "model",
+        "calls",
+        "trace (s)",
+        "limit (s)",
+        "wrap (s)",
+        "finalize (s)",
+        "its memory (GB)",
+        "limit (GB)",
+    )
+    table = []
     for row in result["rows"]:
-        lines.append(
-            f"| {row['model']} | {row['calls']:,} | {row['trace_seconds']:.2f} | "
-            f"{row['limit_seconds'] or '-'} | {row['wrap_seconds']:.1f} | "
-            f"{row['finalize_seconds']:.1f} | {row['finalize_bytes'] / 1e9:.2f} | "
-            f"{row['limit_bytes'] / 1e9:.2f} |"
+        table.append(
+            (
+                row["model"],
+                f"{row['calls']:,}",
+                f"{row['trace_seconds']:.2f}",
+                row["limit_seconds"] or "-",
+                f"{row['wrap_seconds']:.1f}",
+                f"{row['finalize_seconds']:.1f}",
+                f"{row['finalize_bytes'] / 1e9:.2f}",
+                f"{row['limit_bytes'] / 1e9:.2f}",
+            )
         )
+    lines += markdown_table(header, table)
     lines += [
         "",
         "In times of `keras.models.clone_model` and `set_weights`; at most "
         f"{TIMES['prune']} for `MagnitudePruning.prune` and {TIMES['finalize']} for `finalize`.",
         "",
-        "| model | copy (s) | wrap | prune | finalize |",
-        "|---|---|---|---|---|",
     ]
+    header = ("model", "copy (s)", "wrap", "prune", "finalize")
+    table = []
     for row in result["compared"]:
-        times = " | ".join(f"{row['times'][call]:.2f}" for call in TIMES)
-        lines.append(f"| {row['model']} | {row['copy_seconds']:.2f} | {times} |")
+        times = (f"{row['times'][call]:.2f}" for call in TIMES)
+        table.append((row["model"], f"{row['copy_seconds']:.2f}", *times))
+    lines += markdown_table(header, table)
     lines += [
         "",
         "Blocks with an activation and a scale that nobody has registered, against the same with "
         f"rules: seconds of `wrap`, of which trying may take {MOST_TRIED - 1:.0%} more.",
         "",
-        "| blocks | with rules (s) | tried (s) | times |",
-        "|---|---|---|---|",
     ]
+    header = ("blocks", "with rules (s)", "tried (s)", "times")
+    table = []
     for row in result["tried"]:
-        lines.append(
-            f"| {row['blocks']} | {row['known']:.2f} | {row['tried']:.2f} | {row['times']:.2f} |"
+        table.append(
+            (row["blocks"], f"{row['known']:.2f}", f"{row['tried']:.2f}", f"{row['times']:.2f}")
         )
+    lines += markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 

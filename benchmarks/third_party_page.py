@@ -2,6 +2,8 @@
 
 import collections
 
+from resrep_keras.common.tables import markdown_table
+
 SOURCES = {
     "hub": "KerasHub",
     "yolo": "kyolo, mtcnn",
@@ -88,16 +90,26 @@ def _graph(row):
     return " + ".join(["equal", *more])
 
 
+HEADER = ("model", "channels (%)", "MACs (%)", "difference", "graph", ".keras", "TFLite")
+HEADER += ("wrap (s)", "finalize (s)", "kept channels")
+
+
 def _line(row):
     if "error" in row:
-        return f"| {row['model']} | failed: {row['error'].replace('|', '/')} |" + " |" * 8
-    told = ((n, text.split(" (its call()")[0].replace("|", "/")) for text, n in row["kept"].items())
+        return row["model"], f"failed: {row['error']}", *[""] * (len(HEADER) - 2)
+    told = ((n, text.split(" (its call()")[0]) for text, n in row["kept"].items())
     kept = "; ".join(f"{n} {text}" for n, text in told)
     return (
-        f"| {row['model']} | {100 * row['channels_reachable'] / row['channels']:.1f} | "
-        f"{100 * row['macs_reachable']:.1f} | {row['difference']:.1e} | {_graph(row)} | "
-        f"{_reloaded(row)} | {_difference(row['tflite_difference'])} | "
-        f"{row['wrap_seconds']:.1f} | {row['finalize_seconds']:.1f} | {kept} |"
+        row["model"],
+        f"{100 * row['channels_reachable'] / row['channels']:.1f}",
+        f"{100 * row['macs_reachable']:.1f}",
+        f"{row['difference']:.1e}",
+        _graph(row),
+        _reloaded(row),
+        _difference(row["tflite_difference"]),
+        f"{row['wrap_seconds']:.1f}",
+        f"{row['finalize_seconds']:.1f}",
+        kept,
     )
 
 
@@ -169,10 +181,8 @@ def as_page(result):
         "",
     ]
     lines += [f"- **{kind}**, {n:,} channels. {REASONS[kind]}" for kind, n in kinds.most_common()]
-    head = "| model | channels (%) | MACs (%) | difference | graph | .keras | TFLite | wrap (s) | "
     for source, words in SOURCES.items():
         found = [row for row in rows if row["source"] == source]
         if found:
-            lines += ["", f"## {words}", "", head + "finalize (s) | kept channels |"]
-            lines += ["|---" * 10 + "|", *map(_line, found)]
+            lines += ["", f"## {words}", "", *markdown_table(HEADER, map(_line, found))]
     return "\n".join(lines) + "\n"

@@ -26,6 +26,7 @@ from absl import app, flags, logging
 from common import RESULTS, machine, write_result
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.costs.latency import median_seconds
 from resrep_keras.methods.channels.schedules import PlannedSchedule
 
@@ -228,13 +229,12 @@ def as_markdown(result):
         "",
         f"A training step, wrapped over dense, before any selection (limit {STEP_LIMIT}):",
         "",
-        "| net | dense (s) | wrapped (s) | ratio |",
-        "|---|---|---|---|",
     ]
+    header = ("net", "dense (s)", "wrapped (s)", "ratio")
+    table = []
     for row in result["step"]:
-        lines.append(
-            f"| {row['net']} | {row['dense_seconds']} | {row['wrapped_seconds']} | {row['ratio']} |"
-        )
+        table.append((row["net"], row["dense_seconds"], row["wrapped_seconds"], row["ratio"]))
+    lines += markdown_table(header, table)
     if result["run"]:
         lines += _run_lines(result["run"])
     if result["accuracy"]:
@@ -254,16 +254,34 @@ def _run_lines(rows):
         f"A whole run with `slim_every=1` over plain dense training (limit {RUN_LIMIT}), both from "
         f"a net of {TRAINED_EPOCHS} epochs, with the time to compile anew:",
         "",
-        "| net | epochs x steps | dense (s) | early removal (s) | ratio | MACs left | cuts | "
-        "largest difference at a cut | train accuracy: dense, early removal |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    header = (
+        "net",
+        "epochs x steps",
+        "dense (s)",
+        "early removal (s)",
+        "ratio",
+        "MACs left",
+        "cuts",
+        "largest difference at a cut",
+        "train accuracy: dense, early removal",
+    )
+    table = []
     for row in rows:
-        lines.append(
-            f"| {_named(row)} | {row['epochs']} x {row['steps']} | {row['dense_seconds']} | "
-            f"{row['slimming_seconds']} | {row['ratio']} | {row['macs_left']} | {row['cuts']} | "
-            f"{row['largest_difference']:.1e} | {', '.join(map(str, row['accuracy']))} |"
+        table.append(
+            (
+                _named(row),
+                f"{row['epochs']} x {row['steps']}",
+                row["dense_seconds"],
+                row["slimming_seconds"],
+                row["ratio"],
+                row["macs_left"],
+                row["cuts"],
+                f"{row['largest_difference']:.1e}",
+                ", ".join(map(str, row["accuracy"])),
+            )
         )
+    lines += markdown_table(header, table)
     return lines
 
 

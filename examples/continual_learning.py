@@ -23,6 +23,7 @@ from absl import app, flags
 
 import resrep_keras
 from resrep_keras.common.files import write_figure, write_text
+from resrep_keras.common.tables import markdown_table
 
 METHODS = {
     "anpyc": lambda strength: resrep_keras.ANPyC(strength, retrain_epochs=FLAGS.retrain_epochs),
@@ -60,13 +61,12 @@ flags.DEFINE_string("output_dir", "output/continual", "Where the results go.")
 
 def table(result):
     """A line for each task: how well it was learned, and what is left in the end."""
-    lines = [
-        "| task | when learned (%) | in the end (%) | free capacity after it (%) |",
-        "|---|---|---|---|",
-    ]
+    header = ("task", "when learned (%)", "in the end (%)", "free capacity after it (%)")
+    table = []
     for task, free in enumerate(result.free_capacity):
         learned, left = result.accuracies[task, task], result.accuracies[-1, task]
-        lines.append(f"| {task} | {100 * learned:.2f} | {100 * left:.2f} | {100 * free:.2f} |")
+        table.append((task, f"{100 * learned:.2f}", f"{100 * left:.2f}", f"{100 * free:.2f}"))
+    lines = markdown_table(header, table)
     words = (
         f"{FLAGS.method} on {len(result.free_capacity)} {FLAGS.kind} tasks: average accuracy "
         f"{100 * result.average_accuracy:.2f} %, forgetting {100 * result.forgetting:.2f} points, "

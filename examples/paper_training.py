@@ -11,6 +11,7 @@ import paper_data
 import tensorflow as tf
 
 import resrep_keras
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.methods.channels.schedules import PaperSchedule
 
 
@@ -173,8 +174,11 @@ def read_epochs(path):
 def page_of(result):
     dense, slim, epochs = result["dense"], result["slim"], result["epochs"]
     rows = [
-        f"| {name} | {values['top1']:.2f} | {values['top5']:.2f} | {values['macs']:,} | "
-        f"{values['parameters']:,} |"
+        (
+            name,
+            *(f"{values[key]:.2f}" for key in ("top1", "top5")),
+            *(f"{values[key]:,}" for key in ("macs", "parameters")),
+        )
         for name, values in (("dense", dense), ("slim", slim))
     ]
     return "\n".join(
@@ -186,9 +190,7 @@ def page_of(result):
             f"{result['machine']}, seed {result['seed']}, {result['images']:,} training images.",
             f"Method: `{result['method']}`.",
             "",
-            "| model | top-1 (%) | top-5 (%) | MACs | parameters |",
-            "|---|---|---|---|---|",
-            *rows,
+            *markdown_table(("model", "top-1 (%)", "top-5 (%)", "MACs", "parameters"), rows),
             "",
             f"{slim['macs'] / dense['macs']:.4f} of the MACs are left. Wrapped and slim model "
             f"differ by {result['largest_relative_difference']:.1e} of the largest output.",

@@ -22,6 +22,7 @@ from absl import app, flags
 from keras import layers
 
 from resrep_keras.common.files import write_text
+from resrep_keras.common.tables import markdown_table
 from resrep_keras.workflow.plasticity import pruning_plasticity
 
 FLAGS = flags.FLAGS
@@ -128,19 +129,33 @@ def points_of(data, test, seed):
 
 def as_markdown(rows):
     """Means over the seeds."""
-    lines = [
-        "| epoch | learning rate | regrowth | before (%) | pruned (%) | after (%) | plasticity |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    header = (
+        "epoch",
+        "learning rate",
+        "regrowth",
+        "before (%)",
+        "pruned (%)",
+        "after (%)",
+        "plasticity",
+    )
+    table = []
     keys = {(row["epoch"], row["regrow_rate"]): row for row in rows}
     for (epoch, regrow_rate), one in keys.items():
         same = [r for r in rows if (r["epoch"], r["regrow_rate"]) == (epoch, regrow_rate)]
         means = {k: np.mean([r[k] for r in same]) for k in ("before", "pruned", "after", "value")}
         spread = np.std([r["value"] for r in same], ddof=1) if len(same) > 1 else 0.0
-        lines.append(
-            f"| {epoch} | {one['learning_rate']:g} | {regrow_rate:g} | {means['before']:.2f} | "
-            f"{means['pruned']:.2f} | {means['after']:.2f} | {means['value']:+.2f} ± {spread:.2f} |"
+        table.append(
+            (
+                epoch,
+                f"{one['learning_rate']:g}",
+                f"{regrow_rate:g}",
+                f"{means['before']:.2f}",
+                f"{means['pruned']:.2f}",
+                f"{means['after']:.2f}",
+                f"{means['value']:+.2f} ± {spread:.2f}",
+            )
         )
+    lines = markdown_table(header, table)
     return "\n".join(lines) + "\n"
 
 
