@@ -39,6 +39,7 @@ IDX_FOLDER, TILES_FOLDER = "/path/to/idx_files", "/path/to/tiles"
 FEW = ("--epochs=5", "--limit=128")
 SMALL = {
     "quickstart.py": ("--dense_epochs=1", "--epochs=5"),
+    "quantize_aware.py": ("--dense_epochs=1", "--epochs=5", "--aware_epochs=1"),
     "custom_training_loop.py": ("--epochs=2",),
     "prune_image_classifier.py": ("--limit=128", "--dense_epochs=1", "--epochs=5"),
     "cardiomyopathy.py": (
@@ -81,7 +82,7 @@ ELSEWHERE = {
 # tests/conditions/test_devices.py runs it, at this size, through a kill of a worker.
 IN_TESTS = {"multi_worker.py"}
 # Packages that an example asks for and this project does not depend on.
-OTHERS = {"detect_yolo.py": "kyolo"}
+OTHERS = {"detect_yolo.py": "kyolo", "quantize_aware.py": "tensorflow_model_optimization"}
 LONGEST = 600  # seconds of one command
 
 

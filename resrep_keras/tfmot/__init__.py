@@ -10,3 +10,4 @@ from resrep_keras.tfmot.back import from_tf_keras
 from resrep_keras.tfmot.convert import to_tf_keras
 from resrep_keras.tfmot.counterparts import counterpart
 from resrep_keras.tfmot.files import export
+from resrep_keras.tfmot.packages import model_optimization

@@ -58,6 +58,7 @@ def quantize_aware(model, calibration_data=None, *, leave_out=(), input_shape=No
     tfmot = model_optimization()
     copy = to_tf_keras(model, input_shape)
     _check_names(copy, leave_out)
+    _check_einsum(copy)
     left = [layer.name for layer in copy.layers if not _is_quantized(copy, layer, leave_out)]
     quantized = tfmot.quantization.keras
 
@@ -93,6 +94,20 @@ def _check_names(copy, leave_out):
         raise ValueError(
             f"Expected names of layers in leave_out; model '{copy.name}' has none called "
             f"{', '.join(map(repr, unknown))}."
+        )
+
+
+def _check_einsum(copy):
+    found = [
+        layer.name
+        for layer in copy.layers
+        if is_of(layer, "TFOpLambda") and "einsum" in layer.get_config()["function"]
+    ]
+    if found:
+        raise ValueError(
+            f"Model '{copy.name}' calls keras.ops.einsum ({', '.join(found)}), which tf_keras "
+            "cannot copy. Write it as keras.layers.EinsumDense or keras.ops.matmul, or take "
+            "resrep_keras.export(quantization='int8')."
         )
 
 

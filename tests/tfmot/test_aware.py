@@ -89,6 +89,13 @@ def test_inputs_keep_their_order(name):
         assert np.abs(one - other).max() < 0.1 * np.abs(one).max()
 
 
+def test_an_einsum_that_tf_keras_cannot_copy_is_told():
+    inputs = keras.Input((4, 3))
+    x = keras.ops.einsum("bij,bkj->bik", inputs, inputs)
+    with pytest.raises(ValueError, match=r"calls keras\.ops\.einsum \(tf\.einsum\)"):
+        tfmot.quantize_aware(keras.Model(inputs, layers.Dense(2)(x)))
+
+
 def test_what_tfmot_gets_wrong_is_refused(monkeypatch):
     from resrep_keras.tfmot import aware
 
