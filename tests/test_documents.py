@@ -34,8 +34,7 @@ def _exists(name):
         return True
     file = folder / f"{parts.pop(0)}.py"
     if not file.exists():  # a public name
-        text = (ROOT / "resrep_keras" / "__init__.py").read_text()
-        return file.parent.name == "resrep_keras" and re.search(rf"\b{file.stem}\b", text)
+        return re.search(rf"\b{file.stem}\b", (folder / "__init__.py").read_text())
     return not parts or re.search(rf"\b{parts[0]}\b", file.read_text())
 
 
