@@ -1,6 +1,7 @@
 """The page of `third_party_models.py`: what is right of a row, and why channels are kept."""
 
 import collections
+import re
 
 from resrep_keras.common.tables import markdown_table
 
@@ -77,6 +78,18 @@ def _reloaded(row):
     return _difference(row["reloaded_difference"]) + more
 
 
+def _tflite(row):
+    """The difference of the file; else which operation the converter lacks."""
+    told = row["tflite_difference"]
+    if not isinstance(told, str):
+        return _difference(told)
+    operation = re.search(r"tf\.(\w+)", told)
+    text = f"no ({operation[1] if operation else told.split(':')[0]})"
+    if "dense_tflite" not in row:
+        return text
+    return text + (", nor unpruned" if isinstance(row["dense_tflite"], str) else ", unpruned yes")
+
+
 def _graph(row):
     agree, graph = macs_agree(row), row["macs_of_graph"]
     if row.get("macs_unknown"):
@@ -106,7 +119,7 @@ def _line(row):
         f"{row['difference']:.1e}",
         _graph(row),
         _reloaded(row),
-        _difference(row["tflite_difference"]),
+        _tflite(row),
         f"{row['wrap_seconds']:.1f}",
         f"{row['finalize_seconds']:.1f}",
         kept,
@@ -125,6 +138,7 @@ def _summary(rows):
     agree = [macs_agree(row) for row in done]
     reloaded = [row for row in done if not isinstance(row["reloaded_difference"], str)]
     written = [row for row in done if not isinstance(row["tflite_difference"], str)]
+    nor = [row for row in done if isinstance(row.get("dense_tflite"), str)]
     worst = max((row["difference"] for row in done), default=0.0)
     largest = max((row["finalize_seconds"] for row in done), default=0.0)
     return kinds, [
@@ -137,7 +151,8 @@ def _summary(rows):
         f"different in {agree.count(False)}; {agree.count(None)} have graphs with loops, or layers "
         "of which `count_macs` warns that it cannot count them.",
         f"- {len(reloaded)} slim models load as `.keras` in a process that cannot import this "
-        f"library; {len(written)} convert to TFLite.",
+        f"library; {len(written)} convert to TFLite. TensorFlow's converter takes {len(nor)} "
+        "others neither pruned nor unpruned.",
         f"- `finalize` took at most {largest:.1f} s, its check on random inputs included.",
     ]
 

@@ -160,7 +160,7 @@ def find_passing(trial, axes, width):
     Raises:
         Unlike: They do not, in words that go on from "choosing channels".
     """
-    search = _Search(trial, axes, width)
+    search = Search(trial, axes, width)
     try:
         return search.found(needs_zeros=False)
     except Unlike as unlike:
@@ -170,7 +170,9 @@ def find_passing(trial, axes, width):
             raise unlike from None
 
 
-class _Search:
+class Search:
+    """Tries choices of channels on the arrays of a trial; see `find_passing`."""
+
     def __init__(self, trial, axes, width):
         self.trial = trial
         self.axes, self.width = axes, width
@@ -185,7 +187,7 @@ class _Search:
         passes = dataclasses.replace(passes, needs_zeros=needs_zeros)
         for number, choice in enumerate(self.choices):
             for kind in kinds_for(number):
-                self._check(passes, copies[number], choice, kind)
+                self.check(passes, copies[number], choice, kind)
         if self.trial.may_train:
             self._check_training(passes, copies[0], self.choices[0])
         return self._with_states(passes, copies[0])
@@ -259,7 +261,8 @@ class _Search:
             stays = np.flatnonzero((sources < 0) | np.isin(sources, choice))
             yield before.take(stays, axis), after
 
-    def _check(self, passes, copy, choice, kind, training=False):
+    def check(self, passes, copy, choice, kind, training=False):
+        """Raise `Unlike` where `passes` do not hold for a choice, on arrays of one of `KINDS`."""
         before, inputs = self.trial.outputs[kind], self.trial.inputs[kind]
         if passes.needs_zeros or training:
             if passes.needs_zeros:
@@ -281,7 +284,7 @@ class _Search:
     def _check_training(self, passes, copy, choice):
         """In training channels stay apart, too; random numbers are not the same for fewer."""
         try:
-            self._check(passes, copy, choice, NORMAL, training=True)
+            self.check(passes, copy, choice, NORMAL, training=True)
         except Unlike:
             run = functools.partial(
                 self.trial.run, weights=self.trial.weights[NORMAL], training=True

@@ -21,10 +21,9 @@ from resrep_keras.rules.reading import (
     find_making,
     find_reading,
 )
-from resrep_keras.surgery.alike import alike_key
+from resrep_keras.rules.relatives import find_among_relatives
+from resrep_keras.surgery.alike import FEW, alike_key
 from resrep_keras.surgery.trial import OtherOutputs, Trial, Unlike, Untried, tried_quietly
-
-FEW = 8  # positions along an axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +123,11 @@ def _find_passing(call, trial, wide):
         raise Unlike("of what it reads says nothing: all of its channels stay")
     together = _together(trial, wide)
     width = _width(trial, *next(iter(together.items())))
-    found = find_passing(trial, together, width)
-    way = Way(min(together), width, together, found.key)
-    return dataclasses.replace(found, cost=find_cost(call, trial, [way]))
+
+    def cost(found):
+        return find_cost(call, trial, [Way(min(together), width, together, found.key)])
+
+    return find_among_relatives(call, trial, together, width, cost)
 
 
 def _width(trial, position, axis):

@@ -8,6 +8,7 @@ from resrep_keras.graph.recording import is_symbolic
 from resrep_keras.keras_adapter import is_layer
 from resrep_keras.surgery.own_objects import own_objects
 
+FEW = 8  # positions along an axis that are tried at first
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -35,6 +36,37 @@ def alike_key(call):
     weights = [(tuple(w.shape), w.dtype, w.trainable) for w in layer.weights]
     given = keras.tree.map_structure(_described, (call.args, call.kwargs))
     return type(layer), repr(told), repr(weights), repr(given)
+
+
+def relatives_key(call, width):
+    """What is equal for calls that differ in their number of channels alone; `None` as above.
+
+    How many positions there are does not count beyond those that are tried.
+    """
+    if alike_key(call) is None:
+        return None
+    layer = call.operation
+
+    def without(value):
+        return "width" if type(value) is int and value == width else value
+
+    told = {
+        key: without(value)
+        for key, value in {**layer.get_config(), **vars(layer)}.items()
+        if type(value) in PLAIN and not (type(value) is str and layer.name in value.split("/"))
+    }
+    weights = [(tuple(map(without, w.shape)), w.dtype, w.trainable) for w in layer.weights]
+
+    def described(value):
+        sizes = [n if n is None or n == width else min(n, FEW) for n in _sizes(value)]
+        return (tuple(map(without, sizes)), value.dtype) if is_symbolic(value) else repr(value)
+
+    given = keras.tree.map_structure(described, (call.args, call.kwargs))
+    return type(layer), repr(told), repr(weights), repr(given)
+
+
+def _sizes(value):
+    return value.shape if is_symbolic(value) else ()
 
 
 def _described(value):
