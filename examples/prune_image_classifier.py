@@ -1,8 +1,7 @@
 """Prune an image classifier on any tfds data set, or on a folder of MNIST-style idx files.
 
     python examples/prune_image_classifier.py --dataset=cifar10 --model=resnet56
-    python examples/prune_image_classifier.py --data_dir=/path/to/idx_files --model=resnet20
-    python examples/prune_image_classifier.py --dataset=cifar10 --target_reduction=0.7 --distill
+    python examples/prune_image_classifier.py --data_dir=/path/to/idx_files --distill
 
 Started again with the same flags, it goes on where it was stopped; other flags want an
 `--output_dir` of their own.
