@@ -72,7 +72,7 @@ class Flow:
         """This flow with others across, of which those count that have channels."""
         across = None
         for part in reversed([part for part in parts if part.wide_axes]):
-            across = part.replace(across=across)
+            across = part.replace(across=across, shape=self.shape)
         return self.replace(across=across)
 
     def each(self, function):

@@ -99,6 +99,25 @@ def height_and_width():
     return keras.Model(inputs, zoo.head(x))
 
 
+@case(4)
+def slopes_of_positions():
+    """The layer behind the new positions takes channels along one axis."""
+    x = inputs = tokens()
+    x = layers.Dense(7)(x)
+    y = layers.PReLU(shared_axes=[1])(layers.Dense(4)(turned(x)))
+    return keras.Model(inputs, head(x + turned(layers.Dense(6)(y))))
+
+
+@case(7, 4)
+def nested():
+    inputs = keras.Input((6, 7))
+    y = layers.Dense(6)(layers.Dense(4, activation="gelu")(turned(inputs)))
+    inner = keras.Model(inputs, turned(y))
+    x = inputs = tokens()
+    x = layers.Dense(7, activation="relu")(x)
+    return keras.Model(inputs, head(x + inner(x)))
+
+
 # --- products with channels along both axes ------------------------------------------------------
 
 

@@ -133,6 +133,9 @@ def test_flows_across_move_along():
 def test_each_part_is_asked_and_those_without_channels_are_left_out():
     flow = crossed().each(lambda part: part.replace(labels=part.labels + 1))
     assert [part.labels.ravel().tolist() for part in flow.parts] == [[8, 9, 10], [2, 3]]
+    assert {part.shape for part in flow.replace(shape=(None, 2, 4)).parts} == {(None, 2, 4)}
+    longer = flow.parts[0].replace(shape=(None, 2, 5)).crossed_by(flow.parts[1:])
+    assert longer.across.shape == (None, 2, 5)  # that of the tensor, whatever it was made of
     none = Flow(np.array([[[5]]]), (None, 2, 3))
     assert flow.crossed_by([none]).across is None
 
