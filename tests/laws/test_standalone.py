@@ -18,6 +18,7 @@ pytestmark = pytest.mark.tensorflow_only
 OWN_CODE = {
     "unknown_layer": "a layer of one's own",
     "layers_without_rules": "three more",
+    "decoder_block": "its last layer reads the table of an embedding",
     "applications_layers": "the applications define them",
     "attention_pooling": "users put SelfAttentionPooling into the dense model themselves",
 }
