@@ -21,6 +21,7 @@ import run_flags
 from absl import app, flags
 
 import resrep_keras
+from resrep_keras.common.tables import text_table
 
 FLAGS = flags.FLAGS
 run_flags.share("target_reduction", 0.5, "Share of the MACs to remove.")
@@ -88,9 +89,8 @@ def main(_):
         aware, path, slim, test_data=test
     )
 
-    print(f"\n{'':28}{'accuracy':>10}{'bytes':>10}")
-    for name, file in files.items():
-        print(f"{name:28}{file.quality['accuracy'][1]:10.4f}{file.bytes:10,}")
+    rows = [(n, f"{f.quality['accuracy'][1]:.4f}", f"{f.bytes:,}") for n, f in files.items()]
+    print("", *text_table(("file", "accuracy", "bytes"), rows), sep="\n")
     print(f"Models are in {folder.resolve()}")
 
 
