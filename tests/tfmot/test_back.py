@@ -20,6 +20,15 @@ pytestmark = [
 ]
 
 
+X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+
+
+def net():
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8, activation="relu")(inputs)
+    return zoo.randomise(keras.Model(inputs, keras.layers.Dense(4)(x)))
+
+
 def kernels(model):
     return [w for w in model.get_weights() if w.ndim > 1]
 
@@ -36,7 +45,7 @@ def test_weights_come_back_where_they_were(name):
 
 
 def test_clustered_weights_come_back_and_are_exported(tmp_path):
-    model = nets.trained("vgg")
+    model = net()
     clustering = model_optimization().clustering.keras
     clustered = clustering.cluster_weights(
         tfmot.to_tf_keras(model),
@@ -44,24 +53,21 @@ def test_clustered_weights_come_back_and_are_exported(tmp_path):
         cluster_centroids_init=clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
     )
     clustered.compile("adam", "mse")
-    clustered.fit(nets.IMAGES, np.asarray(model(nets.IMAGES)), verbose=0)
+    clustered.fit(X, np.asarray(model(X)), verbose=0)
     back = tfmot.from_tf_keras(model, clustering.strip_clustering(clustered))
     for kernel, before in zip(kernels(back), kernels(model), strict=True):
         assert len(np.unique(kernel)) <= 8 < len(np.unique(before))
-    nets.compiled(back)
-    test = (nets.IMAGES, nets.LABELS)
-    told = resrep_keras.export(back, tmp_path / "a.tflite", quantization="dynamic", test_data=test)
-    assert told.quality["accuracy"][1] > 0.8
+    assert 0 < np.abs(np.asarray(back(X)) - model(X)).max() < np.abs(model(X)).max() / 2
+    assert resrep_keras.export(back, tmp_path / "a.tflite", data=X) < 1e-5
 
 
 def test_pruned_weights_come_back():
-    model = nets.trained("vgg")
+    model = net()
     sparsity = model_optimization().sparsity.keras
     schedule = sparsity.ConstantSparsity(0.75, begin_step=0, frequency=1)
     pruned = sparsity.prune_low_magnitude(tfmot.to_tf_keras(model), pruning_schedule=schedule)
     pruned.compile("adam", "mse")
-    callback = sparsity.UpdatePruningStep()
-    pruned.fit(nets.IMAGES, np.asarray(model(nets.IMAGES)), callbacks=[callback], verbose=0)
+    pruned.fit(X, np.asarray(model(X)), callbacks=[sparsity.UpdatePruningStep()], verbose=0)
     back = tfmot.from_tf_keras(model, sparsity.strip_pruning(pruned))
     for kernel in kernels(back):
         assert np.mean(kernel == 0) == pytest.approx(0.75, abs=0.02)
@@ -80,8 +86,10 @@ def test_what_is_not_its_copy_is_told():
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_keras_quantizes_a_slim_model_by_itself(tmp_path):
     """`Model.quantize("int8")` of Keras 3, which needs neither tf_keras nor tfmot."""
-    dense = nets.trained("vgg")
-    slim = resrep_keras.prune(dense, resrep_keras.MagnitudePruning(target_reduction=0.3))
+    dense = nets.trained("vgg", 1)
+    made = resrep_keras.prune(dense, resrep_keras.MagnitudePruning(target_reduction=0.3))
+    slim = keras.models.clone_model(made)  # not compiled: its optimizer is one of floats
+    slim.set_weights(made.get_weights())
     before, floats = slim.count_params(), np.asarray(slim(nets.IMAGES))
     slim.quantize("int8")
     apart = np.abs(np.asarray(slim(nets.IMAGES)) - floats).max() / np.abs(floats).max()
