@@ -135,8 +135,8 @@ def _input_like(tensor):
 def _copy_weights(recorded, made):
     layer = made.layer if isinstance(made, Followed) else made
     weights = recorded.operation.get_weights()
-    if layer is None or not weights or not layer.weights:
-        return
+    if not isinstance(layer, keras_2().layers.Layer) or not weights or not layer.weights:
+        return  # a function, or constants
     sizes = [w.size for w in weights], [int(np.prod(w.shape)) for w in layer.weights]
     if sizes[0] != sizes[1]:
         raise ValueError(
