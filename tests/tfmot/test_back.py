@@ -87,14 +87,13 @@ def test_what_is_not_its_copy_is_told():
 def test_keras_quantizes_a_slim_model_by_itself(tmp_path):
     """`Model.quantize("int8")` of Keras 3, which needs neither tf_keras nor tfmot."""
     dense = nets.trained("vgg", 1)
-    made = resrep_keras.prune(dense, resrep_keras.MagnitudePruning(target_reduction=0.3))
-    slim = keras.models.clone_model(made)  # not compiled: its optimizer is one of floats
-    slim.set_weights(made.get_weights())
+    slim = resrep_keras.prune(dense, resrep_keras.MagnitudePruning(target_reduction=0.3))
     before, floats = slim.count_params(), np.asarray(slim(nets.IMAGES))
     slim.quantize("int8")
     apart = np.abs(np.asarray(slim(nets.IMAGES)) - floats).max() / np.abs(floats).max()
     assert 0 < apart < 0.05
     assert slim.count_params() >= before
+    nets.compiled(slim)  # anew, since its optimizer is one of the floats
     slim.save(tmp_path / "a.keras")
     loaded = keras.models.load_model(tmp_path / "a.keras")
     np.testing.assert_allclose(loaded(nets.IMAGES), slim(nets.IMAGES), atol=1e-5)

@@ -23,6 +23,8 @@ REFUSED = {
     "attention": ("GroupedQueryAttention", "RMSNormalization"),
     "attention_pooling": ("SelfAttentionPooling",),
     "layers_that_are_opened": ("PixelShuffle", "FeedForward"),
+    "decoder_block": ("RMSNormalization",),
+    "mixed_positions": ("DepthwiseConv of keras.ops",),
 }
 
 
