@@ -93,7 +93,6 @@ def test_keras_quantizes_a_slim_model_by_itself(tmp_path):
     apart = np.abs(np.asarray(slim(nets.IMAGES)) - floats).max() / np.abs(floats).max()
     assert 0 < apart < 0.05
     assert slim.count_params() >= before
-    nets.compiled(slim)  # anew, since its optimizer is one of the floats
     slim.save(tmp_path / "a.keras")
-    loaded = keras.models.load_model(tmp_path / "a.keras")
+    loaded = keras.models.load_model(tmp_path / "a.keras", compile=False)
     np.testing.assert_allclose(loaded(nets.IMAGES), slim(nets.IMAGES), atol=1e-5)
