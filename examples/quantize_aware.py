@@ -1,7 +1,6 @@
 """Prune, then train for integers: the whole way on scikit-learn's embedded digits.
 
     python examples/quantize_aware.py
-    python examples/quantize_aware.py --target_reduction=0.7 --aware_epochs=10
 
 Dense, wrapped, slim; then int8 by calibration alone, and by quantisation-aware training in tf_keras
 with tensorflow-model-optimization: `pip install "resrep-keras[tfmot]"`. Prints accuracy and bytes
