@@ -19,7 +19,7 @@ import keras
 import pytest
 
 # Other backends than TensorFlow compile each shape of each drawn model anew.
-EXAMPLES = 25 if keras.backend.backend() == "tensorflow" else 4
+EXAMPLES = 15 if keras.backend.backend() == "tensorflow" else 4
 hypothesis.settings.register_profile("default", max_examples=EXAMPLES)
 hypothesis.settings.register_profile("many", max_examples=300)
 

@@ -14,10 +14,10 @@ from tests import zoo
 
 
 def each_kind(names):
-    """A test over models of the zoo: of each kind of flow in every run, of all in slow ones."""
+    """A test over models of the zoo: in every run those of `IN_EVERY_RUN`, in slow ones all."""
     slow = pytest.mark.slow
     return pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=() if n in zoo.KINDS else slow) for n in names]
+        "name", [pytest.param(n, marks=() if n in zoo.IN_EVERY_RUN else slow) for n in names]
     )
 
 

@@ -863,12 +863,15 @@ if _convolves_channels_first():
 
 # Laws that hold for a layer as soon as two others do run over all members on one backend, and over
 # these on the others, where each new shape is compiled anew.
-# One of each kind of flow; other backends than TensorFlow compile each shape of each model.
+# One of each kind of flow; other backends than TensorFlow compile each shape of each model, so that
+# every run has each second one there.
 KINDS = (
     "residual constant_at_the_border squeeze_excite concatenate shared_layer convolutions "
     "recurrent attention time_distributed subclassed operations moves layers_without_rules"
 ).split()
-SAMPLE = list(ZOO) if keras.backend.backend() == "tensorflow" else KINDS
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+SAMPLE = list(ZOO) if ON_TENSORFLOW else KINDS
+IN_EVERY_RUN = KINDS if ON_TENSORFLOW else KINDS[::2]
 
 
 def randomise(model, seed=0):

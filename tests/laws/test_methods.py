@@ -19,8 +19,8 @@ from tests.methods.table import (
     each_refusal,
     each_row,
     each_row_and_member,
-    each_second_method,
     each_setting,
+    each_third_method,
 )
 from tests.paths import LOAD_WITHOUT_PACKAGE
 
@@ -134,7 +134,7 @@ class Stop(keras.callbacks.Callback):
 
 
 @pytest.mark.tensorflow_only
-@each_second_method
+@each_third_method
 def test_saved_and_resumed_equals_uninterrupted(row, tmp_path):
     whole = begin(row)
     training.fit(whole, EPOCHS)

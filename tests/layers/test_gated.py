@@ -68,7 +68,14 @@ PAIRS = [
         pytest.param(name, "float32", marks=pytest.mark.slow if name in SLOW else ())
         for name in GATED
     ),
-    *(pytest.param(name, "mixed_bfloat16", marks=pytest.mark.tensorflow_only) for name in GATED),
+    *(
+        pytest.param(
+            name,
+            "mixed_bfloat16",
+            marks=pytest.mark.tensorflow_only if name in GATED[::2] else pytest.mark.slow,
+        )
+        for name in GATED
+    ),
 ]
 
 

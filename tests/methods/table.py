@@ -294,7 +294,8 @@ def _own_compactors():
     for row in rows if ON_TENSORFLOW else [r for r in rows if r.name == over_all]:
         for name in zoo.ZOO:
             if name not in row.refused:
-                over_zoo = row.name == over_all and name in zoo.SAMPLE
+                every_run = zoo.ZOO if ON_TENSORFLOW else zoo.IN_EVERY_RUN
+                over_zoo = row.name == over_all and name in every_run
                 marks = () if over_zoo else pytest.mark.slow
                 yield pytest.param(row, name, marks=marks, id=f"{row.name}-{name}")
 
@@ -313,10 +314,10 @@ each_method = pytest.mark.parametrize(
         if row.settings
     ],
 )
-each_second_method = pytest.mark.parametrize(
+each_third_method = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, marks=() if number % 2 else pytest.mark.slow, id=row.name)
+        pytest.param(row, marks=() if number % 3 == 1 else pytest.mark.slow, id=row.name)
         for number, row in enumerate(row for row in ROWS if row.settings and row.trains)
     ],
 )

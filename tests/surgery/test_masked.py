@@ -11,6 +11,7 @@ from resrep_keras.surgery.forward import example_inputs, play
 from resrep_keras.surgery.masked import Masked
 from tests import zoo
 from tests.helpers import kill, outputs_of, random_keep
+from tests.sampling import sample
 
 NAMES = (
     "chain residual squeeze_excite hard_sigmoid_gate shared_layer convolutions grouped_constants "
@@ -18,7 +19,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES.split())
+@pytest.mark.parametrize("name", sample(NAMES.split()))
 def test_channels_are_zero_where_compactors_would_stand(name):
     dense = zoo.build(name)
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.01, coupled=True))

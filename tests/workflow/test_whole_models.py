@@ -116,7 +116,7 @@ def batch(structure, number):
     )
 
 
-@pytest.mark.parametrize("name", sample([*MODELS]))
+@pytest.mark.parametrize("name", sample([*MODELS], every=3))
 def test_wrap_fit_finalize_tflite(name, tmp_path):
     dense = MODELS[name]()
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.3))
