@@ -23,13 +23,6 @@ EXAMPLES = 15 if keras.backend.backend() == "tensorflow" else 4
 hypothesis.settings.register_profile("default", max_examples=EXAMPLES)
 hypothesis.settings.register_profile("many", max_examples=300)
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    # Functions of tiny models run once or twice: rewriting their graphs takes longer than it saves
-    # (a tenth of the time of all tests). The examples and the benchmarks run with it.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
 # What was imported stays: looking through it takes most of the time of a garbage collection.
 gc.freeze()
 gc.set_threshold(20_000, 20, 20)
