@@ -53,9 +53,8 @@ def test_losses_by_name_train_and_the_history_has_the_same_keys(method, tmp_path
     assert slim.output_names == ["age", "price"]
     slim.save(tmp_path / "slim.keras")
     assert keras.models.load_model(tmp_path / "slim.keras").output_names == ["age", "price"]
-    fresh = resrep_keras.redesign(slim, {})
-    fresh.compile("sgd", {"age": "mse", "price": "mae"})
-    assert set(fresh.fit(*data(), verbose=0).history) == {"loss", "age_loss", "price_loss"}
+    fresh = resrep_keras.redesign(slim, {})  # compiled as `slim` is
+    assert set(fresh.fit(*data(), verbose=0).history) == keys
 
 
 def test_a_pruned_model_and_one_with_masks_keep_the_names():
