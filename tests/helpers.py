@@ -21,6 +21,28 @@ def each_kind(names):
     )
 
 
+def cases():
+    """``{name: (builds the model, sizes)}``, and what registers a function there with its sizes."""
+    found = {}
+
+    def case(*sizes):
+        def decorate(build):
+            found[build.__name__] = build, sizes
+            return build
+
+        return decorate
+
+    return found, case
+
+
+def removed_at_random(dense):
+    """Random channels go, exactly and as planned; the `ChannelState` of the wrapped model."""
+    wrapped = resrep_keras.wrap(zoo.randomise(dense), resrep_keras.ResRep(0.01, coupled=True))
+    state = ChannelState(wrapped)
+    check_random_removal(wrapped, state)
+    return state
+
+
 def outputs_of(model, seed=0):
     return keras.tree.flatten(run(model, example_inputs(model, seed=seed)))
 

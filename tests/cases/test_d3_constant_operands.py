@@ -6,20 +6,11 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
 # name: (builds the model, channels that may go in each group that has any)
-CASES = {}
+CASES, case = helpers.cases()
 TABLE = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
-
-
-def case(*sizes):
-    def decorate(build):
-        CASES[build.__name__] = build, sizes
-        return build
-
-    return decorate
 
 
 def blur(channels, each=1):
@@ -84,9 +75,7 @@ def points_that_are_transformed():
 @pytest.mark.parametrize("name", CASES)
 def test_random_channels_are_removed_exactly(name):
     build, sizes = CASES[name]
-    wrapped = resrep_keras.wrap(zoo.randomise(build()), resrep_keras.ResRep(0.01, coupled=True))
-    state = ChannelState(wrapped)
-    helpers.check_random_removal(wrapped, state)
+    state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert sorted(size for size in free if size) == sorted(sizes)
 

@@ -6,19 +6,10 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
-from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
 # name: (builds the model, channels that may go in each group that has any)
-CASES = {}
-
-
-def case(*sizes):
-    def decorate(build):
-        CASES[build.__name__] = build, sizes
-        return build
-
-    return decorate
+CASES, case = helpers.cases()
 
 
 def head(x):
@@ -308,7 +299,7 @@ def branches(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_operations_of_one_layer(family):
-    state = _check(branches(FAMILIES[family]))
+    state = helpers.removed_at_random(branches(FAMILIES[family]))
     assert free_before(state.graph, FAMILIES[family]) == {
         name: number for name, (_, number) in FAMILIES[family].items()
     }
@@ -329,13 +320,13 @@ def two_layers(pairs):
 
 
 def test_operations_of_two_layers():
-    state = _check(two_layers(PAIRS))
+    state = helpers.removed_at_random(two_layers(PAIRS))
     assert free_before(state.graph, PAIRS) == dict.fromkeys(PAIRS, 8)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras hands JAX a list there")
 def test_each_channel_is_repeated_as_often_as_before():
-    state = _check(branches({"repeat": (lambda x: ops.repeat(x, TIMES, -1), 8)}))
+    state = helpers.removed_at_random(branches({"repeat": (lambda x: ops.repeat(x, TIMES, -1), 8)}))
     assert free_before(state.graph, ["repeat"]) == {"repeat": 8}
 
 
@@ -348,17 +339,9 @@ def test_nothing_is_divided_by_zero():
 @pytest.mark.parametrize("name", CASES)
 def test_random_channels_are_removed_exactly(name):
     build, sizes = CASES[name]
-    state = _check(build())
+    state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert tuple(size for size in free if size) == sizes
-
-
-def _check(dense):
-    """Random channels go, exactly and as planned; the `ChannelState` of the wrapped model."""
-    wrapped = resrep_keras.wrap(zoo.randomise(dense), resrep_keras.ResRep(0.01, coupled=True))
-    state = ChannelState(wrapped)
-    helpers.check_random_removal(wrapped, state)
-    return state
 
 
 def test_units_of_one_later_channel_go_together():

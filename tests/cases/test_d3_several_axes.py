@@ -10,15 +10,7 @@ from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
 # name: (builds the model, channels that may go in each group that has any)
-CASES = {}
-
-
-def case(*sizes):
-    def decorate(build):
-        CASES[build.__name__] = build, sizes
-        return build
-
-    return decorate
+CASES, case = helpers.cases()
 
 
 def tokens():
@@ -159,9 +151,7 @@ def heads_without_a_softmax():
 @pytest.mark.parametrize("name", CASES)
 def test_random_channels_are_removed_exactly(name):
     build, sizes = CASES[name]
-    wrapped = resrep_keras.wrap(zoo.randomise(build()), resrep_keras.ResRep(0.01, coupled=True))
-    state = ChannelState(wrapped)
-    helpers.check_random_removal(wrapped, state)
+    state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert sorted(size for size in free if size) == sorted(sizes)
 
