@@ -34,9 +34,12 @@ class Conditions:
     def __str__(self):
         return (
             f"Latency: median of {self.repeats} calls in turn after a warm-up, batch "
-            f"{self.batch_size}; TFLite on {self.threads} thread(s), Keras {self.keras_version} on "
-            f"{self.backend}."
+            f"{self.batch_size}; TFLite on {self.threads} thread(s), {self.without_latency()}"
         )
+
+    def without_latency(self):
+        """The words where nothing was timed."""
+        return f"Keras {self.keras_version} on {self.backend}."
 
 
 class Comparison:

@@ -62,6 +62,13 @@ class Report:
     runs: object = dataclasses.field(default=None, repr=False)
     graph: object = dataclasses.field(default=None, repr=False, compare=False)
 
+    def conditions_in_words(self):
+        """The conditions; of latency only where something was timed."""
+        timed = any("latency" in row.name for row in self.rows) or any(
+            row.milliseconds != (None, None) for row in self.layers
+        )
+        return str(self.conditions) if timed else self.conditions.without_latency()
+
     def row(self, name):
         """The `Row` of that name.
 
@@ -135,7 +142,7 @@ class Report:
             "certificate": self.certificate and dataclasses.asdict(self.certificate),
             "log": self.log and self.log.to_dict(),
             "runs": self.runs and {"header": self.runs.header, "rows": self.runs.rows},
-            "conditions": str(self.conditions),
+            "conditions": self.conditions_in_words(),
             "settings": dataclasses.asdict(self.conditions),
         }
         return _written(json.dumps(_plain(values), indent=1, default=float), path)

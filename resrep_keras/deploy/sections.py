@@ -39,7 +39,7 @@ def sections_of(report):
         _training(report),
         _several(report),
         _picture(report),
-        Section("Conditions", (str(report.conditions),)),
+        Section("Conditions", (report.conditions_in_words(),)),
     )
 
 

@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -66,3 +67,9 @@ def test_what_is_left_out_is_not_measured(models):
 def test_what_is_not_known_cannot_be_left_out(models, leave_out, error, text):
     with pytest.raises(error, match=text):
         resrep_keras.report(*models, leave_out=leave_out)
+
+
+def test_conditions_of_latency_are_told_where_it_was_measured():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    left = resrep_keras.report(model, model, leave_out=["latency"])
+    assert "Latency" not in str(left) and "on tensorflow." in str(left)
