@@ -22,7 +22,7 @@ exclude_from_weight_decay finalize_variable_values compute_mask
 # What stands on values that another call has made and checked.
 INSIDE = """
 masked_kernel column_norms keep kept share_state masks apply_masks report target_met macs_left plot
-kept_labels producer_before removable with_one_each
+kept_labels producer_before removable with_one_each conditions_in_words
 """.split()
 
 
