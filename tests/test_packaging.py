@@ -1,5 +1,6 @@
 """What is handed to others: the wheel, and the source archive whose tests run."""
 
+import inspect
 import os
 import pathlib
 import re
@@ -10,6 +11,8 @@ import tarfile
 import zipfile
 
 import pytest
+
+import resrep_keras
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(
@@ -66,3 +69,34 @@ def test_tests_of_the_source_archive_run(archives, tmp_path):
     tests = ("tests/common", "tests/test_documents.py", "tests/layers/test_compactor.py")
     said = run("-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests, cwd=tree)
     assert " passed" in said and "failed" not in said
+
+
+# --- types ----------------------------------------------------------------------------------------
+
+
+def _public():
+    """Public functions, constructors that are written out, and the methods of `ChannelGraph`."""
+    for name, value in vars(resrep_keras).items():
+        if name.startswith("_") or not callable(value):
+            continue
+        if inspect.isfunction(value):
+            yield name, value
+        elif "__init__" in vars(value) and not hasattr(value, "__dataclass_fields__"):
+            yield name, vars(value)["__init__"]
+    for name, value in vars(resrep_keras.ChannelGraph).items():
+        if not name.startswith("_") and inspect.isfunction(value):
+            yield f"ChannelGraph.{name}", value
+
+
+def test_what_is_public_has_types():
+    without = {}
+    for name, function in _public():
+        signature = inspect.signature(function)
+        told = [*signature.parameters.values()]
+        told = told[1:] if "." in function.__qualname__ else told
+        missing = [p.name for p in told if p.annotation is p.empty]
+        if signature.return_annotation is signature.empty:
+            missing.append("return")
+        if missing:
+            without[name] = missing
+    assert len(list(_public())) > 25 and not without

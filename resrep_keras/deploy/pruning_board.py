@@ -5,6 +5,7 @@ import numpy as np
 
 from resrep_keras.common.checks import check_bool, check_path
 from resrep_keras.common.files import check_writable
+from resrep_keras.common.types import Path
 from resrep_keras.deploy.run_plots import plot_norms, plot_progress
 from resrep_keras.methods.callback import InFit, wrapped_in
 from resrep_keras.methods.channels.callback import PruningCallback
@@ -41,7 +42,7 @@ class PruningBoard(InFit, keras.callbacks.Callback):
     >>> model.fit(train, epochs=30, callbacks=boards)  # then: tensorboard --logdir logs
     """
 
-    def __init__(self, log_dir, histograms=True, figures=True):
+    def __init__(self, log_dir: Path, histograms: bool = True, figures: bool = True) -> None:
         super().__init__()
         self.log_dir = check_path("log_dir", log_dir)
         self.histograms = check_bool("histograms", histograms)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import typing
 
 import numpy as np
 
 from resrep_keras.common.checks import as_array, check_instance, shown
+from resrep_keras.common.types import Arrays
 from resrep_keras.graph.labels import State
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.keras_adapter import weights_of_operation
@@ -172,7 +174,7 @@ class ChannelGraph:
         producers = [producer for group in self.groups for producer in group.producers]
         return {producer.layer for producer in producers if producer.inside is None}
 
-    def producer_before(self, call):
+    def producer_before(self, call: typing.Any) -> str | None:
         """Name of the producer of what a site behind a call passes.
 
         That is the call itself, or what a batch normalisation reads; `None` where neither makes
@@ -214,7 +216,7 @@ class ChannelGraph:
         # One channel of the largest share is more than enough for a tensor of several groups.
         yield max((share for _, share in shares), key=len)
 
-    def removable(self, kept, channels):
+    def removable(self, kept: np.ndarray, channels: Arrays) -> np.ndarray:
         """Those of `channels`, one by one, that can go and leave each producer and reader one.
 
         Args:
@@ -224,7 +226,7 @@ class ChannelGraph:
         needed = [p.channels for group in self.groups for p in group.producers]
         needed = [np.unique(c) for c in (*needed, *(read.channels for read in self.read_channels))]
         left = np.array([kept[c].sum() for c in needed])
-        member = [[] for _ in range(self.num_channels)]
+        member: list = [[] for _ in range(self.num_channels)]
         for number, ids in enumerate(needed):
             for channel in ids.tolist():
                 member[channel].append(number)
@@ -235,7 +237,7 @@ class ChannelGraph:
                 going.append(channel)
         return np.array(going, np.int64)
 
-    def with_one_each(self, kept):
+    def with_one_each(self, kept: np.ndarray) -> np.ndarray:
         """A keep array that leaves each producer and each reader a channel, be it the first."""
         kept = kept.copy()
         producers = [p.channels for group in self.groups for p in group.producers]
@@ -244,7 +246,7 @@ class ChannelGraph:
                 kept[channels[0]] = True
         return kept
 
-    def group(self, name):
+    def group(self, name: str) -> ChannelGroup:
         """The group to which the producer called `name` belongs."""
         return self._group(name, "name")
 
@@ -259,7 +261,7 @@ class ChannelGraph:
             f"{shown(name)}."
         )
 
-    def keep_array(self, keep):
+    def keep_array(self, keep: dict[str, Arrays]) -> np.ndarray:
         """Turn ``{producer name: bool (channels,)}`` into one bool per channel id.
 
         Raises:
@@ -308,7 +310,7 @@ class ChannelGraph:
                 )
         return kept
 
-    def keep_by_producer(self, kept):
+    def keep_by_producer(self, kept: Arrays) -> dict[str, np.ndarray]:
         """The inverse of `keep_array`: one mask for each producer that loses a channel."""
         kept = as_array("kept", kept)
         if kept.dtype != bool or kept.shape != (self.num_channels,):
@@ -319,7 +321,7 @@ class ChannelGraph:
         masks = {p.name: kept[p.channels] for group in self.groups for p in group.producers}
         return {name: mask for name, mask in masks.items() if not mask.all()}
 
-    def kept_labels(self, labels, kept):
+    def kept_labels(self, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
         """Bool array shaped like `labels`: True where the channel is kept."""
         ids = self.channel_of[labels]
         return np.where(ids < 0, True, kept[np.maximum(ids, 0)])

@@ -1,5 +1,7 @@
 """Compactor: the layer in which ResRep forgets channels, while the rest of the model remembers."""
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
@@ -51,7 +53,13 @@ class Compactor(keras.layers.Layer):
         forward pass, so that it also holds on backends whose optimizers cannot read a layer.
     """
 
-    def __init__(self, diagonal=False, axis=-1, activation=None, **kwargs):
+    def __init__(
+        self,
+        diagonal: bool = False,
+        axis: int = -1,
+        activation: typing.Any = None,
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.diagonal = check_bool("diagonal", diagonal)
         self.axis = check_number("axis", axis, whole=True)

@@ -1,5 +1,7 @@
 """Self-attention pooling: a sequence of any length becomes a few weighted sums of its entries."""
 
+import typing
+
 import keras
 from keras import ops
 
@@ -64,14 +66,14 @@ class SelfAttentionPooling(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        heads=1,
-        return_attention=False,
-        penalty=0.0,
-        kernel_initializer="glorot_uniform",
-        kernel_regularizer=None,
-        **kwargs,
-    ):
+        units: int,
+        heads: int = 1,
+        return_attention: bool = False,
+        penalty: float = 0.0,
+        kernel_initializer: typing.Any = "glorot_uniform",
+        kernel_regularizer: typing.Any = None,
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = check_number("units", units, at_least=1, whole=True)
         self.heads = check_number("heads", heads, at_least=1, whole=True)

@@ -1,5 +1,7 @@
 """PenaltyOptimizer: momentum SGD with group lasso for compactors beside the user's own."""
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
@@ -153,13 +155,13 @@ class PenaltyOptimizer(OptimizerWrapper):
 
     def __init__(
         self,
-        inner_optimizer,
-        penalty_strength=1e-4,
-        momentum=0.99,
-        name=None,
-        compactor_rate=1.0,
-        **kwargs,
-    ):
+        inner_optimizer: keras.optimizers.Optimizer | str,
+        penalty_strength: float = 1e-4,
+        momentum: float = 0.99,
+        name: str | None = None,
+        compactor_rate: float = 1.0,
+        **kwargs: typing.Any,
+    ) -> None:
         if kwargs:
             raise ValueError(
                 f"Unknown arguments {sorted(kwargs)}: clipping, weight decay, schedules and the "

@@ -1,8 +1,11 @@
 """to_tf_keras(model): the same model in tf_keras (Keras 2), which tfmot works on."""
 
+import typing
+
 import keras
 import numpy as np
 
+from resrep_keras.common.types import InputShape
 from resrep_keras.graph.flow import rule_of
 from resrep_keras.graph.trace import recording_of
 from resrep_keras.graph.unroll import check_model
@@ -16,7 +19,7 @@ from resrep_keras.tfmot.counterparts import Followed, NotTaken, counterpart
 from resrep_keras.tfmot.packages import keras_2, tensorflow_of_keras_2
 
 
-def to_tf_keras(model, input_shape=None):
+def to_tf_keras(model: keras.Model, input_shape: InputShape = None) -> typing.Any:
     """Rebuild a Keras 3 model in tf_keras, with its weights, for tensorflow-model-optimization.
 
     Models inside of it are written out flat, as tfmot wants it. Layers keep their names, and

@@ -9,6 +9,7 @@ import numpy as np
 from resrep_keras.common.checks import check_bool, check_instance, check_path
 from resrep_keras.common.files import check_writable, remove, write
 from resrep_keras.common.scratch import sweep
+from resrep_keras.common.types import Path
 from resrep_keras.methods.callback import InFit
 from resrep_keras.training.counters import read_counters, restore_counters
 from resrep_keras.training.early_removal.checks import weights_only, wide_weights
@@ -55,7 +56,12 @@ class Backup(InFit, keras.callbacks.Callback):
         sees to. An epoch in which training is stopped is not backed up: it is run again.
     """
 
-    def __init__(self, backup_dir, callbacks=(), delete_checkpoint=True):
+    def __init__(
+        self,
+        backup_dir: Path,
+        callbacks: list | tuple = (),
+        delete_checkpoint: bool = True,
+    ) -> None:
         super().__init__()
         self.backup_dir = check_path("backup_dir", backup_dir)
         check_instance("callbacks", callbacks, (list, tuple), "a list of callbacks that count")

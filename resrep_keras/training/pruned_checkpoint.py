@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import typing
 import warnings
 import zipfile
 
@@ -10,6 +11,7 @@ import keras
 from resrep_keras.common.checks import check_choice, check_instance, check_number, check_path
 from resrep_keras.common.files import check_place, check_writable, new_in, put
 from resrep_keras.common.scratch import scratch_folder, sweep
+from resrep_keras.common.types import Path
 from resrep_keras.methods.callback import InFit
 from resrep_keras.methods.callback_checks import unpruned_choice
 from resrep_keras.methods.channels.callback import PruningCallback
@@ -40,7 +42,13 @@ class PrunedCheckpoint(InFit, keras.callbacks.ModelCheckpoint):
             folder in which nothing can be written.
     """
 
-    def __init__(self, filepath, monitor="val_loss", mode="auto", **kwargs):
+    def __init__(
+        self,
+        filepath: Path,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        **kwargs: typing.Any,
+    ) -> None:
         path = check_path("filepath", filepath)
         if path.suffix != ".keras":
             raise ValueError(f"Expected a filepath that ends in .keras; got '{filepath}'.")

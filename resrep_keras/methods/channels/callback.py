@@ -8,7 +8,7 @@ from resrep_keras.methods.callback import MethodCallback
 from resrep_keras.methods.callback_checks import warn_of_unpruned_choices
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.methods.divergence import check_finite
-from resrep_keras.methods.method import check_method
+from resrep_keras.methods.method import Method, check_method
 from resrep_keras.methods.pruning_log import norms_of
 from resrep_keras.methods.wrapped import baseline_of
 
@@ -28,7 +28,7 @@ class PruningCallback(MethodCallback):
         ValueError: The model has no compactors, or the run is too short for its target.
     """
 
-    def __init__(self, method=None):
+    def __init__(self, method: Method | None = None) -> None:
         super().__init__(None if method is None else check_method("method", method))
 
     def on_train_begin(self, logs=None):

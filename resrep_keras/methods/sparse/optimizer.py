@@ -1,6 +1,7 @@
 """SparseOptimizer: the user's optimizer, and masks that keep single weights at zero."""
 
 import dataclasses
+import typing
 
 import keras
 from keras import ops
@@ -77,7 +78,12 @@ class SparseOptimizer(OptimizerWrapper):
         are accumulated, growth reads their sum.
     """
 
-    def __init__(self, inner_optimizer, name=None, **settings):
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer | str,
+        name: str | None = None,
+        **settings: typing.Any,
+    ) -> None:
         checked = SparseSettings(**settings)
         super().__init__(inner_optimizer, name=name)
         self.settings = checked
