@@ -18,11 +18,9 @@ import sys
 import warnings
 
 from resrep_keras.commands import actions
+from resrep_keras.commands.mistakes import words_of
 from resrep_keras.common.progress import silence
 from resrep_keras.costs.quantities import QUANTITIES
-
-# What says that something which was given will not do.
-MISTAKES = (ValueError, TypeError, OSError, ImportError)
 
 
 def main(argv=None):
@@ -39,17 +37,26 @@ def main(argv=None):
             warnings.filterwarnings("default", category=UserWarning)
         try:
             for name in given.import_module:
-                importlib.import_module(name)
+                _import(name)
             given.run(given)
-        except MISTAKES as error:
-            if given.traceback:
-                raise
-            print(f"{parser.prog} {given.command}: {error}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             print(f"{parser.prog} {given.command}: stopped", file=sys.stderr)
             return 130
+        except Exception as error:
+            words = words_of(error)
+            if given.traceback or words is None:  # an error of this library is shown whole
+                raise
+            print(f"{parser.prog} {given.command}: {words}", file=sys.stderr)
+            return 1
     return 0
+
+
+def _import(name):
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a module of the user's raises or does
+        kind = type(error).__name__
+        raise ImportError(f"Module '{name}' cannot be imported: {kind}: {error}") from error
 
 
 def _tell_warning(message, *_, **__):
@@ -59,29 +66,53 @@ def _tell_warning(message, *_, **__):
 # --- the words ------------------------------------------------------------------------------------
 
 
+def _told(words, text):
+    return argparse.ArgumentTypeError(f"expected {words}; got '{text}'")
+
+
+def _number(text, words="a number"):
+    try:
+        return float(text)
+    except ValueError:
+        raise _told(words, text) from None
+
+
+def _int(text, words="an int"):
+    try:
+        return int(text)
+    except ValueError:
+        raise _told(words, text) from None
+
+
 def _share(text):
-    return _quantity(text) if "=" in text else float(text)
+    return _quantity(text) if "=" in text else _number(text, "a share, or NAME=SHARE")
 
 
 def _quantity(text):
     name, _, number = text.partition("=")
+    words = f"NAME=NUMBER, of {', '.join(QUANTITIES)}"
     if name not in QUANTITIES:
-        known = ", ".join(QUANTITIES)
-        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, of {known}; got '{text}'")
-    return name, float(number)
+        raise _told(words, text)
+    return name, _number(number, words)
+
+
+def _by_layer(kind):
+    """The type of a setting that is one value, or ``PATTERN=VALUE`` for some layers."""
+
+    def read(text):
+        pattern, named, value = text.rpartition("=")
+        return (pattern, kind(value)) if named else kind(value)
+
+    return read
 
 
 def _shape(text):
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected sizes such as 224,224,3; got '{text}'"
-        ) from None
+    words = "sizes such as 224,224,3"
+    return tuple(_int(size, words) for size in text.split(","))
 
 
 def _multiple(text):
-    return text if text == "auto" else int(text)
+    return text if text == "auto" else _int(text, "an int, or auto")
 
 
 def _parser():
@@ -128,8 +159,14 @@ def _add_common(parser):
 def _add_explain(commands):
     words = "tell which channels can be removed, and why others cannot"
     parser = _command(commands, "explain", actions.explain_command, words, MODEL)
-    parser.add_argument("--inexact", action="store_true", help="as with exact=False")
+    _add_inexact(parser)
+    parser.add_argument("--picture", help="a picture to write of calls and channels: .svg")
     return parser
+
+
+def _add_inexact(parser):
+    words = "let channels go whose removal changes outputs, as layer normalisations have"
+    parser.add_argument("--inexact", action="store_true", help=words)
 
 
 def _add_prune(commands):
@@ -149,10 +186,21 @@ def _add_prune(commands):
         "--at_most", type=_quantity, action="append", default=[], help="NAME=NUMBER (repeatable)"
     )
     parser.add_argument("--data", help=f"scores and repairs: {DATA}")
+    parser.add_argument("--no_repair", action="store_true", help="data only score and compare")
     parser.add_argument("--exclude", action="append", help="a layer or pattern (may be repeated)")
     parser.add_argument("--coupled", action="store_true", help="prune residual streams, too")
-    parser.add_argument("--min_share", type=float, help="share that each layer keeps at least")
-    parser.add_argument("--channel_multiple", type=_multiple, help="an int, or auto")
+    parser.add_argument("--scope", choices=("all", "blocks"), help="blocks: residual ones only")
+    for name, kind, words in (
+        ("min_share", _number, "share that each layer keeps at least"),
+        ("min_channels", _int, "channels that each layer keeps at least"),
+        ("channel_multiple", _multiple, "layers keep a multiple of it: an int, or auto"),
+    ):
+        words = f"{words}; or PATTERN=VALUE (may be repeated)"
+        parser.add_argument(
+            f"--{name}", type=_by_layer(kind), action="append", default=[], help=words
+        )
+    parser.add_argument("--threads", type=_int, help="for a target of latency. Default: 1")
+    _add_inexact(parser)
     parser.add_argument("--strict", action="store_true", help="fail where outputs differ")
     return parser
 
@@ -162,6 +210,8 @@ def _add_finalize(commands):
     parser = _command(commands, "finalize", actions.finalize_command, words, MODEL, OUTPUT)
     parser.add_argument("--data", help=f"compares on it, too: {DATA}")
     parser.add_argument("--strict", action="store_true", help="fail where the target is not met")
+    words = "leave batch normalisations where they are, for a model that is trained on"
+    parser.add_argument("--keep_batch_norm", action="store_true", help=words)
     return parser
 
 
@@ -182,15 +232,20 @@ def _add_export(commands):
     parser = _command(
         commands, "export", actions.export_command, "write a model in another format", MODEL, OUTPUT
     )
+    words = "store kernels without their zeros, of models that were made sparse, for .tflite"
+    parser.add_argument("--sparse", action="store_true", help=words)
+    parser.add_argument("--data", help=f"to compare model and file on: {DATA}")
     parser.add_argument("--quantization", help="float16, dynamic, int8 or int16x8, for .tflite")
     parser.add_argument("--calibration_data", help=f"for int8 and int16x8: {DATA}")
     parser.add_argument("--inference_type", help="int8, uint8 or int16 at the inputs and outputs")
     parser.add_argument(
-        "--batch_size", type=int, default=1, help="that a .tflite takes; 0 for any. Default: 1"
+        "--batch_size", type=_int, default=1, help="that a .tflite takes; 0 for any. Default: 1"
     )
     parser.add_argument("--test_data", help=f"to judge model and file on: {DATA}")
     parser.add_argument("--latency", action="store_true", help="time the file")
-    parser.add_argument("--tolerance", type=float, help="largest difference to keep the file with")
+    parser.add_argument(
+        "--tolerance", type=_number, help="largest difference to keep the file with"
+    )
     return parser
 
 
@@ -203,6 +258,6 @@ def _add_benchmark(commands):
 
 
 def _add_timing(parser):
-    parser.add_argument("--threads", type=int, default=1, help="of the interpreter. Default: 1")
-    parser.add_argument("--batch_size", type=int, default=1, help="Default: 1")
-    parser.add_argument("--repeats", type=int, default=50, help="timed calls. Default: 50")
+    parser.add_argument("--threads", type=_int, default=1, help="of the interpreter. Default: 1")
+    parser.add_argument("--batch_size", type=_int, default=1, help="Default: 1")
+    parser.add_argument("--repeats", type=_int, default=50, help="timed calls. Default: 50")

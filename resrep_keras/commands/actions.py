@@ -4,7 +4,14 @@ import dataclasses
 import json
 import os
 
-from resrep_keras.commands.files import inputs_of, read_data, read_history, read_model, say
+from resrep_keras.commands.files import (
+    check_picture,
+    inputs_of,
+    read_data,
+    read_history,
+    read_model,
+    say,
+)
 from resrep_keras.commands.timing import timed
 from resrep_keras.deploy.export import export
 from resrep_keras.deploy.report import report
@@ -26,42 +33,57 @@ METHODS = {
 
 
 def explain_command(given):
+    picture = None if given.picture is None else check_picture(given.picture)
     explanation = explain(
         read_model(given.model, given), input_shape=given.input_shape, exact=not given.inexact
     )
+    if picture is not None:
+        say(given, f"writing {picture}")
+        explanation.to_svg(picture)
     tell(given, explanation, lambda: json.loads(explanation.to_json()))
 
 
 def prune_command(given):
     kind = METHODS[given.method or ("magnitude" if given.data is None else "taylor")]
-    settings = {"exclude": given.exclude, "coupled": given.coupled, "min_share": given.min_share}
-    settings |= {"input_shape": given.input_shape, "channel_multiple": given.channel_multiple}
+    settings = {"exclude": given.exclude, "coupled": given.coupled, "exact": not given.inexact}
+    settings |= {"scope": given.scope, "threads": given.threads, "input_shape": given.input_shape}
     settings |= {"target_reduction": _target(given), "at_most": dict(given.at_most) or None}
+    for name in ("min_share", "min_channels", "channel_multiple"):
+        settings[name] = _one_or_named(name, vars(given)[name], "value", "PATTERN", "layer")
     settings = {name: value for name, value in settings.items() if value is not None}
     method = kind(**settings)
     model = read_model(given.model, given, compiled=given.data is not None)
     data = read_data(given.data, model)
     say(given, f"pruning by {type(method).__name__}")
-    _write(given, prune(model, method, data=data, strict=given.strict))
+    repair = not given.no_repair
+    _write(given, prune(model, method, data=data, strict=given.strict, repair=repair))
 
 
 def _target(given):
     """What `target_reduction` takes: one share, or those of several quantities."""
-    named = dict(pair for pair in given.target_reduction if isinstance(pair, tuple))
-    shares = [share for share in given.target_reduction if not isinstance(share, tuple)]
-    if len(shares) > 1 or (shares and named):
+    return _one_or_named(
+        "target_reduction", given.target_reduction, "share", "NAME", "quantity", "SHARE"
+    )
+
+
+def _one_or_named(option, values, one, name, of, value="VALUE"):
+    """One value, or a dict of pairs `(name, value)`; `None` where none was given."""
+    named = dict(each for each in values if isinstance(each, tuple))
+    plain = [each for each in values if not isinstance(each, tuple)]
+    if len(plain) > 1 or (plain and named):
         raise ValueError(
-            "Expected --target_reduction to be one share, or NAME=SHARE for each quantity; got "
-            f"{len(given.target_reduction)} of them."
+            f"Expected --{option} to be one {one}, or {name}={value} for each {of}; got "
+            f"{len(values)} of them."
         )
-    return named or (shares[0] if shares else None)
+    return named or (plain[0] if plain else None)
 
 
 def finalize_command(given):
     model = read_model(given.model, given)
     data = read_data(given.data, model)
     say(given, "removing channels")
-    _write(given, finalize(model, strict=given.strict, data=data))
+    keep = given.keep_batch_norm
+    _write(given, finalize(model, strict=given.strict, data=data, keep_batch_norm=keep))
 
 
 def report_command(given):
@@ -95,7 +117,9 @@ def export_command(given):
     done = export(
         model,
         given.output,
+        sparse=given.sparse,
         input_shape=given.input_shape,
+        data=inputs_of(read_data(given.data, model)),
         quantization=given.quantization,
         calibration_data=inputs_of(inputs),
         inference_type=given.inference_type,

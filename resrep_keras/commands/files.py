@@ -7,6 +7,8 @@ import pathlib
 import sys
 import tempfile
 import warnings
+import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -31,7 +33,13 @@ def read_model(path, given, compiled=False):
         return _of_saved_model(path, compiled)
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ValueError(f"Expected a model of Keras, a file .keras or .h5; got '{path}'.")
-    return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ValueError(f"'{path}' is no whole file .keras; save the model anew.")
+    try:
+        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    except (KeyError, OSError) as error:  # of a file that lacks parts
+        kind = type(error).__name__
+        raise ValueError(f"Keras cannot read a model in '{path}': {kind}: {error}") from error
 
 
 def existing(path):
@@ -72,11 +80,9 @@ def read_data(path, model):
     """What `.npy` or `.npz` files hold for a model: inputs, or a pair of them and labels."""
     if path is None:
         return None
-    held = np.load(existing(path), allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return held
-    with held:
-        arrays = {name: held[name] for name in held.files}
+    arrays = _arrays_of(path)
+    if isinstance(arrays, np.ndarray):
+        return arrays
     names = [tensor.name for tensor in model.inputs]
     if "x" in arrays:
         x = arrays.pop("x")
@@ -101,6 +107,29 @@ def read_data(path, model):
     return (x, labels) if len(labels) else x
 
 
+def _arrays_of(path):
+    """The array of a file `.npy`, or ``{name: array}`` of a file `.npz`."""
+    try:
+        with existing(path).open("rb") as file:  # which numpy does not close where it raises
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return held
+            return {name: held[name] for name in held.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"Expected '{path}' to be a whole file of arrays, of numpy.savez or numpy.save, that "
+            f"holds no Python objects, which could be code; {error}."
+        ) from error
+
+
+def check_picture(path):
+    """Raise unless a picture can be written there; returns the path."""
+    path = pathlib.Path(path)
+    if path.suffix != ".svg":
+        raise ValueError(f"Expected a picture to be a path that ends in .svg; got '{path}'.")
+    return path
+
+
 def read_history(path, given):
     """What a file tells of a run: a `PruningLog`, or ``{name: values by epoch}``."""
     if path is None:
@@ -116,6 +145,8 @@ def read_history(path, given):
             rows = list(csv.DictReader(file))
         told = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         told.pop("epoch", None)
+        if not told:
+            raise ValueError(f"Expected '{path}' to have a line for each epoch; it has none.")
     else:
         told = json.loads(path.read_text(encoding="utf-8"))
     try:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from resrep_keras.commands.files import existing, read_model, say
+from resrep_keras.common.checks import check_number
 from resrep_keras.common.tables import text_table
 from resrep_keras.costs.latency import tflite_latency
 from resrep_keras.costs.macs import count_macs
@@ -62,6 +63,8 @@ class Timing:
 
 def timed(given):
     """The `Timing` of the files of a command."""
+    for name, most in (("threads", 1024), ("batch_size", None), ("repeats", 10_000)):
+        check_number(name, vars(given)[name], at_least=1, at_most=most, whole=True)
     contents, inputs, counted = zip(*(_made(path, given) for path in given.models))
     say(given, "timing them in turn")
     seconds = tflite_latency(contents, inputs, given.threads, given.repeats)

@@ -42,6 +42,11 @@ def folder(tmp_path_factory):
     np.savez(folder / "named.npz", image=x, kind=y)
     np.savez(folder / "wrong.npz", pictures=x)
     np.savez(folder / "more.npz", x=x, y=y, z=y)
+    np.savez(folder / "beyond.npz", x=x, y=y + 3)  # classes that the model does not have
+    np.savez(folder / "texts.npz", x=x, y=y.astype(str))
+    np.save(folder / "objects.npy", np.array([{}, 1], object))
+    (folder / "cut.npz").write_bytes((folder / "data.npz").read_bytes()[:300])
+    (folder / "empty.npz").write_bytes(b"")
     np.save(folder / "inputs.npy", x)
     return folder
 
@@ -82,6 +87,8 @@ def test_prune_with_data_repairs(run, folder):
         ("--method random --exclude first --target_reduction 0.3", {"first": 12}),
         ("--target_reduction params=0.4 --min_share 0.5 --quiet", {"first": 6, "second": 4}),
         ("--at_most macs=20000 --channel_multiple 4", {"first": 4}),
+        ("--target_reduction 0.3 --min_channels sec*=7 --scope all", {"second": 7}),
+        ("--target_reduction 0.3 --min_share first=0.75 --min_share s*=0.5", {"first": 9}),
     ],
 )
 def test_prune_takes_the_settings_of_methods(run, options, least):
@@ -94,6 +101,31 @@ def test_prune_takes_the_settings_of_methods(run, options, least):
         assert slim.get_layer(name).filters >= channels
     if "multiple" in options:
         assert certificate["macs_slim"] <= 20000 and slim.get_layer("first").filters % 4 == 0
+
+
+def test_prune_without_repair_leaves_what_the_certificate_compared(run):
+    words = "prune dense.keras slim.keras --target_reduction 0.3 --data data.npz --json"
+    repaired, as_it_was = (json.loads(run(words + more)[1]) for more in ("", " --no_repair"))
+    assert repaired["certificate"]["repaired"] and not as_it_was["certificate"]["repaired"]
+
+
+def test_inexact_channels_go_where_that_is_asked_for(run, folder):
+    inputs = keras.Input((6,))
+    x = layers.LayerNormalization()(layers.Dense(12, name="wide")(inputs))
+    zoo.randomise(keras.Model(inputs, layers.Dense(2)(x))).save(folder / "normed.keras")
+    words = "prune normed.keras slim.keras --target_reduction 0.3 --json"
+    assert run(words)[0] == 1  # what the normalisation averages stays
+    code, out, _ = run(f"{words} --inexact")
+    assert code == 0 and json.loads(out)["certificate"]["inexact"]
+    assert run("explain normed.keras --inexact --picture net.svg")[0] == 0
+    assert (folder / "net.svg").read_text().startswith(("<svg", "<?xml"))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_finalize_keeps_batch_normalisations(run, keeps):
+    assert run("finalize wrapped.keras slim.keras" + " --keep_batch_norm" * keeps)[0] == 0
+    kinds = [type(layer) for layer in keras.models.load_model("slim.keras").layers]
+    assert (layers.BatchNormalization in kinds) == keeps
 
 
 def test_finalize_warns_of_a_target_that_is_not_met_and_fails_with_strict(run):
@@ -134,6 +166,9 @@ def test_report_takes_what_a_run_has_logged(run, folder):
     (folder / "log.json").write_text(json.dumps([1, 2]))
     code, out, err = run(f"{REPORT} --history log.json")
     assert code == 1 and out == "" and "lists of them by name" in err
+    (folder / "none.csv").write_text("epoch,loss\n")
+    code, out, err = run(f"{REPORT} --history none.csv")
+    assert code == 1 and out == "" and "to have a line for each epoch; it has none" in err
     code, _, err = run(f"{REPORT} --history dense.keras")
     assert code == 1 and "has no record of a run" in err
 
@@ -149,6 +184,14 @@ def test_export_in_integers(run):
     told = json.loads(out)
     assert code == 0 and told["path"] == "small.tflite" and told["bytes"] < told["float32_bytes"]
     assert set(told["quality"]) == {"loss", "accuracy"} and told["seconds"] > 0
+
+
+def test_export_compares_on_given_inputs_and_stores_sparse_kernels(run):
+    assert run("export dense.keras a.tflite --data data.npz --sparse")[0] == 0
+    code, _, err = run("export dense.keras a.tflite --data wrong.npz")
+    assert code == 1 and "Expected 'wrong.npz' to hold the inputs" in err
+    code, _, err = run("export dense.keras a.keras --sparse")
+    assert code == 1 and "sparse" in err
 
 
 def test_benchmark_of_models_and_files(run):
@@ -168,6 +211,11 @@ def test_benchmark_of_models_and_files(run):
         ("wrong.npz", "Expected 'wrong.npz' to hold the inputs as array 'x', or as 'image'"),
         ("more.npz", "got 'z', too"),
         ("none.npz", "There is no file or folder 'none.npz'"),
+        ("beyond.npz", "TensorFlow cannot compute with what was given"),
+        ("texts.npz", "TensorFlow cannot compute with what was given"),
+        ("objects.npy", "holds no Python objects, which could be code"),
+        ("cut.npz", "Expected 'cut.npz' to be a whole file of arrays"),
+        ("empty.npz", "Expected 'empty.npz' to be a whole file of arrays"),
     ],
 )
 def test_data_that_will_not_do(run, file, text):
