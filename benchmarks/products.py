@@ -3,9 +3,11 @@
 A product that is summed over some axis counts once for each entry and each summed entry. Recurrent
 layers are unrolled first, so that no loop hides any; how often other loops run is to be told.
 
-Two kinds are no work of the model, but of the way in which TensorFlow does it, and are counted
-apart: convolutions whose kernel is a constant of zeros and ones, by which patches are cut out, and
-positions that are computed and cut off again, where a dilated convolution goes over blocks.
+Three kinds are no work of the model, but of the way in which TensorFlow does it, and are counted
+apart: convolutions whose kernel is a constant of zeros and ones, by which patches are cut out,
+positions that are computed and cut off again, where a dilated convolution goes over blocks, and
+products of a constant single number with a row, which sum nothing: Keras writes the outer product
+by which a layer takes up a vector as a product of matrices.
 """
 
 import dataclasses
@@ -24,11 +26,13 @@ class Counted:
         all: All of them.
         moving: Of convolutions by a constant, which cut out patches.
         cut_off: At positions that a dilated convolution computes and cuts off again.
+        outer: Of a constant single number with a row.
     """
 
     all: int = 0
     moving: int = 0
     cut_off: int = 0
+    outer: int = 0
 
     def add(self, other, times=1):
         for field in dataclasses.fields(self):
@@ -109,6 +113,8 @@ def _of_graph(graph, trips):
 
 def _of_operation(operation):
     whole = COUNTS[operation.type](operation, *(x.shape for x in operation.inputs))
+    if operation.type == "MatMul" and _is_number(operation.inputs[0]):
+        return Counted(whole, outer=whole)
     if operation.type not in ("Conv2D", "Conv3D"):
         return Counted(whole)
     if _is_constant(operation.inputs[1].op):
@@ -119,6 +125,11 @@ def _of_operation(operation):
         return Counted(whole)
     kept = _size(joined[0].outputs[0].shape)
     return Counted(whole, cut_off=whole - whole * kept // _size(made.shape))
+
+
+def _is_number(tensor):
+    """Whether a matrix has a single entry, a constant."""
+    return tensor.shape.as_list() == [1, 1] and _is_constant(tensor.op)
 
 
 def _is_constant(operation):

@@ -41,6 +41,8 @@ REASONS = {
     "OTHER": "The sentence says it: a tensor without channels, a lookup table of a single column, "
     "a constant that is multiplied in, and the like.",
 }
+# Products that TensorFlow computes, and that are no work of the model.
+NO_WORK = {"moving": "patches", "cut_off": "cut off", "outer": "outer"}
 # Of these a rule could go further than the library does; all others keep what must be kept.
 OPEN = ("AXES", "NO_RULE", "NO_SITE", "UNTRIED", "SHARED", "OTHER")
 
@@ -53,7 +55,7 @@ def macs_agree(row):
     graph = row["macs_of_graph"]
     if isinstance(graph, str) or row.get("macs_unknown"):
         return None
-    return row["macs_slim"] == graph["all"] - graph["moving"] - graph["cut_off"]
+    return row["macs_slim"] == graph["all"] - sum(graph.get(key, 0) for key in NO_WORK)
 
 
 def is_right(row):
@@ -98,8 +100,7 @@ def _graph(row):
         return f"no ({graph.split(':')[0]})"
     if not agree:
         return f"{row['macs_slim']:,} for {graph['all']:,}"
-    words = {"moving": "patches", "cut_off": "cut off"}
-    more = [f"{graph[key]:,} {text}" for key, text in words.items() if graph[key]]
+    more = [f"{graph[key]:,} {text}" for key, text in NO_WORK.items() if graph.get(key)]
     return " + ".join(["equal", *more])
 
 
@@ -178,10 +179,11 @@ def as_page(result):
         "- *Difference*: the largest between wrapped and slim model, as a share of the largest",
         "  output. A row whose masks change less than a hundred times as much is an error.",
         "- *Graph*: the MACs of the slim model are the products of the graph that TensorFlow makes",
-        "  of it. Two kinds of products are TensorFlow's own way, and no work of the model. They",
+        "  of it. Three kinds of products are TensorFlow's own way, and no work of the model. They",
         "  are told and left out: *patches* are cut out by a convolution with a constant kernel of",
-        "  zeros and ones, and a dilated convolution goes over blocks, whose borders are *cut off*",
-        "  again.",
+        "  zeros and ones, a dilated convolution goes over blocks, whose borders are *cut off*",
+        "  again, and the *outer* product of a one with a vector, by which a layer takes up a",
+        "  weight of its own, sums nothing.",
         "- *.keras*: the difference after a reload where this library cannot be imported. A model",
         "  whose class is not made from inputs and outputs alone may refuse, as it does unpruned.",
         "  Keras reads `activation=keras.ops.gelu` back as another gelu: then the difference of",

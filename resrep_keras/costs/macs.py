@@ -193,6 +193,8 @@ def rows_made(call, given, of_tensor):
         return [rule_of(rows, operation)(operation, call, given)] * len(call.outputs)
     if not is_layer(operation):
         return rows_seen(call, of_tensor)
+    if call.found is not None and call.found.rows_stay:
+        return [given] * len(call.outputs)
     made = None if has_rule(macs, operation) else _rows_inside(call)
     if made is None:
         return [given] * len(call.outputs)

@@ -45,6 +45,7 @@ class Passes:
         zeros, constants: The `State` of channels that are zero, or constant, before the layer;
             `None` where they have no finite value.
         one_is_enough: Whether a channel is zero as soon as one of the inputs is.
+        rows_stay: Whether each example comes out as one entry of the first axis, as it came in.
         cost: What the layer multiplies, see `find_cost`.
         scales: For each weight, whether it takes up a factor for each channel; `None` where that
             gives something else.
@@ -60,6 +61,7 @@ class Passes:
     constants: State = State.CONSTANT
     one_is_enough: bool = False
     scales: tuple | None = None
+    rows_stay: bool = False
     cost: dict | None = None
 
     whole = True  # nothing was found out that keeps channels
@@ -184,7 +186,9 @@ class Search:
         weights = axes_that_shrink(self.trial, copies[0], self.width, len(self.choices[0]))
         outputs = tuple(self._outputs(copies[0]))
         passes = Passes(self.axes, self.width, outputs, weights, key)
-        passes = dataclasses.replace(passes, needs_zeros=needs_zeros)
+        passes = dataclasses.replace(
+            passes, needs_zeros=needs_zeros, rows_stay=self._rows_stay()
+        )
         for number, choice in enumerate(self.choices):
             for kind in kinds_for(number):
                 self.check(passes, copies[number], choice, kind)
@@ -245,6 +249,12 @@ class Search:
             array[here] = ops.convert_to_numpy(others[position])[here]
             found[position] = ops.convert_to_tensor(array)
         return found
+
+    def _rows_stay(self):
+        """Whether all that the layer makes has the shape of what it reads, the batch included."""
+        batch = self.trial.inputs[0][0].shape[:1]
+        read = (*batch, *self.trial.tensors[0].shape[1:])
+        return all(tuple(shape) == read for shape in self.trial.output_shapes)
 
     def _rest(self, choice):
         return np.setdiff1d(np.arange(self.width), choice)

@@ -88,6 +88,8 @@ class ReadsAndMakes:
     kept_outputs: str | None
     cost: dict | None = None
 
+    rows_stay = False  # not known
+
     @property
     def whole(self):
         """Whether nothing was found out that keeps channels."""

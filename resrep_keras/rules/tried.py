@@ -164,6 +164,7 @@ class Everywhere:
 
     whole = True  # nothing was found out that keeps channels
     what_weights_read = None
+    rows_stay = False  # not known
 
     def narrow(self, layer, part):
         """The answer of `narrow`."""

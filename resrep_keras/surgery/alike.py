@@ -18,6 +18,12 @@ def alike_key(call):
     That are a layer's class, configuration, weights and other plain attributes, and what it is
     called on. Functions of the user's own, and layers inside, may differ unseen.
     """
+    if "alike" not in call.memo:
+        call.memo["alike"] = _alike_key(call)
+    return call.memo["alike"]
+
+
+def _alike_key(call):
     layer = call.operation
     if not is_layer(layer) or sublayers(layer):
         return None
@@ -41,7 +47,7 @@ def alike_key(call):
 def relatives_key(call, width):
     """What is equal for calls that differ in their number of channels alone; `None` as above.
 
-    How many positions there are does not count beyond those that are tried.
+    How many positions there are does not count: each is tried once at its own.
     """
     if alike_key(call) is None:
         return None
@@ -58,8 +64,8 @@ def relatives_key(call, width):
     weights = [(tuple(map(without, w.shape)), w.dtype, w.trainable) for w in layer.weights]
 
     def described(value):
-        sizes = [n if n is None or n == width else min(n, FEW) for n in _sizes(value)]
-        return (tuple(map(without, sizes)), value.dtype) if is_symbolic(value) else repr(value)
+        sizes = ["width" if n == width else n and "any" for n in _sizes(value)]
+        return (sizes, value.dtype) if is_symbolic(value) else repr(value)
 
     given = keras.tree.map_structure(described, (call.args, call.kwargs))
     return type(layer), repr(told), repr(weights), repr(given)

@@ -4,6 +4,7 @@ Nothing of the layer is altered: its variables have other values for the time of
 numbers and automatic names go on as if it had never been tried.
 """
 
+import collections.abc
 import contextlib
 import dataclasses
 import functools
@@ -127,19 +128,21 @@ class Trial:
         raise untried
 
     def _draw_inputs(self, size):
-        self.inputs = [self.redrawn(kind, seed, size) for seed, kind in enumerate(KINDS)]
         self._size = size
-        self.outputs = [self.run(x, w) for x, w in zip(self.inputs, self.weights)]
+        self.inputs = _OfEachKind(lambda number: self.redrawn(KINDS[number], number))
+        self.outputs = _OfEachKind(
+            lambda number: self.run(self.inputs[number], self.weights[number])
+        )
         if any(y.dtype.kind not in "fViub" for y in self.outputs[0]):
             raise Untried("it gives no numbers")
         if not any(np.isfinite(y).any() for outputs in self.outputs for y in outputs):
             raise Untried("it gives no finite number, neither for normal nor positive numbers")
 
-    def redrawn(self, kind, seed, size=None):
+    def redrawn(self, kind, seed):
         """Other arrays of one of `KINDS`, one for each symbolic tensor."""
         generator = np.random.default_rng(seed)
-        size = self._size if size is None else size
-        return [_as_kind(kind, draw(tensor, generator, size=size)) for tensor in self._drawn]
+        drawn = (draw(tensor, generator, size=self._size) for tensor in self._drawn)
+        return [_as_kind(kind, array) for array in drawn]
 
     # Calls ----------------------------------------------------------------------------------------
 
@@ -229,6 +232,23 @@ class Trial:
         args, kwargs = with_arguments(self, changes, *self.symbolic(shapes))
         outputs = operation(*args, **kwargs)
         return Copy(operation, changes, keras.tree.flatten(outputs))
+
+
+class _OfEachKind(collections.abc.Sequence):
+    """What there is for each of `KINDS`, made where it is asked for first."""
+
+    def __init__(self, make):
+        self._make, self._made = make, {}
+
+    def __len__(self):
+        return len(KINDS)
+
+    def __getitem__(self, number):
+        if not 0 <= number < len(KINDS):
+            raise IndexError(number)
+        if number not in self._made:
+            self._made[number] = self._make(number)
+        return self._made[number]
 
 
 def _shorter(tensor, axes, at_most):

@@ -27,8 +27,21 @@ def test_patches_that_are_cut_out_by_a_convolution_are_told_apart():
     model = keras.Model(inputs, outputs)
     counted = products.count_products(model)
     dense = 4 * 48 * 5
-    assert vars(counted) == {"all": dense + 4 * 48 * 48, "moving": 4 * 48 * 48, "cut_off": 0}
+    patches = {"moving": 4 * 48 * 48, "cut_off": 0, "outer": 0}
+    assert vars(counted) == {"all": dense + 4 * 48 * 48, **patches}
     assert resrep_keras.count_macs(model) == dense
+
+
+@pytest.mark.tensorflow_only
+def test_a_vector_that_is_taken_up_by_an_outer_product_is_told_apart():
+    """The layer that holds a scale reads a one; a layer that reads one channel does work."""
+    inputs = keras.Input((1,))
+    one = ops.reshape(ops.slice(ops.ones_like(inputs), (0, 0), (1, 1)), (1,))
+    scale = layers.EinsumDense("a,b->ab", output_shape=(7,))(one)
+    model = keras.Model(inputs, layers.Dense(7)(inputs) * scale)
+    counted = products.count_products(model)
+    assert vars(counted) == {"all": 7 + 7, "moving": 0, "cut_off": 0, "outer": 7}
+    assert resrep_keras.count_macs(model) == 7
 
 
 @pytest.mark.tensorflow_only

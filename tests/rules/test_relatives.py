@@ -79,6 +79,32 @@ def test_one_of_each_kind_is_tried_in_full_and_all_are_removed_exactly(searches)
     helpers.check_random_removal(wrapped, state)
 
 
+def test_how_many_positions_there_are_makes_no_other_kind(searches):
+    x = inputs = keras.Input((9, 9, 3))
+    for width, strides in ((4, 1), (6, 2), (8, 2)):  # of 9, 5 and 3 positions
+        x = Scale()(Swish()(layers.Conv2D(width, 1, strides=strides)(x)))
+    model = zoo.randomise(keras.Model(inputs, zoo.head(x)))
+    wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.01, coupled=True))
+    assert searches == [(Swish, 4), (Scale, 4)]
+    helpers.check_random_removal(wrapped, ChannelState(wrapped))
+
+
+class MixesWhereLarge(layers.Layer):
+    """Channels are apart where there are few positions."""
+
+    def call(self, x):
+        return x if x.shape[1] < 5 else x + ops.flip(x, -1)
+
+
+def test_what_holds_at_few_positions_is_looked_at_at_more(searches):
+    inputs = keras.Input((3, 3, 3))
+    x = layers.UpSampling2D(3)(MixesWhereLarge()(layers.Conv2D(5, 1)(inputs)))
+    x = MixesWhereLarge()(layers.Conv2D(7, 1)(x))
+    graph = resrep_keras.trace(keras.Model(inputs, zoo.head(x)))
+    assert searches[0] == (MixesWhereLarge, 5) and (MixesWhereLarge, 7) in searches
+    assert [len(group.channels) for group in graph.groups] == [5, 4, 3]
+
+
 def test_what_holds_at_one_width_is_looked_at_at_each(searches):
     """Opened, it shows that what is flipped goes in pairs."""
     graph = resrep_keras.trace(network(MixesWhereEven))
