@@ -328,13 +328,9 @@ class Call:
         return last
 
     def beside(self, flow, axis):
-        """The parts of a flow whose channels pass where weights read another axis alone.
-
-        A layer that is called twice must read the same ones, so that none do.
-        """
+        """The parts of a flow whose channels pass where weights read another axis alone."""
         parts = [part for part in flow.parts if part.wide_axes]
-        apart = all(len(part.wide_axes) == 1 for part in parts)
-        if not apart or self.is_shared:
+        if not all(len(part.wide_axes) == 1 for part in parts):
             return ()
         return tuple(part for part in parts if axis not in part.wide_axes)
 

@@ -4,6 +4,7 @@ It holds no other layers, or it would be open already. Its `call` is run on symb
 what that calls stands in its place: operations, for which there are rules, and its own weights.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -13,6 +14,7 @@ from resrep_keras.graph.composite import Closed, open_call
 from resrep_keras.graph.flow import calls_as_known, flow, has_rule
 from resrep_keras.graph.open_sizes import WINDOWS, OpenSizes
 from resrep_keras.graph.own_weights import OwnWeights
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.record import with_opened
 from resrep_keras.graph.recording import replaced, symbolic_tensors
 from resrep_keras.graph.sizes import leaves_open
@@ -30,6 +32,93 @@ def may_be_opened(model, input_shape):
 def num_free(graph):
     """How many channels of a `ChannelGraph` may go."""
     return sum(int((~group.pinned).sum()) for group in graph.groups if group.prunable)
+
+
+def with_nearer_reasons(graph, others, inexact):
+    """A `ChannelGraph` with what other graphs of the model tell of channels without a rule.
+
+    Where a layer is left closed because opening it frees nothing, what keeps its channels all the
+    same is seen inside of it, or behind.
+
+    Args:
+        graph: The `ChannelGraph`.
+        others: Those of the same model with more layers open, in their order.
+        inexact: A function of a recording that makes the graph in which all may go that would only
+            change outputs: what stays there stays for another reason.
+    """
+    unclear = {channel for group in graph.groups for channel in _without_rule(group)}
+    if not unclear:
+        return graph
+    told = {}
+    for other in (other for other in reversed(others) if other is not graph):
+        for key, pin in _pins_of_producers(other).items():
+            if _is_nearer(pin, graph):
+                told.setdefault(key, _seen_from_outside(pin, graph, other))
+    own = {key for key, channel in _channels_of_producers(graph) if channel in unclear}
+    if any(told[key].kind is PinKind.INEXACT for key in own & told.keys()):
+        other = inexact(others[-1].recording)
+        for key, pin in _pins_of_producers(other).items():
+            if pin is not None and key in told and told[key].kind is PinKind.INEXACT:
+                told.pop(key)
+                if _is_nearer(pin, graph):
+                    told[key] = _seen_from_outside(pin, graph, other)
+    of_channel = {
+        channel: told[key]
+        for key, channel in _channels_of_producers(graph)
+        if channel in unclear and key in told
+    }
+    if not of_channel:
+        return graph
+    groups = tuple(_told(group, of_channel) for group in graph.groups)
+    return dataclasses.replace(graph, groups=groups)
+
+
+def _is_nearer(pin, graph):
+    """Whether a pin tells more than that a layer has no rule.
+
+    What a removed channel leaves in front of another layer comes of that one.
+    """
+    if pin is None or pin.kind is PinKind.NO_RULE:
+        return False
+    return pin.kind is not PinKind.NO_BIAS or pin.layer not in graph.calls_by_name
+
+
+def _seen_from_outside(pin, graph, opened):
+    """A pin of a call inside of a layer that is closed here: it is that of the layer."""
+    if pin.layer in graph.calls_by_name or pin.layer not in opened.calls_by_name:
+        return pin
+    around = [name for name in opened.calls_by_name[pin.layer].path if name in graph.calls_by_name]
+    if not around:
+        return pin
+    return dataclasses.replace(pin, layer=around[-1], text=f"its {pin.layer}: {pin.text}")
+
+
+def _without_rule(group):
+    pairs = zip(group.channels.tolist(), group.reasons)
+    return [c for c, pin in pairs if pin is not None and pin.kind is PinKind.NO_RULE]
+
+
+def _channels_of_producers(graph):
+    """Pairs of ``(layer, what is inside, position)`` and a channel id."""
+    for group in graph.groups:
+        for producer in group.producers:
+            for position, channel in enumerate(producer.channels.tolist()):
+                yield (producer.layer, producer.inside, position), channel
+
+
+def _pins_of_producers(graph):
+    pins = {}
+    for group in graph.groups:
+        pins.update(zip(group.channels.tolist(), group.reasons))
+    return {key: pins[channel] for key, channel in _channels_of_producers(graph)}
+
+
+def _told(group, of_channel):
+    """A group with the pins that are known of its channels."""
+    pairs = zip(group.channels.tolist(), group.reasons)
+    reasons = tuple(of_channel.get(channel, pin) for channel, pin in pairs)
+    reason = group.reason and reasons[0]
+    return dataclasses.replace(group, reason=reason, reasons=reasons)
 
 
 def without_unclear(graph):

@@ -5,6 +5,7 @@ have found is put together (`graph/grouping`).
 """
 
 import collections.abc
+import functools
 
 import keras
 
@@ -15,7 +16,12 @@ from resrep_keras.graph.channels import ChannelGraph
 from resrep_keras.graph.flow import calls_as_known
 from resrep_keras.graph.grouping import channel_graph
 from resrep_keras.graph.labels import State
-from resrep_keras.graph.opened import may_be_opened, num_free, without_unclear
+from resrep_keras.graph.opened import (
+    may_be_opened,
+    num_free,
+    with_nearer_reasons,
+    without_unclear,
+)
 from resrep_keras.graph.recording import Recording, resized
 from resrep_keras.graph.sizes import sized
 from resrep_keras.graph.tracer import Tracer
@@ -79,7 +85,8 @@ def trace(
     while opened is not None:  # what lies behind may be unclear now
         graphs.append(trace_recording(opened, exact, frozen=frozen, known=graph.known))
         opened = without_unclear(graphs[-1])
-    return max(graphs, key=num_free)
+    inexact = functools.partial(trace_recording, exact=False, frozen=frozen, known=graph.known)
+    return with_nearer_reasons(max(graphs, key=num_free), graphs, inexact)
 
 
 def frozen_layers(recording: Recording) -> set[str]:

@@ -17,7 +17,7 @@ from resrep_keras.graph.labels import Flow, Labels
 from resrep_keras.graph.other_weights import other_weights
 from resrep_keras.graph.pins import Pin, PinKind
 from resrep_keras.graph.regular import settle_calls
-from resrep_keras.graph.sharing import read_alike, sharing
+from resrep_keras.graph.sharing import pairs_of_parts, read_alike, sharing
 from resrep_keras.keras_adapter import input_name
 
 # Stands for the model's outputs among the names of layers, none of which is like that.
@@ -200,19 +200,21 @@ class Tracer:
         first = self._calls_of[id(call.operation)][0]
         if call is first or not depends_on_channels(call.operation):
             return
-        pairs = list(zip(call.inputs + call.outputs, first.inputs + first.outputs))
+        pairs = pairs_of_parts(call, first)
         if not read_alike(call, first):
             text = "a shared layer whose calls are not alike, as trying them has shown"
-            for labels in (flow_in.labels for pair in pairs for flow_in in pair):
+            for labels in (part.labels for pair in pairs for part in pair if part is not None):
                 self.pin(labels, Pin(call.name, text, PinKind.SHARED))
         for here, there in pairs:
-            if here.labels.size == there.labels.size:
+            if there is not None and here.labels.size == there.labels.size:
                 self.labels.union(here.labels, there.labels)
                 continue
-            pinned = min(here.labels, there.labels, key=np.size)
+            both = [part.labels for part in (here, there) if part is not None]
+            pinned = min(both, key=np.size)
             why = self.labels.pin_of(int(pinned.ravel()[0])) or "channels of another number"
+            why = "no channels along this axis" if there is None else why
             text = f"a shared layer that is also called on: {why}"
-            for labels in (here.labels, there.labels):
+            for labels in both:
                 self.pin(labels, Pin(call.name, text, PinKind.SHARED))
 
     def _pin_shared(self, call):

@@ -186,9 +186,7 @@ class Search:
         weights = axes_that_shrink(self.trial, copies[0], self.width, len(self.choices[0]))
         outputs = tuple(self._outputs(copies[0]))
         passes = Passes(self.axes, self.width, outputs, weights, key)
-        passes = dataclasses.replace(
-            passes, needs_zeros=needs_zeros, rows_stay=self._rows_stay()
-        )
+        passes = dataclasses.replace(passes, needs_zeros=needs_zeros, rows_stay=self._rows_stay())
         for number, choice in enumerate(self.choices):
             for kind in kinds_for(number):
                 self.check(passes, copies[number], choice, kind)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resrep_keras.graph.flow import flow, register_all
+from resrep_keras.graph.flow import flow, register_all, takes_several_axes
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.pooling import reduced
@@ -27,6 +27,10 @@ def _reduction_flow(operation, call):
     kind, rank = type(operation).__name__, len(call.input.shape)
     axes = range(rank) if operation.axis is None else np.atleast_1d(operation.axis).tolist()
     axes = {int(axis) % rank for axis in axes}
+    if call.input.across is not None:
+        if _reduces_each(operation, call, axes):
+            return _axis_by_axis(call, axes)
+        call.inputs = (call.plain(call.input),)
     flow_in = call.settle(call.settle(call.input, *({*range(rank)} - axes)))
     if 0 in axes:
         return call.pin_all(f"{kind} over all examples together")
@@ -38,6 +42,39 @@ def _reduction_flow(operation, call):
         return call.pin_all(f"{kind} over channels, which zeros change")
     call.gather(flow_in)
     return call.neutral(call.output_shape)
+
+
+@register_all(takes_several_axes, *SUMS, NORM, *LARGEST)
+def _reduction_crosses(operation):
+    return True
+
+
+def _reduces_each(operation, call, axes):
+    """Whether of channels along several axes each lot is either reduced or passes."""
+    parts = call.input.parts
+    lost = [part for part in parts if not axes.isdisjoint(part.wide_axes)]
+    apart = 0 not in axes and all(len(part.wide_axes) < 2 for part in parts)
+    few = len(lost) < 2 or not isinstance(operation, MEAN)  # one correction is made
+    return apart and few and (not lost or _zeros_do_not_count(operation, call))
+
+
+def _axis_by_axis(call, axes):
+    """Channels along some axes are summed up, where zeros do not count; the others pass."""
+    found, lost = [], False
+    for part in call.input.parts:
+        if not axes.isdisjoint(part.wide_axes):
+            (call.axis_in,) = part.wide_axes
+            call.gather(part)
+            lost = True
+        else:
+            found.append(part)
+    keepdims = len(call.output_shape) == len(call.input.shape)
+    for position, part in enumerate(found):
+        if lost:  # as many constants are summed up as channels are left
+            state = np.where(part.state > State.ZERO, State.VARYING, State.ZERO)
+            part = part.replace(state=state.astype(np.int8))
+        found[position] = reduced(call, part, sorted(axes), keepdims)
+    return found[-1].crossed_by(found[:-1]) if found else call.neutral(call.output_shape)
 
 
 def _spread_over_channels(call, kind, flow_in):
@@ -94,7 +131,8 @@ def _mean_correction(operation, part):
     flow_in = part.call.input
     rank = len(flow_in.shape)
     axes = range(rank) if operation.axis is None else operation.axis
-    if {axis % rank for axis in axes}.isdisjoint(flow_in.wide_axes):
+    wide = [axis for each in flow_in.parts for axis in each.wide_axes]
+    if {axis % rank for axis in axes}.isdisjoint(wide):
         return 1.0
     return float(part.keep_in[0].mean())
 

@@ -44,6 +44,46 @@ def mixer_with_batch_normalisation():
     return mixer(layers.BatchNormalization)
 
 
+@case(8, 4, 9, 9)
+def mixers_that_share_the_mixing_of_positions():
+    """One pair of layers is called on the turned stream of each block."""
+    x = inputs = tokens()
+    x = layers.Dense(8)(x)
+    first, second = layers.Dense(4, activation="gelu"), layers.Dense(6)
+    for _ in range(2):
+        x = x + turned(second(first(turned(layers.BatchNormalization()(x)))))
+        y = layers.Dense(9, activation="gelu")(layers.BatchNormalization()(x))
+        x = x + layers.Dense(8)(y)
+    return keras.Model(inputs, head(layers.BatchNormalization()(x)))
+
+
+@case(8, 4)
+def a_shared_layer_reads_two_streams():
+    """Channels of the two go together, as those of all that one layer is called on."""
+    inputs = tokens()
+    streams = [layers.Dense(8, use_bias=False)(inputs) for _ in range(2)]
+    first, second = layers.Dense(4, activation="gelu"), layers.Dense(6, use_bias=False)
+    mixed = [turned(second(first(turned(x)))) for x in streams]
+    return keras.Model(inputs, [head(x + y) for x, y in zip(streams, mixed)])
+
+
+@case(4, 8)
+def a_shared_layer_that_reads_tensors_of_other_axes():
+    """Each call mixes positions of another number of channels; none makes positions that go."""
+    inputs = tokens()
+    mixing = layers.Dense(6, use_bias=False)
+    x, y = (turned(mixing(turned(layers.Dense(n)(inputs)))) for n in (8, 4))
+    return keras.Model(inputs, [head(x) for x in (x, y, layers.Add()([x, layers.Dense(8)(y)]))])
+
+
+@case(8)
+def called_on_what_it_makes():
+    inputs = tokens()
+    shared = layers.Dense(6, activation="tanh", name="shared")
+    x = layers.Dense(8, name="first")(inputs)
+    return keras.Model(inputs, head(turned(shared(shared(turned(x))))))
+
+
 @case(7, 4)
 def biases_of_positions():
     """What a removed channel holds differs between positions, and is one number for their mean."""
@@ -140,6 +180,43 @@ def dot_layers():
     return keras.Model(inputs, head(layers.Dot((2, 1))([q, both])))
 
 
+def gram(x, y=None):
+    return ops.einsum("bnc,bnd->bcd", x, x if y is None else y)
+
+
+@case(7)
+def mean_of_a_gram_matrix():
+    """Rows of channels that are zero add nothing; the mean is still over all of them."""
+    inputs = tokens()
+    x = layers.Dense(7, activation="relu")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(ops.mean(gram(x), axis=1)))
+
+
+@case(7, 6)
+def sum_of_all_products():
+    inputs = tokens()
+    x, y = (layers.Dense(n, activation="relu")(inputs) for n in (7, 6))
+    both = ops.sum(gram(x, y), axis=(1, 2), keepdims=True)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(both)))
+
+
+@case(7, 6)
+def largest_product_of_each_channel():
+    inputs = tokens()
+    x, y = (layers.Dense(n, activation="relu")(inputs) for n in (7, 6))
+    both = ops.max(ops.relu(gram(x, y)), axis=-1)
+    return keras.Model(inputs, layers.Dense(3)(both))
+
+
+@case(7, 4)
+def sum_of_squares_over_mixed_positions():
+    """Positions in between may go, too; biases of positions leave no zeros to sum up."""
+    inputs = tokens()
+    x = layers.Dense(7, use_bias=False)(inputs)
+    x = layers.Dense(4, activation="relu", use_bias=False)(turned(x))
+    return keras.Model(inputs, layers.Dense(3)(ops.sum(ops.square(x), axis=1)))
+
+
 @case(2, 5)
 def heads_without_a_softmax():
     inputs, q, k, v = projections(8, 8, 8)
@@ -175,6 +252,21 @@ def test_a_mixer_loses_its_residual_channels_where_inexact_removal_is_allowed():
 # --- what stays ----------------------------------------------------------------------------------
 
 
+def test_a_mean_over_two_axes_of_channels_takes_one():
+    inputs = tokens()
+    x, y = (layers.Dense(n, activation="relu")(inputs) for n in (7, 6))
+    both = ops.mean(gram(x, y), axis=(1, 2), keepdims=True)
+    graph = resrep_keras.trace(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(both))))
+    assert sorted(bool(group.reason) for group in graph.groups[:2]) == [False, True]
+
+
+def test_a_largest_value_of_products_of_any_sign_keeps_the_channels():
+    inputs = tokens()
+    x, y = (layers.Dense(n)(inputs) for n in (7, 6))
+    model = keras.Model(inputs, layers.Dense(3)(ops.max(gram(x, y), axis=-1)))
+    assert "which zeros change" in str(resrep_keras.trace(model).groups[1].reason)
+
+
 def pinned_of(model, name):
     return str(resrep_keras.trace(model).group(name).reason)
 
@@ -199,11 +291,7 @@ def test_one_axis_is_left_to_a_layer_that_takes_one():
 
 
 def test_a_layer_that_is_called_twice_reads_the_same_positions():
-    inputs = tokens()
-    x = layers.Dense(8, name="first")(inputs)
-    shared = layers.Dense(6, activation="tanh")
-    x = turned(shared(shared(turned(x))))
-    assert "it works along axis 2" in pinned_of(keras.Model(inputs, head(x)), "first")
+    assert "no channels along this axis" in pinned_of(called_on_what_it_makes(), "shared")
 
 
 def test_products_of_a_tensor_with_itself_stay_where_both_axes_become_one():

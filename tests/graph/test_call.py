@@ -166,8 +166,6 @@ def test_channels_pass_beside_what_weights_read(book):
     call = asked(book, [flow])
     assert [part.wide_axes for part in call.beside(flow, 3)] == [[2]]
     assert [part.wide_axes for part in call.beside(flow, 1)] == [[3], [2]]
-    book.shared = True
-    assert call.beside(flow, 3) == ()
 
 
 @pytest.mark.parametrize(

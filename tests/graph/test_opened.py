@@ -6,6 +6,7 @@ from keras import layers, ops
 
 import resrep_keras
 from resrep_keras.graph.opened import may_be_opened, without_unclear
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.graph.trace import recording_of, trace_recording
 
 
@@ -39,7 +40,65 @@ def test_what_frees_channels_is_opened():
 def test_what_frees_none_stays_one_call_with_its_reason():
     graph = resrep_keras.trace(net(Centred(name="own")))
     assert names(graph) == ["before", "own", "last"]
-    assert "Centred has no rule" in str(graph.group("before").reason)
+    reason = graph.group("before").reason
+    assert reason.kind is PinKind.NO_RULE  # exact=False, which allows a variance, is not enough
+    assert "Centred has no rule" in str(reason)
+
+
+class Spread(layers.Layer):
+    def call(self, x):
+        return x / (1.0 + ops.var(x, -1, keepdims=True))
+
+
+def test_what_may_go_where_that_changes_outputs_is_told_as_such():
+    reason = resrep_keras.trace(net(Spread(name="own"))).group("before").reason
+    assert str(reason).startswith("own: its var: Var over channels, which zeros change")
+    assert reason.kind is PinKind.INEXACT
+    graph = resrep_keras.trace(net(Spread(name="own")), exact=False)
+    assert graph.group("before").reason is None
+
+
+class Responses(layers.Layer):
+    """Global response normalisation with its epsilon inside of the root."""
+
+    def call(self, x):
+        root = ops.sqrt(ops.sum(x**2, axis=1, keepdims=True) + 1e-6)
+        return x * root / ops.mean(root, axis=-1, keepdims=True)
+
+
+class Scaled(layers.Layer):
+    """RMS normalisation, whose output may be that of the model."""
+
+    def call(self, x):
+        return x * ops.rsqrt(ops.mean(ops.square(x), -1, keepdims=True) + 1e-6)
+
+
+class Sorted(layers.Layer):
+    def call(self, x):
+        return ops.sort(x, -1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "words"),
+    [
+        (Responses, PinKind.NO_BIAS, "own: its mean: removed channels would leave values here"),
+        (Sorted, PinKind.NO_RULE, "own: Sorted has no rule"),
+    ],
+)
+def test_a_closed_layer_is_told_by_what_keeps_channels_inside(layer, kind, words):
+    reason = resrep_keras.trace(net(layer(name="own"))).group("before").reason
+    assert reason.kind is kind and str(reason).startswith(words)
+
+
+def test_what_is_an_output_behind_a_closed_layer_is_told_as_one():
+    inputs = keras.Input((6, 3))
+    x = layers.Dense(8, name="before")(inputs)
+    x = x + layers.Dense(8)(
+        layers.Dense(5, name="hidden", activation="relu")(Scaled(name="own")(x))
+    )
+    graph = resrep_keras.trace(keras.Model(inputs, Scaled()(x)))
+    assert graph.group("before").reason.kind is PinKind.OUTPUT
+    assert graph.group("hidden").reason is None
 
 
 def test_outputs_keep_their_names():
