@@ -45,7 +45,11 @@ def operation_class(name):
     Raises:
         ValueError: This version of Keras has no such function, or no class behind it.
     """
-    return _found(_operation(name), f"an operation behind keras.ops.{name}")
+    kind = _operation(name)
+    if kind is None:
+        words = f"Keras {keras.__version__} does not have an operation behind keras.ops.{name}"
+        raise ValueError(f"{words}; use another version.")
+    return kind
 
 
 def operation_classes(*names):
@@ -78,20 +82,13 @@ def _operation(name):
     function = _exported(inside, name)
     if function is None:
         return None
-    # `expand_dims` is the function of `ExpandDims`, `batch_normalization` that of `BatchNorm`, and
-    # `abs` another name of `absolute`.
+    # `expand_dims` is of `ExpandDims`, `batch_normalization` of `BatchNorm`, `abs` of `absolute`.
     short = name.rpartition(".")[2].replace("_", "")
     short = {"abs": "absolute"}.get(short, short.replace("normalization", "norm"))
     for key, value in vars(_module_of(function)).items():
         if key.lower() == short and inspect.isclass(value) and issubclass(value, keras.Operation):
             return value
     return None
-
-
-def _found(kind, what):
-    if kind is None:
-        raise ValueError(f"Keras {keras.__version__} does not have {what}; use another version.")
-    return kind
 
 
 def _present(kinds):
@@ -306,14 +303,18 @@ def freeze_alone(model):
     model._trainable = False
 
 
+def writes_older_format():
+    """Whether Keras is writing a file of the older format, `.h5`, now."""
+    return bool(global_state.get_global_attribute("use_legacy_config"))
+
+
 @functools.cache
 def training_class(wrapped, kind):
     """A class that prunes like `wrapped`, and trains like `kind`, a class of Functional models."""
     combined = type(f"{wrapped.__name__}{kind.__name__}", (wrapped, kind), {"training_class": kind})
     # It is saved as the class of wrapped models, whose from_config combines both again.
-    register = keras.saving.register_keras_serializable
-    register("resrep_keras", name=wrapped.__name__)(combined)
-    register("resrep_keras", name=wrapped.__name__)(wrapped)
+    for each in (combined, wrapped):
+        keras.saving.register_keras_serializable("resrep_keras", name=wrapped.__name__)(each)
     return combined
 
 

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -413,3 +414,22 @@ def test_a_rate_that_is_no_number_is_known():
     assert keras_adapter.rate_function(keras.optimizers.SGD(schedule)) is schedule
     assert keras_adapter.rate_function(keras.optimizers.SGD(function)) is function
     assert keras_adapter.rate_function(keras.optimizers.SGD(0.1)) is None
+
+
+def test_files_of_the_older_format_are_told_apart(tmp_path):
+    seen = []
+
+    class Net(keras.Model):
+        def get_config(self):
+            seen.append(keras_adapter.writes_older_format())
+            return super().get_config()
+
+    inputs = keras.Input((2,))
+    model = Net(inputs, keras.layers.Dense(1)(inputs))
+    for name, older in (("a.h5", True), ("a.keras", False)):
+        seen.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.save(tmp_path / name)
+        assert seen and all(each is older for each in seen)
+        assert not keras_adapter.writes_older_format()

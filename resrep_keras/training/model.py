@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import json
+import pathlib
+import tempfile
 import warnings
 
 import keras
@@ -15,8 +17,11 @@ from resrep_keras.keras_adapter import (
     strategy_scope,
     training_class,
     wrapped_optimizer,
+    writes_older_format,
 )
 from resrep_keras.layers.around import warn_of_model_around
+from resrep_keras.layers.compactor import Compactor
+from resrep_keras.layers.gated import Gated
 from resrep_keras.methods.callback import TrainingData, told_of_fit
 from resrep_keras.methods.pruning_log import PruningLog, keep_log, log_of
 from resrep_keras.methods.wrapped import baseline_of, method_of, notes_of
@@ -188,22 +193,40 @@ class WrappedModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)  # else loaded optimizer state is dropped
 
-    def load_weights(self, filepath, *args, **kwargs):
-        # A compiled optimizer has no state to load into before it is built.
-        if self.compiled and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        super().load_weights(filepath, *args, **kwargs)
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self.optimizer is not None and "optimizer" not in config:
+            # Keras takes it out of what was compiled where it writes a file of the older format.
+            config["optimizer"] = keras.saving.serialize_keras_object(self.optimizer)
+        return config
 
-    def save(self, filepath, *args, **kwargs):
-        legacy = str(filepath).lower().endswith((".h5", ".hdf5"))
-        if legacy and self._pruning_state.values():
+    def export(self, filepath, *args, **kwargs):
+        if any(isinstance(each, (Compactor, Gated)) for each in self.layers):
             warnings.warn(
-                f"A file in the older format such as '{filepath}' does not hold what the pruning "
-                "run remembers (its plan, its step, what it has measured): a model that is loaded "
-                "from it begins a new run. Save it as .keras.",
+                f"Model '{self.name}' is exported with its compactors and all of its channels, so "
+                "that nothing gets smaller. Export what resrep_keras.finalize(model) returns.",
                 stacklevel=2,
             )
-        super().save(filepath, *args, **kwargs)
+        return super().export(filepath, *args, **kwargs)
+
+    def quantize(self, *args, **kwargs):
+        raise ValueError(
+            f"Model '{self.name}' is wrapped, and trained in floats. Quantize what "
+            "resrep_keras.finalize(model) returns."
+        )
+
+    def __reduce__(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.keras"
+            self.save(path)
+            return _unpickled, (self.training_class, path.read_bytes())
+
+    def __deepcopy__(self, memo):
+        function, arguments = self.__reduce__()
+        memo[id(self)] = copy = function(*arguments)
+        if self.distilled.value is not None:  # no part of the model, and so not copied
+            copy.set_teacher(self.distilled.value.settings)
+        return copy
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
@@ -216,6 +239,9 @@ class WrappedModel(keras.Model):
             store[LOG] = np.frombuffer(json.dumps(log.to_dict()).encode(), np.uint8)
 
     def load_own_variables(self, store):
+        # Before the optimizer is: one that is not built has no state to load into.
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
         own, keys = seeds(self), list(store.keys())
         if sum(key.startswith("seed.") for key in keys) == len(own):  # else of another model
             for number, seed in enumerate(own):
@@ -227,6 +253,13 @@ class WrappedModel(keras.Model):
         keep_log(self, None if told is None else PruningLog.from_dict(json.loads(told)))
 
     def get_config(self):
+        if writes_older_format() and self._pruning_state.values():
+            warnings.warn(
+                f"A file in the older format (.h5) of model '{self.name}' does not hold what the "
+                "pruning run remembers (its plan, its step, what it has measured): a model that is "
+                "loaded from it begins a new run. Save it as .keras.",
+                stacklevel=2,
+            )
         config = super().get_config()
         config["method"] = keras.saving.serialize_keras_object(self.method)
         config["baseline"] = keras.saving.serialize_keras_object(self.baseline)
@@ -262,6 +295,15 @@ class WrappedModel(keras.Model):
 
 # A file of the older format, `.h5`, names the class of a model without its package.
 keras.saving.get_custom_objects()[WrappedModel.__name__] = WrappedModel
+
+
+def _unpickled(kind, content):
+    """The model of a `.keras` file, whose dense model's class was `kind`; pickles are not safe."""
+    names = {} if kind is None else {keras.saving.get_registered_name(kind): kind}
+    with tempfile.TemporaryDirectory() as folder, keras.saving.custom_object_scope(names):
+        path = pathlib.Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.saving.load_model(path, safe_mode=False)
 
 
 @method_of.register
