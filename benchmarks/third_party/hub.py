@@ -75,7 +75,8 @@ BUILDERS = {
     "Mistral": _of("Mistral", **GROUPED, sliding_window=8),
     "Phi3": _of("Phi3", **GROUPED),
     "Qwen": _of("Qwen", **GROUPED),
-    "Qwen3": _of("Qwen3", **GROUPED, head_dim=8),
+    # Its mask of a sliding window is made by TensorFlow, of a length that has to be known.
+    "Qwen3": _of_length(16, _of("Qwen3", **GROUPED, head_dim=8)),
     "Gemma": _of("Gemma", **GROUPED, head_dim=8),
     "Gemma3": _of("Gemma3", **GROUPED, head_dim=8, image_size=None),
     "T5": _of("T5", **HEADS),

@@ -35,12 +35,17 @@ def _along_time_flow(layer, call):
 
 @register_all(flow, layers.ZeroPadding2D, layers.ZeroPadding3D)
 def _zero_padding_flow(layer, call):
-    return call.uneven(spatial_flow(layer, call))
+    return _bordered(layer, call, spatial_flow(layer, call))
+
+
+def _bordered(layer, call, flow_out):
+    """Borders of zeros, where a layer has any: some blocks pad by half of a kernel of 1."""
+    return call.uneven(flow_out) if np.any(layer.padding) else flow_out
 
 
 @flow.register
 def _zero_padding_1d_flow(layer: layers.ZeroPadding1D, call):
-    return call.uneven(call.vector(call.input, channel_axis(layer, 3)))
+    return _bordered(layer, call, call.vector(call.input, channel_axis(layer, 3)))
 
 
 # --- Flatten and Reshape -------------------------------------------------------------------------

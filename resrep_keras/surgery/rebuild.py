@@ -122,7 +122,7 @@ class _Rebuilder:
         copy = self._twins.copy_of(operation)
         if copy is None:
             with self._twins.scope(operation):
-                copy = copy_operation(operation, changes)
+                copy = _copy_of_call(recorded, operation, changes)
             if is_layer(copy) and copy is not operation:
                 copy.name = recorded.name  # whether or not its configuration holds a name
             if self._checked and is_layer(operation):
@@ -158,6 +158,19 @@ class _Rebuilder:
         return type(recorded.operation)(
             layer, **{**config, **_renamed(recorded.operation, recorded.name)}
         )
+
+
+def _copy_of_call(recorded, operation, changes):
+    """What `copy_operation` answers; where it raises, it is told why it is asked at all."""
+    try:
+        return copy_operation(operation, changes)
+    except ValueError as error:
+        if recorded.closed is None:
+            raise
+        raise ValueError(
+            f"Layer '{recorded.name}' of type {type(operation).__name__} is copied whole, and not "
+            f"written out as the calls inside, because {recorded.closed}. {error}"
+        ) from error
 
 
 def _read_behind(layer, args, kwargs):

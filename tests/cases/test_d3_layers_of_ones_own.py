@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.graph.pins import PinKind
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
 
@@ -62,6 +63,17 @@ class Prototypes(layers.Layer):
 
 
 @register
+class Affine(layers.Layer):
+    """A factor and a summand that all channels have in common."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(), initializer="zeros", name="shift")
+
+    def call(self, x):
+        return self.scale * x + self.shift
+
+
 class FeedForward(layers.Layer):
     """Two products and all that is added in one layer, whose hidden units nobody sees."""
 
@@ -129,6 +141,19 @@ def image(layer, filters=8):
     return keras.Model(inputs, zoo.head(x))
 
 
+def padded_by_half_a_kernel(layer, kernels=(3, 1, 2)):
+    """Blocks of one convolution, as they are written for kernels of any size.
+
+    What the layer adds to zeros ends at the border of zeros, and goes into a kernel of 1 whole.
+    """
+    x = inputs = zoo.image(6)
+    for number, kernel in enumerate(kernels):
+        x = layers.ZeroPadding2D((kernel - 1) // 2)(x)
+        x = layers.Conv2D(5 + number, kernel, use_bias=False, name=f"conv{number}")(x)
+        x = layer()(layers.ReLU()(layers.BatchNormalization()(x)))
+    return keras.Model(inputs, zoo.head(x))
+
+
 def sequence(layer, times=1):
     """The layer in a residual block behind a normalisation over all channels."""
     inputs = keras.Input((5, 6))
@@ -156,6 +181,7 @@ CASES = {
     "prototypes": (lambda: image(Prototypes(name="own")), {"before": 8}),
     "lambda": (lambdas(over_root_mean_square), {"before": 8}),
     "lambda of one's size": (lambdas(lambda x: ops.reshape(x, (-1, 4, 4, 8))), {"before": 8}),
+    "affine": (lambda: padded_by_half_a_kernel(Affine), {"conv0": 5, "conv1": 6, "conv2": 7}),
     "feed forward": (lambda: sequence(FeedForward(name="own")), {"own_up": 10}),
     "called twice": (lambda: sequence(FeedForward(name="own"), 2), {"own_up": 10}),
     "beside a layer": (lambda: sequence(Dropped(name="own")), {"own_up": 10}),
@@ -178,6 +204,12 @@ def test_it_is_pruned_exactly(name):
     }
     assert {layer: free[layer] for layer in sizes} == sizes
     helpers.check_random_removal(wrapped, state)
+
+
+def test_a_summand_of_all_channels_stays_in_front_of_a_border_of_zeros():
+    graph = resrep_keras.trace(padded_by_half_a_kernel(Affine, (3, 3, 1)))
+    assert graph.group("conv0").reason.kind is PinKind.NO_BIAS
+    assert graph.group("conv1").reason is None
 
 
 def test_what_is_multiplied_is_counted_as_in_a_dense_layer():

@@ -39,6 +39,12 @@ def test_constants_end_at_a_padded_border(layer):
     assert Answer(layer, positions, activation="sigmoid").states == {"FIXED"}
 
 
+@pytest.mark.parametrize("layer", [layers.ZeroPadding1D(0), layers.ZeroPadding2D(((0, 0), (0, 0)))])
+def test_a_padding_of_nothing_has_no_border(layer):
+    positions = SEQUENCE if isinstance(layer, layers.ZeroPadding1D) else IMAGE
+    assert Answer(layer, positions, activation="sigmoid").states == {"CONSTANT"}
+
+
 def test_flatten_tiles_channels():
     assert Answer(layers.Flatten(), (2, 2)).ids() == [0, 1, 2] * 4
 

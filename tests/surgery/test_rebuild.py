@@ -105,6 +105,36 @@ def test_a_layer_that_cannot_be_copied_is_named():
         copy_operation(Odd(object(), name="odd"), {})
 
 
+class AsksForNumbers(layers.Layer):
+    """Its call runs on arrays alone, and its configuration lacks an argument."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(units)
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, x):
+        return self.inner(x) + float(ops.convert_to_numpy(x).mean())
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.inner.units)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("units", None)
+        return config
+
+
+def test_a_layer_that_cannot_be_copied_is_told_why_it_would_have_to_be():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Dense(2)(AsksForNumbers(4, name="numbers")(inputs)))
+    words = r"'numbers' of type AsksForNumbers is copied whole.*because its call\(\) raises "
+    with pytest.raises(ValueError, match=words + ".*on symbolic tensors.*Give it a get_config"):
+        rebuild(recording_of(model))
+
+
 def test_an_error_of_ones_own_is_no_matter_of_the_configuration():
     class Picky(layers.Layer):
         def __init__(self, allowed=True, **kwargs):
