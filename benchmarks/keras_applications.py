@@ -56,6 +56,79 @@ def tolerance(row):
     return DEEP_TOLERANCE if row["layers_with_weights"] > DEEP else TOLERANCE
 
 
+# Pattern, what may go, what stays and why, and the tests that hold it.
+BEYOND = (
+    (
+        "layers and operations that nobody has registered: activations, scales, drop paths, "
+        "coordinates, `Lambda`",
+        "what trying on arrays shows to pass one by one, to be read, or to be made; `explain` "
+        "says *probed*",
+        "what mixes channels, with what was tried",
+        "`test_d2_probed_layers`",
+    ),
+    (
+        "composite layers and subclassed models, with their own weights, masks, dropouts, loops",
+        "what the calls inside let go",
+        "what is called otherwise in training, or reads another layer's weights: the reason is "
+        "told",
+        "`test_d1_composite`",
+    ),
+    (
+        "a layer of one's own that moves or multiplies channels",
+        "as its operations; it is opened where that frees channels, and else told by what keeps "
+        "them inside",
+        "what its operations mix",
+        "`test_d3_layers_of_ones_own`",
+    ),
+    (
+        "reshapes, transposes, shuffles, depth to space, maxout, heads split by hand, repeats, "
+        "rolls, stacks",
+        "channels that a shape couples go together",
+        "what a reshape mixes wholly",
+        "`test_d3_moves`",
+    ),
+    (
+        "channels along several axes at once: mixers, also with one mixing layer for all "
+        "blocks, spatial gates, attention without a softmax, Gram matrices that are summed or "
+        "averaged",
+        "each axis by itself",
+        "positions that another tensor has, too; a product of a tensor with itself that is "
+        "flattened",
+        "`test_d3_several_axes`",
+    ),
+    (
+        "arrays as kernels, factors, filters, prototypes",
+        "what a tensor loses the array loses",
+        "factors that have one number",
+        "`test_d3_constant_operands`",
+    ),
+    (
+        "sums, norms, distances, means over channels; maxima of what is never negative",
+        "exact: zeros add nothing, and a mean is multiplied by the share that is left",
+        "maxima of any sign; roots with an epsilon inside that are averaged (a constant is left)",
+        "`test_d3_several_axes`, `test_d3_layers_of_ones_own`",
+    ),
+    (
+        "layer, RMS, group and unit normalisation, Keras's own or written by hand",
+        "RMS and unit norms exactly, groups whole; means and variances with `exact=False`",
+        "as told by `explain`",
+        "`test_d3_norms_by_hand`",
+    ),
+    (
+        "attention by hand, rotary positions, grouped queries, gated widths, tied embeddings, "
+        "sequences of any length",
+        "heads and hidden widths",
+        "streams that are outputs or tied",
+        "`test_d1_decoders`",
+    ),
+    (
+        "branches that become one convolution (RepVGG, MobileOne)",
+        "through all branches, `coupled=True`",
+        "without it the streams, which `explain` says",
+        "`test_d1_branches`",
+    ),
+)
+
 HEADER = ("model", "channels (%)", "MACs (%)", "difference", ".keras", "SavedModel", "TFLite")
 HEADER += ("trace (s)", "finalize (s)", "memory (%)", "kept channels")
 
@@ -107,6 +180,14 @@ def as_page(result):
         "stems and residual streams by a LayerNormalization, whose mean and variance run over all",
         "channels: no removal is exact there, and `exact=False` allows it all the same. What is",
         "left of ConvNeXt, the wide hidden layers of its blocks, holds nearly all of its MACs.",
+        "",
+        "## Beyond keras.applications",
+        "",
+        "What the tests of the named files in `tests/cases/` hold, each by random removal and a",
+        "certificate; [`third_party.md`](third_party.md) has the same of models that were written",
+        "without this library.",
+        "",
+        *markdown_table(("pattern", "what may go", "what stays, and why", "tests"), BEYOND),
     ]
     return "\n".join(lines) + "\n"
 
