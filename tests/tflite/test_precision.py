@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from resrep_keras.surgery.forward import example_inputs, run
-from resrep_keras.tflite.precision import in_float32
+from resrep_keras.tflite.precision import in_float32, in_float64
 
 pytestmark = pytest.mark.tensorflow_only  # as TFLite is; other backends lack some of the floats
 
@@ -84,3 +84,16 @@ def test_integers_and_float32_models_stay():
     assert in_float32(model) is model
     x = ops.cast(layers.Dense(2, dtype="float16")(ops.cast(inputs, "float16")), "int32")
     assert in_float32(keras.Model(inputs, x)).outputs[0].dtype == "int32"
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
+@pytest.mark.parametrize("build", [sequence, image])
+def test_in_float64_every_layer_computes_in_it(build, policy):
+    model = made(build, policy)
+    wide = in_float64(model)
+    layers_ = [each for each in wide.layers if not isinstance(each, layers.InputLayer)]
+    assert {each.compute_dtype for each in layers_} == {"float64"}
+    assert keras.config.floatx() == "float32"
+    inputs = example_inputs(model)
+    one, other = run(model, inputs), run(wide, inputs)
+    np.testing.assert_allclose(one, other, rtol=0.1, atol=0.05)
