@@ -69,7 +69,7 @@ def open_call(layer, args, kwargs, whole=False, alone=False):
         Closed: The graph would not be the same; it says why.
     """
     inner = sublayers(layer)
-    if not (inner or whole or alone) and has_config(layer):
+    if not (inner or whole or alone) and no_config(layer) is None:
         return None
     tensors = list({id(value): value for value in symbolic_tensors(args, kwargs)}.values())
     # What it does without an optional input, and what the regularizer adds, no graph can show.
@@ -114,13 +114,15 @@ def _stand_ins(given, tensors, reasons):
         yield OpenSizes({}, (), WINDOWS)
 
 
-def has_config(layer):
-    """Whether a layer has a configuration, of which a copy can be made."""
+def no_config(layer):
+    """Why a layer has no configuration of which a copy could be made; `None` where it has one."""
     try:
         layer.get_config()
-    except Exception:  # of Keras, which cannot make one of all arguments, or of the user's code
-        return False
-    return True
+    except NotImplementedError:  # of Keras, which cannot make one of all arguments
+        return "it has no get_config()"
+    except Exception as error:  # whatever a get_config() of the user's raises
+        return f"its get_config() raises {in_words(error)}"
+    return None
 
 
 def _opened(reader):

@@ -11,7 +11,7 @@ import functools
 import keras
 
 from resrep_keras.common.training_flag import has_training_argument
-from resrep_keras.graph.composite import Closed, has_config
+from resrep_keras.graph.composite import Closed, no_config
 from resrep_keras.graph.open_sizes import fitting_kept
 from resrep_keras.graph.own_products import OwnProducts
 from resrep_keras.graph.own_weights import is_holder
@@ -110,8 +110,11 @@ class _Recorder:
                     if is_graph(operation):  # what holds it stays closed
                         raise
                     closed = str(error)
-            elif closed is not None and self._around and not has_config(operation):
-                raise _Uncopied(f"of its part '{operation.name}' no copy can be made: {closed}")
+            elif closed is not None and self._around:
+                uncopied = no_config(operation)
+                if uncopied is not None:
+                    words = f"of its part '{operation.name}' no copy can be made: {uncopied}"
+                    raise _Uncopied(f"{words}, and {closed}")
         outputs = output_specs(operation, args, kwargs)
         recording = None
         if inner is not None and len(symbolic_tensors(args, kwargs)) == 1:

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.graph.flow import activate, activation_of, rule_of, without_rule
+from resrep_keras.graph.probe import in_words
 from resrep_keras.rules.multiplied import terms_of
 from resrep_keras.surgery.choosing import (
     as_selected,
@@ -248,12 +249,20 @@ def _making(trial, axis, width, key):
             _check_making(trial, copy, weights, keep, axis, kind)
     if not any(weights):
         raise Unlike(f"behind it: {key} changes none of its weights")
-    tail = _tail(trial)
+    untold = ""
+    try:
+        tail = _tail(trial)
+    except _Raises as raises:  # nothing is known of what comes last: no weight need take it up
+        tail, untold = None, f" ({raises})"
     for mixes in (True, False):
         taking = _taking(trial, (axis, width, key, weights), mixes, tail or {})
         if taking is not None:
             return Makes(axis, width, weights, key, mixes, taking, activates=tail is not None)
-    raise Unlike("behind it: no factor of its outputs can be taken up by its weights")
+    raise Unlike(f"behind it: no factor of its outputs can be taken up by its weights{untold}")
+
+
+class _Raises(Exception):
+    """A function of the layer has raised where it was tried alone: the text says what."""
 
 
 def _axes(trial, copy):
@@ -292,10 +301,11 @@ def _tail(trial):
     (before, behind), function = pairs
     for inputs, weights in zip(trial.inputs, trial.weights):
         made = [trial.run(inputs, weights, copy)[0] for copy in (before, behind)]
+        tensor = ops.convert_to_tensor(made[0])
         try:
-            applied = ops.convert_to_numpy(function(ops.convert_to_tensor(made[0])))
-        except Exception:  # a user's own function, which may not be made for this
-            return None
+            applied = ops.convert_to_numpy(function(tensor))
+        except Exception as error:  # a user's own function, which may not be made for this
+            raise _Raises(f"its activation, tried alone, raises {in_words(error)}") from error
         if alike(made[1], applied) is False:
             return None
     return linear

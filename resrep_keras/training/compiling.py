@@ -4,6 +4,7 @@ import warnings
 
 import keras
 
+from resrep_keras.graph.probe import in_words
 from resrep_keras.keras_adapter import compile_arguments
 from resrep_keras.optimizers.transfer import by_path, copy_decay_exclusions, unpruned
 from resrep_keras.training.model import WrappedModel
@@ -24,21 +25,52 @@ def compile_alike(model, copy, stacklevel=3):
     """
     try:
         with keras.saving.custom_object_scope(compile_objects(model)):
-            if own_hooks(training_kind(model)):  # which may have a compile() of their own
-                copy.compile_from_config(model.get_compile_config())
+            if own_hooks(training_kind(model)):
+                _compile_by_hooks(model, copy)
             else:
-                copy.compile(**_arguments(model))
-        pairs = by_path(model.trainable_variables, copy.trainable_variables)
-        copy_decay_exclusions(model.optimizer, copy.optimizer, pairs)
-        if copy.optimizer is not None:  # unbuilt, it would be saved as one that a file does not fit
-            copy.optimizer.build(copy.trainable_variables)
-    except Exception as error:  # whatever a user's own objects raise
+                _compile(model, copy)
+    except _NotCompiled as problem:
         kind = "wrapped" if isinstance(copy, WrappedModel) else "new"
         warnings.warn(
-            f"Model '{model.name}' is compiled with objects that cannot be copied ({error}); call "
-            f"compile() on the {kind} model.",
+            f"Model '{model.name}' is compiled {problem}; call compile() on the {kind} model.",
             stacklevel=stacklevel,
         )
+        return
+    pairs = by_path(model.trainable_variables, copy.trainable_variables)
+    copy_decay_exclusions(model.optimizer, copy.optimizer, pairs)
+    if copy.optimizer is not None:  # unbuilt, it would be saved as one that a file does not fit
+        copy.optimizer.build(copy.trainable_variables)
+
+
+class _NotCompiled(Exception):
+    """A copy stays uncompiled: the text goes on from "Model is compiled"."""
+
+
+def _compile_by_hooks(model, copy):
+    """By methods of the user's own class, which may have a compile() of its own."""
+    try:
+        copy.compile_from_config(model.get_compile_config())
+    except Exception as error:  # whatever such methods raise
+        words = f"by methods of its own class, which raise for a copy: {in_words(error)}"
+        raise _NotCompiled(words) from error
+
+
+def _compile(model, copy):
+    arguments = _arguments(model)
+    try:
+        copy.compile(**arguments)
+    except (TypeError, ValueError) as error:  # what a method does not take, such as averages
+        raise _NotCompiled(f"in a way that its copy refuses: {error}") from error
+
+
+def _copied(copy, value):
+    """A copy of an object that a model is compiled with; what it is made of may be the user's."""
+    try:
+        return copy(value)
+    except Exception as error:  # whatever get_config() or from_config() raises
+        kind = type(value).__name__
+        words = f"with objects that cannot be copied: its {kind} raises {in_words(error)}"
+        raise _NotCompiled(words) from error
 
 
 def compile_slim(model, slim):
@@ -62,7 +94,7 @@ def _arguments(model):
     given = compile_arguments(model)
     return {
         **given,
-        "optimizer": unpruned(model.optimizer),
+        "optimizer": _copied(unpruned, model.optimizer),
         "metrics": _copies(given["metrics"]),
         "weighted_metrics": _copies(given["weighted_metrics"]),
         "run_eagerly": model.run_eagerly,
@@ -76,7 +108,7 @@ def _copies(metrics):
     """The same metrics with a state of their own; names and functions have none."""
     return keras.tree.map_structure(
         lambda metric: (
-            type(metric).from_config(metric.get_config())
+            _copied(lambda own: type(own).from_config(own.get_config()), metric)
             if isinstance(metric, keras.metrics.Metric)
             else metric
         ),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from resrep_keras.graph.composite import Closed, open_call, sublayers
+from resrep_keras.graph.composite import Closed, no_config, open_call, sublayers
 from resrep_keras.graph.record import record
 from resrep_keras.keras_adapter import call_with_values
 
@@ -350,8 +350,18 @@ def test_a_layer_with_a_part_of_which_no_copy_can_be_made_stays_whole():
     recording = record(keras.Model(inputs, layers.Dense(2)(outer(inputs))))
     assert recording.calls[0].operation is outer
     assert recording.calls[0].closed.startswith(
-        "of its part 'part' no copy can be made: its call()"
+        "of its part 'part' no copy can be made: it has no get_config(), and its call()"
     )
+
+
+def test_why_there_is_no_configuration_is_told_apart():
+    class Broken(layers.Layer):
+        def get_config(self):
+            return {"size": self.size}  # which it does not have
+
+    assert no_config(layers.ReLU()) is None
+    assert no_config(Unsaved(ops.square)) == "it has no get_config()"
+    assert no_config(Broken()).startswith("its get_config() raises AttributeError: 'Broken'")
 
 
 def test_a_model_may_leave_out_a_part_that_its_call_does_not_use():

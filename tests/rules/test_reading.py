@@ -93,3 +93,31 @@ def test_weights_are_narrowed_in_and_out_and_in_both_calls_alike():
     again = trial_of(layers.Dense(6))
     assert find_making(again) == makes and find_reading(again, 0, 1, 6) == reads
     assert np.array_equal(makes.weights, find_making(again).weights)
+
+
+def test_an_activation_that_raises_where_it_is_tried_alone_is_no_statement_about_the_layer():
+    class OfPairs(Product):
+        """Its activation reads two tensors."""
+
+        def __init__(self, width, function="two", **kwargs):
+            super().__init__(width, **kwargs)
+            self.function = function
+            self.activation = {"two": lambda a, b: a + 0 * b, "name": "linear"}[function]
+
+        def call(self, x):
+            plain, self.activation = self.activation, keras.activations.linear
+            try:
+                y = super().call(x)
+            finally:
+                self.activation = plain
+            return y if self.function == "name" else plain(y, y)
+
+        def get_config(self):
+            own = {"width": self.width, "shift": self.shift, "function": self.function}
+            return {**layers.Layer.get_config(self), **own}
+
+    for function, words in (("two", "raises TypeError"), ("name", "not callable")):
+        makes = find_making(trial_of(OfPairs(5, function)))
+        assert not makes.activates and makes.taking == (False, True)  # a length of above zero
+        with pytest.raises(Unlike, match=f"no factor .* \\(its activation, tried alone, .*{words}"):
+            find_making(trial_of(OfPairs(5, function, shift=0.5)))

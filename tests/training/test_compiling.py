@@ -8,6 +8,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.keras_adapter import compile_arguments, decay_exclusions
 from resrep_keras.optimizers.penalty import PenaltyOptimizer
+from resrep_keras.training import compiling
 from resrep_keras.training.compiling import compile_alike, compile_slim, training_kind
 from tests import zoo
 
@@ -144,10 +145,67 @@ def test_what_cannot_be_copied_is_told():
     model, copy = net(), net()
     model.compile("sgd", logits_loss, metrics=[Metric(2.0)])
     with pytest.warns(
-        UserWarning, match=r"cannot be copied .*'dtype'.*compile\(\) on the new model"
+        UserWarning, match=r"cannot be copied: its Metric .*'dtype'.*compile\(\) on the new model"
     ):
         compile_alike(model, copy)
     assert not copy.compiled
+
+
+@pytest.mark.parametrize("part", ["metric", "optimizer"])
+def test_whatever_a_users_object_raises_is_told_as_its_own_words(part):
+    class Metric(keras.metrics.Mean):
+        def get_config(self):
+            raise KeyError("gone")
+
+    class Optimizer(keras.optimizers.SGD):
+        @classmethod
+        def from_config(cls, config, custom_objects=None):
+            raise AttributeError("lost")
+
+    model, copy = net(), net()
+    metrics = [Metric()] if part == "metric" else []
+    model.compile(Optimizer() if part == "optimizer" else "sgd", logits_loss, metrics=metrics)
+    words = {"metric": "its Metric raises KeyError", "optimizer": "its Optimizer raises Attribute"}
+    with pytest.warns(UserWarning, match=f"cannot be copied: {words[part]}"):
+        compile_alike(model, copy)
+    assert not copy.compiled
+
+
+def test_what_a_copy_refuses_is_told_as_its_refusal():
+    model = net()
+    model.compile(keras.optimizers.Adam(use_ema=True), logits_loss)
+    with pytest.warns(UserWarning, match=r"in a way that its copy refuses: .*use_ema") as told:
+        wrapped = resrep_keras.wrap(model, resrep_keras.ResRep(0.4))
+    assert not wrapped.compiled and "cannot be copied" not in str(told[0].message)
+
+
+def test_an_error_of_ones_own_compile_is_told():
+    class OwnCompile(keras.Model):
+        def compile(self, *args, **kwargs):
+            if kwargs.get("loss") is None:
+                raise KeyError("a loss")
+            super().compile(*args, **kwargs)
+
+        def get_compile_config(self):
+            return {"optimizer": "sgd"}
+
+    model = net(OwnCompile)
+    model.compile(optimizer="sgd", loss=logits_loss)
+    with pytest.warns(UserWarning, match="methods of its own class, which raise .* KeyError"):
+        wrapped = resrep_keras.wrap(model, resrep_keras.MagnitudePruning(0.4))
+    assert not wrapped.compiled
+
+
+@pytest.mark.parametrize("name", ["by_path", "copy_decay_exclusions", "_arguments"])
+def test_an_error_of_the_library_is_none_of_the_users(name, monkeypatch):
+    def fails(*_):
+        raise AssertionError("of ours")
+
+    monkeypatch.setattr(compiling, name, fails)
+    model = net()
+    model.compile("sgd", logits_loss)
+    with pytest.raises(AssertionError, match="of ours"):
+        compile_alike(model, net())
 
 
 class WithStep(keras.Model):
