@@ -13,10 +13,10 @@ def sample(values, every=2, first=0):
     ]
 
 
-def sample_pairs(rows, columns):
-    """All pairs of two lists; those on a diagonal, which has each value, are in every run."""
+def sample_pairs(rows, columns, every=1):
+    """All pairs of two lists; those on a diagonal, or each `every`-th there, are in every run."""
     across = max(len(rows), len(columns))
-    diagonal = {(n % len(rows), n % len(columns)) for n in range(across)}
+    diagonal = {(n % len(rows), n % len(columns)) for n in range(0, across, every)}
     places = itertools.product(range(len(rows)), range(len(columns)))
     return [
         pytest.param(rows[a], columns[b], marks=() if (a, b) in diagonal else pytest.mark.slow)

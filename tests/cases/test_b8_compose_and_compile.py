@@ -9,6 +9,7 @@ import resrep_keras
 from resrep_keras import ActivationGradientPruning, GraNet, ResRep, compose
 from resrep_keras.optimizers.wrapper import find_wrapper
 from tests import zoo
+from tests.sampling import sample_pairs
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -89,8 +90,7 @@ OTHERS = {
 
 
 @pytest.mark.tensorflow_only  # a loss scale steps within fit only
-@pytest.mark.parametrize("saved", [False, True], ids=["in memory", "from a file"])
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize(("kind", "saved"), sample_pairs(list(OTHERS), [False, True]))
 def test_a_second_compile_drops_no_mask(kind, saved, tmp_path):
     model, before = half_way()
     masks = masks_of(model)

@@ -9,6 +9,7 @@ import resrep_keras
 from resrep_keras.layers.scored import ScoredCompactor
 from resrep_keras.methods.sparse.optimizer import SparseOptimizer
 from tests import sparse_models, zoo
+from tests.sampling import sample
 
 METHODS = {
     "resrep": lambda: resrep_keras.ResRep(0.4),
@@ -44,7 +45,7 @@ def fit(model, x, y, epochs=5, **settings):
     return model.fit(x, y, batch_size=8, epochs=epochs, verbose=0, shuffle=False, **settings)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", sample(METHODS))
 def test_data_that_is_no_number_is_told_with_the_step(kind):
     model = resrep_keras.wrap(net(), METHODS[kind]())
     model.compile(keras.optimizers.SGD(0.01), "mse")

@@ -324,8 +324,12 @@ PATTERNS = {
 # On JAX keys and values have one width, and what is recurrent is compiled for half a minute.
 TENSORFLOW_ONLY = ("recurrent", "masks", "transformer")
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.tensorflow_only] * (name in TENSORFLOW_ONLY))
-    for name in PATTERNS
+    pytest.param(
+        name,
+        marks=[pytest.mark.tensorflow_only] * (name in TENSORFLOW_ONLY)
+        + [pytest.mark.slow] * (number % 2),
+    )
+    for number, name in enumerate(PATTERNS)
 ]
 
 

@@ -11,12 +11,14 @@ from resrep_keras.costs.file_size import ALIGNMENT, FileCost, measure_file
 from resrep_keras.methods.channels.channel_state import ChannelState
 from resrep_keras.tflite.convert import to_tflite
 from tests import helpers, zoo
+from tests.sampling import sample_pairs
 
 pytestmark = pytest.mark.tensorflow_only
 
 
-@pytest.mark.parametrize("name", ["residual", "vgg", "mobilenet_block", "concatenate"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "seed"), sample_pairs(["residual", "vgg", "mobilenet_block", "concatenate"], [0, 1])
+)
 def test_a_file_is_never_larger_than_predicted(name, seed):
     model, channel_state, kept = helpers.masked(name, seed)
     channel_state.baseline = ResRep(target_reduction={"file_bytes": 0.1}).baseline(

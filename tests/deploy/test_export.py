@@ -7,6 +7,7 @@ from resrep_keras.deploy import exchange
 from resrep_keras.deploy.formats import FORMATS
 from resrep_keras.surgery.remove import remove_channels
 from tests import helpers, zoo
+from tests.sampling import sample_pairs
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -17,8 +18,10 @@ def packages_are_there(suffix):
         pytest.skip(f"not installed: {', '.join(exchange.missing(extra))}")
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("name", ["vgg", "squeeze_excite", "multi_input_output", "sequential"])
+NAMES = ["vgg", "squeeze_excite", "multi_input_output", "sequential"]
+
+
+@pytest.mark.parametrize(("name", "suffix"), sample_pairs(NAMES, list(FORMATS)))
 def test_reloaded_file_agrees(name, suffix, tmp_path):
     packages_are_there(suffix)
     model = remove_channels(zoo.build(name), {})

@@ -8,9 +8,11 @@ import resrep_keras
 from resrep_keras.graph import record, trace
 from resrep_keras.methods.channels.channel_state import ChannelState
 from tests import helpers, zoo
+from tests.sampling import sample_pairs
 
 TARGETS = [0.3, {"macs": 0.3, "params": 0.2}]
 NAMES = ["chain", "residual", "mobilenet_block", "recurrent", "nested", "subclassed"]
+PAIRS = sample_pairs(NAMES, TARGETS)
 
 
 @pytest.fixture(name="counted")
@@ -33,15 +35,13 @@ def counted_calls(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=["one target", "two targets"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "target"), PAIRS, ids=str)
 def test_wrap_reads_each_model_once(counted, name, target):
     resrep_keras.wrap(zoo.build(name), resrep_keras.ResRep(target))
     _check(counted, models=2 if target == TARGETS[0] else 3)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=["one target", "two targets"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "target"), PAIRS, ids=str)
 def test_finalize_reads_each_model_once(counted, name, target):
     wrapped = resrep_keras.wrap(zoo.build(name), resrep_keras.ResRep(target))
     channel_state = ChannelState(wrapped)
@@ -53,8 +53,7 @@ def test_finalize_reads_each_model_once(counted, name, target):
     _check(counted, models=2 if target == TARGETS[0] else 3)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=["one target", "two targets"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "target"), PAIRS, ids=str)
 def test_prune_reads_each_model_once(counted, name, target):
     resrep_keras.MagnitudePruning(target).prune(zoo.build(name))
     # The dense and the slim model, which the certificate compares.

@@ -354,10 +354,14 @@ OF_APPLICATIONS = (what_is_trainable, nothing_is_lost, names_and_flags, one_step
 LONG_STEPS = (
     "VGG16 DenseNet121 InceptionV3 InceptionResNetV2 Xception NASNetMobile ConvNeXtTiny".split()
 )
+# A run of the slim model takes as long: of relatives, the smaller one is in every run.
+LONG_RUNS = (
+    "ResNet50V2 DenseNet121 InceptionResNetV2 Xception EfficientNetB0 EfficientNetV2B0 "
+    "NASNetMobile ConvNeXtTiny"
+).split()
 LONG = {
     *((name, one_step) for name in LONG_STEPS),
-    ("InceptionResNetV2", slim_equals_masked),
-    ("ConvNeXtTiny", slim_equals_masked),
+    *((name, slim_equals_masked) for name in LONG_RUNS),
 }
 # Other laws say it of the zoo in every run, in float32: tests/laws/test_wrap.py, test_finalize.py,
 # and tests/laws/test_methods.py of one-shot pruning.

@@ -72,7 +72,7 @@ PAIRS = [
         pytest.param(
             name,
             "mixed_bfloat16",
-            marks=pytest.mark.tensorflow_only if name in GATED[::2] else pytest.mark.slow,
+            marks=pytest.mark.tensorflow_only if name in GATED[::4] else pytest.mark.slow,
         )
         for name in GATED
     ),

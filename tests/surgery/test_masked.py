@@ -19,7 +19,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", sample(NAMES.split()))
+@pytest.mark.parametrize("name", sample(NAMES.split(), every=3))
 def test_channels_are_zero_where_compactors_would_stand(name):
     dense = zoo.build(name)
     wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(0.01, coupled=True))

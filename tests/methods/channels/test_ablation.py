@@ -169,7 +169,7 @@ def draw_alike(first, second):
         pytest.param(
             n,
             *(("float32", 2e-3) if n in ONLY_32_BITS else ("float64", 1e-6)),
-            marks=() if n in zoo.KINDS[::2] else pytest.mark.slow,
+            marks=() if n in zoo.KINDS[::4] else pytest.mark.slow,
         )
         for n in MEMBERS
     ],

@@ -198,7 +198,7 @@ def test_a_run_begins_with_the_planned_strength_and_another_one_goes_on(strength
 # --- runs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, optimizer", sample_pairs(METHODS, OPTIMIZERS))
+@pytest.mark.parametrize("kind, optimizer", sample_pairs(METHODS, OPTIMIZERS, every=2))
 def test_the_target_is_met_and_nothing_comes_back(kind, optimizer):
     model = wrapped(optimizer(), kind(0.4), jit_compile=True)
     history = fit(model, 4)

@@ -1,5 +1,7 @@
 """ResRep as a user meets it: targets, plans, the paper's settings."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from resrep_keras.methods.channels.schedules import PaperSchedule
 from resrep_keras.optimizers.wrapper import find_wrapper
 from tests import helpers, paths, zoo
 from tests.conditions.training import data, loss, wrapped
+from tests.sampling import sample_pairs
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -24,10 +27,14 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("epochs", [5, 9])
-@pytest.mark.parametrize("optimizer", SCHEDULES)
-@pytest.mark.parametrize("name", ["residual", "chain", "squeeze_excite"])
-def test_defaults_meet_the_target_in_any_run_of_five_epochs_or_more(name, optimizer, epochs):
+RUNS = list(itertools.product(SCHEDULES, (5, 9)))
+
+
+@pytest.mark.parametrize(
+    ("name", "run"), sample_pairs(["residual", "chain", "squeeze_excite"], RUNS), ids=str
+)
+def test_defaults_meet_the_target_in_any_run_of_five_epochs_or_more(name, run):
+    optimizer, epochs = run
     x, y = data()
     model = resrep_keras.wrap(zoo.build(name))
     model.compile(SCHEDULES[optimizer](epochs * 4), loss())
