@@ -28,9 +28,9 @@ def machine():
     return ", ".join(parts)
 
 
-def write_result(result, page):
-    """Write JSON and page to the result files that are named after the benchmark."""
-    stem = RESULTS / pathlib.Path(sys.argv[0]).stem
+def write_result(result, page, name=None):
+    """Write JSON and page to the result files of a name, by default that of the benchmark."""
+    stem = RESULTS / (name or pathlib.Path(sys.argv[0]).stem)
     write_text(stem.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     write_text(stem.with_suffix(".md"), page)
 

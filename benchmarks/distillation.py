@@ -6,7 +6,7 @@ Each seed trains one dense net on a part of Fashion-MNIST; ResRep goes on from i
 recipe for the same number of epochs: by the labels alone, with the dense net for a teacher
 (`wrap(dense, method, teacher=dense)`), and with the dense net that has trained on as long. Finished
 runs are kept in the work folder, so that a benchmark that was stopped goes on. Writes
-`benchmarks/results/distillation.json` and `.md`.
+`benchmarks/results/distillation.json` and `.md`, or files of another name (`--name`).
 """
 
 import keras
@@ -20,6 +20,8 @@ import resrep_keras
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run goes on from.")
 flags.DEFINE_list("reductions", ["0.5", "0.7"], "Shares of the MACs to remove.")
+flags.DEFINE_list("ways", ["labels", "teacher", "longer"], "What they are trained by.")
+flags.DEFINE_string("name", "distillation", "Name of the result files.")
 flags.DEFINE_integer("pooled", 2, "Squares of so many pixels a side are averaged; 1 for none.")
 flags.DEFINE_float("weight", 1.0, "Weight of the divergence.")
 flags.DEFINE_float("temperature", 3.0, "Temperature of the divergence.")
@@ -36,7 +38,7 @@ WAYS = {
 
 def names():
     """One name a run of a seed: `"longer"`, or a reduction and a way, such as `"0.5_teacher"`."""
-    return [LONGER, *(f"{share}_{way}" for share in FLAGS.reductions for way in WAYS)]
+    return [LONGER, *(f"{share}_{way}" for share in FLAGS.reductions for way in FLAGS.ways)]
 
 
 def pooled(images):
@@ -90,13 +92,18 @@ def run(name, data, seed):
     return trials.record(f"{name}_{seed}", train)
 
 
+def size(pooled):
+    smaller = f"averaged over squares of {pooled} pixels a side"
+    return "28 pixels a side" if pooled == 1 else smaller
+
+
 def as_markdown(result):
     runs, (first, second) = result["runs"], result["epochs"]
     longer = [each["accuracy"] for each in runs[LONGER]]
     before = [each["dense_accuracy"] for each in runs[LONGER]]
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
-        f"images of Fashion-MNIST, averaged over squares of {result['pooled']} pixels a side, "
+        f"images of Fashion-MNIST, {size(result['pooled'])}, "
         f"{len(result['seeds'])} seeds, mean and sample standard "
         f"deviation. All start from the same dense net of {first} epochs, which has "
         f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe; the "
@@ -133,6 +140,7 @@ def main(_):
             "runs": trials.records(names(), lambda name, seed: run(name, data, seed)),
         },
         as_markdown,
+        FLAGS.name,
     )
 
 

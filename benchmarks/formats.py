@@ -4,13 +4,18 @@
 
 Each seed trains a dense net on Fashion-MNIST, prunes it with ResRep, and exports both: the dense
 one in float32, the slim one in float32 and with each quantization, calibrated on training images,
-and in int8 after quantisation-aware training (`pip install "resrep-keras[tfmot]"`).
-Finished runs are kept in the work folder. Writes `benchmarks/results/formats.json` and `.md`. A run
-of a few minutes, to see that it works:
+and in int8 after quantisation-aware training (`pip install "resrep-keras[tfmot]"`). The dense net
+that has trained on for as long as the slim one was pruned stands beside them. Latencies are
+measured last, all files of a seed in turn. Finished runs are kept in the work folder. Writes
+`benchmarks/results/formats.json` and `.md`, or files of another name (`--name`). A run of a few
+minutes, to see that it works:
 
     python benchmarks/formats.py --seeds=0 --nets=small_resnet --images=256 --test_images=100 \
         --dense_epochs=1 --epochs=5 --aware_epochs=1 --nowrite --work_dir=/tmp/formats_tried
 """
+
+import shlex
+import sys
 
 import numpy as np
 import trials
@@ -19,43 +24,74 @@ from trials import mean_and_spread
 
 import resrep_keras
 from resrep_keras.common.tables import markdown_table
+from resrep_keras.costs.latency import tflite_latency
+from resrep_keras.tflite.run import TFLiteRunner
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense net.")
 flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
 flags.DEFINE_integer("calibration", 300, "Training images to calibrate on.")
-flags.DEFINE_integer("aware_epochs", 3, "Epochs of quantisation-aware training; 0 for none.")
-flags.DEFINE_list("nets", ["small_resnet", "mobilenet_v2"], "Nets, see examples/nets.py.")
+flags.DEFINE_integer("aware_epochs", 3, "Epochs of quantisation-aware training.")
+flags.DEFINE_float("aware_rate", 1e-4, "Rate of Adam in quantisation-aware training.")
+flags.DEFINE_integer("calls", 100, "Calls of each file that its latency is the median of.")
+flags.DEFINE_string("name", "formats", "Name of the result files.")
+NETS = {  # the last begins with a stride of 2, as MobileNetV2 does, on a quarter of the MACs
+    **trials.nets.NETS,
+    "mobilenet_v2_half": lambda *args: trials.nets.mobilenet_v2(*args, strides=2),
+}
+flags.DEFINE_list("nets", ["small_resnet"], "Nets, of `NETS`.")
 
+DENSE, LONGER = "dense float32", "dense float32 trained on"
 # By the row of the table: which model, and how its numbers are held.
 FILES = {
-    "dense, float32": ("dense", None),
-    "slim, float32": ("slim", None),
-    "slim, float16": ("slim", "float16"),
-    "slim, dynamic": ("slim", "dynamic"),
-    "slim, int8": ("slim", "int8"),
-    "slim, int16x8": ("slim", "int16x8"),
+    DENSE: ("dense", None),
+    LONGER: ("longer", None),
+    "slim float32": ("slim", None),
+    "slim float16": ("slim", "float16"),
+    "slim dynamic": ("slim", "dynamic"),
+    "slim int8": ("slim", "int8"),
+    "slim int16x8": ("slim", "int16x8"),
 }
-AWARE = "slim, int8 (QAT)"
+AWARE = "slim int8 (QAT)"
+flags.DEFINE_list("files", [*FILES, AWARE], "Rows of the table, the first among them.")
 
 
-def models(net, data, seed):
-    """The dense net of a seed and the slim one, trained once, compiled for their labels."""
+def dense_path(net, data, seed):
+    """The file of the dense net of a seed, trained once."""
 
     def train(path):
         trials.keras.utils.set_random_seed(seed)
-        dense = trials.nets.NETS[net]((28, 28, 1), 10)
+        dense = NETS[net](data[0][0].shape[1:], 10)
         trials.fit(dense, data, FLAGS.dense_epochs, seed)
         dense.save(path)
 
+    return trials.kept(trials.work_dir() / f"{net}_dense_{seed}.keras", train)
+
+
+def longer_path(net, data, seed):
+    """The file of the dense net that has trained on for as long as the slim one is pruned."""
+
+    def train(path):
+        dense = load(dense_path(net, data, seed))
+        trials.fit(dense, data, FLAGS.epochs, seed)
+        dense.save(path)
+
+    return trials.kept(trials.work_dir() / f"{net}_longer_{seed}.keras", train)
+
+
+def slim_path(net, data, seed):
+    """The file of the slim net of a seed, trained once."""
+
     def prune(path):
-        wrapped = resrep_keras.wrap(load(dense), resrep_keras.ResRep(FLAGS.target_reduction))
+        dense = load(dense_path(net, data, seed))
+        wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction))
         trials.fit(wrapped, data, FLAGS.epochs, seed)
         resrep_keras.finalize(wrapped, strict=True).save(path)
 
-    dense = trials.kept(trials.work_dir() / f"{net}_dense_{seed}.keras", train)
-    slim = trials.kept(trials.work_dir() / f"{net}_slim_{seed}.keras", prune)
-    return {"dense": load(dense), "slim": load(slim)}
+    return trials.kept(trials.work_dir() / f"{net}_slim_{seed}.keras", prune)
+
+
+PATHS = {"dense": dense_path, "longer": longer_path, "slim": slim_path}
 
 
 def load(path):
@@ -66,80 +102,108 @@ def load(path):
 
 
 def trained_for_it(slim, path, data):
-    """The file of a slim model after quantisation-aware training."""
+    """What `export` tells of the file of a slim model after quantisation-aware training."""
     (x, y), test = data
-    slim.compile(trials.keras.optimizers.Adam(1e-4), slim.loss, metrics=["accuracy"])
+    slim.compile(trials.keras.optimizers.Adam(FLAGS.aware_rate), slim.loss, metrics=["accuracy"])
     aware = resrep_keras.tfmot.quantize_aware(slim, x[: FLAGS.calibration])
-    aware.fit(x, y, batch_size=128, epochs=FLAGS.aware_epochs, verbose=2)
-    return resrep_keras.tfmot.export(aware, path, slim, test_data=test, latency=True)
+    aware.fit(x, y, batch_size=trials.BATCH, epochs=FLAGS.aware_epochs, verbose=2)
+    return resrep_keras.tfmot.export(aware, path, slim, test_data=test)
 
 
-def as_row(found):
-    """What the table tells of a file."""
-    print(found, flush=True)
-    return {
-        "bytes": found.bytes,
-        "accuracy": round(100 * found.quality["accuracy"][1], 2),
-        "milliseconds": round(1000 * found.seconds, 4),
-        "difference": found.difference,
-    }
+def file_path(net, seed, row):
+    name = row.replace("(", "").replace(")", "").replace(" ", "_")
+    return trials.work_dir() / f"{net}_{seed}_{name}.tflite"
+
+
+def made(net, row, data, seed):
+    """What `export` tells of the file of a row."""
+    (x, _), test = data
+    which, quantization = FILES.get(row, ("slim", None))
+    model, path = load(PATHS[which](net, data, seed)), file_path(net, seed, row)
+    if row == AWARE:
+        return trained_for_it(model, path, data)
+    settings = {"calibration_data": x[: FLAGS.calibration]} if quantization else {}
+    return resrep_keras.export(model, path, quantization=quantization, test_data=test, **settings)
 
 
 def run(net, data, seed):
     """``{row: what is told of the file}``."""
+    return {row: record(net, row, data, seed) for row in FLAGS.files}
 
+
+def record(net, row, data, seed):
     def measure(_):
-        made, (x, _), test = models(net, data, seed), *data
-        told = {}
-        for row, (which, quantization) in FILES.items():
-            path = trials.work_dir() / f"{net}_{seed}_{row.replace(', ', '_')}.tflite"
-            found = resrep_keras.export(
-                made[which],
-                path,
-                quantization=quantization,
-                calibration_data=x[: FLAGS.calibration],
-                test_data=test,
-                latency=True,
-            )
-            told[row] = as_row(found)
-        if FLAGS.aware_epochs:
-            path = trials.work_dir() / f"{net}_{seed}_aware.tflite"
-            told[AWARE] = as_row(trained_for_it(made["slim"], path, data))
-        return told
+        found = made(net, row, data, seed)
+        print(found, flush=True)
+        return {
+            "bytes": found.bytes,
+            "accuracy": round(100 * found.quality["accuracy"][1], 2),
+            "model_accuracy": round(100 * found.quality["accuracy"][0], 2),
+            "difference": found.difference,
+        }
 
-    return trials.record(f"{net}_{seed}", measure)
+    return trials.record(file_path(net, seed, row).stem, measure)
+
+
+def microseconds(net):
+    """``[{row: latency} of each seed]``, all files of a seed called in turn."""
+    found = []
+    for seed in FLAGS.seeds:
+        contents = [file_path(net, seed, row).read_bytes() for row in FLAGS.files]
+        inputs = [TFLiteRunner(each).random_inputs() for each in contents]
+        seconds = tflite_latency(contents, inputs, repeats=FLAGS.calls)
+        found.append({row: round(1e6 * s, 1) for row, s in zip(FLAGS.files, seconds)})
+    return found
 
 
 def as_markdown(result):
     lines = [
         f"{trials.made_by(result)} Accuracy of each TFLite file on {result['test_images']:,} test "
-        "images (%); latency of one image on one thread, median of 50 calls; differences of "
-        "outputs from the model's as a share of the largest, the largest of all seeds. int8 and "
-        f"int16x8 are calibrated on {result['calibration']} training images, QAT is "
-        f"quantisation-aware training for {result['aware_epochs']} epochs."
+        "images; to the dense net of the same seed in points, and, where shown, to the dense "
+        "net that has trained on for as long as the slim one was pruned; latency of one image on "
+        f"one thread, median of {result['calls']} calls, all files of a seed called in turn, mean "
+        "of seeds; differences of outputs from the model's as a share of the largest, the largest "
+        f"of all seeds. int8 and int16x8 are calibrated on {result['calibration']} training "
+        f"images; QAT is quantisation-aware training for {result['aware_epochs']} more epochs."
     ]
     for net, runs in result["runs"].items():
-        lines += [""]
-        header = (net, "bytes", "of dense (%)", "accuracy", "against dense", "ms", "difference")
-        table = []
-        for row in runs[0]:
-            each = [told[row] for told in runs]
-            dense = [told["dense, float32"] for told in runs]
-            size = np.mean([e["bytes"] for e in each])
-            share = [100 * e["bytes"] / d["bytes"] for e, d in zip(each, dense)]
-            lost = [e["accuracy"] - d["accuracy"] for e, d in zip(each, dense)]
-            cells = [
-                row,
-                f"{size:,.0f}",
-                f"{np.mean(share):.1f}",
-                mean_and_spread([e["accuracy"] for e in each]),
-                mean_and_spread(lost),
-                f"{np.mean([e['milliseconds'] for e in each]):.3f}",
-                f"{max(e['difference'] for e in each):.1e}",
-            ]
-            table.append(cells)
-        lines += markdown_table(header, table)
+        lines += ["", *markdown_table(header(runs), table(runs, result["microseconds"][net], net))]
     return "\n".join(lines) + "\n"
+
+
+def header(runs):
+    others = ["to dense, trained on"] if LONGER in runs[0] else []
+    ends = "latency (µs)", "difference"
+    return ["file", "bytes", "of dense (%)", "accuracy (%)", "to dense", *others, *ends]
+
+
+def table(runs, times, net):
+    """The rows of the table of a net."""
+    lines, others = [], [row for row in (DENSE, LONGER) if row in runs[0]]
+    for row in runs[0]:
+        each = [told[row] for told in runs]
+        share = [100 * told[row]["bytes"] / told[DENSE]["bytes"] for told in runs]
+        behind = [
+            mean_and_spread([told[row]["accuracy"] - told[other]["accuracy"] for told in runs])
+            for other in others
+        ]
+        cells = [
+            f"{net}: {row}",
+            f"{np.mean([e['bytes'] for e in each]):,.0f}",
+            f"{np.mean(share):.1f}",
+            mean_and_spread([e["accuracy"] for e in each]),
+            *behind,
+            f"{np.mean([told[row] for told in times]):,.0f}",
+            f"{max(e['difference'] for e in each):.1e}",
+        ]
+        lines.append(cells)
+    return lines
+
+
+def command():
+    """How this run was started, but for what is of its machine."""
+    told = [each for each in sys.argv[1:] if "_dir=" not in each and "threads=" not in each]
+    return shlex.join(("python", "benchmarks/formats.py", *told))
 
 
 def main(_):
@@ -147,14 +211,18 @@ def main(_):
     runs = trials.records(FLAGS.nets, lambda net, seed: run(net, data, seed))
     result = {
         **trials.origin(),
+        "command": command(),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
         "target_reduction": FLAGS.target_reduction,
         "test_images": FLAGS.test_images,
         "calibration": FLAGS.calibration,
         "aware_epochs": FLAGS.aware_epochs,
+        "aware_rate": FLAGS.aware_rate,
+        "calls": FLAGS.calls,
         "runs": runs,
+        "microseconds": {net: microseconds(net) for net in FLAGS.nets},
     }
-    trials.publish(result, as_markdown)
+    trials.publish(result, as_markdown, FLAGS.name)
 
 
 if __name__ == "__main__":

@@ -179,9 +179,9 @@ def made_by(result):
     )
 
 
-def publish(result, as_markdown):
-    """Print the page, and write it and the JSON to files named after the benchmark."""
+def publish(result, as_markdown, name=None):
+    """Print the page, and write it and the JSON to files of a name, by default the benchmark's."""
     page = as_markdown(result)
     print(page)
     if FLAGS.write:
-        write_result(result, page)
+        write_result(result, page, name)

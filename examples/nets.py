@@ -97,10 +97,13 @@ def inverted_bottleneck(x, expansion, filters, strides):
     return layers.Add()([x, y]) if strides == 1 and x.shape[-1] == filters else y
 
 
-def mobilenet_v2(input_shape, num_classes):
-    """MobileNetV2 (Sandler et al., 2018) with small-image strides, width 0.5."""
+def mobilenet_v2(input_shape, num_classes, strides=1):
+    """MobileNetV2 (Sandler et al., 2018) with small-image strides, width 0.5.
+
+    In the paper the first convolution has `strides=2`.
+    """
     inputs = keras.Input(input_shape)
-    x = conv_bn(inputs, 16, activation="relu6")
+    x = conv_bn(inputs, 16, strides=strides, activation="relu6")
     plan = ((1, 8, 1, 1), (6, 16, 2, 1), (6, 16, 2, 2), (6, 32, 3, 2), (6, 48, 2, 1), (6, 80, 2, 2))
     for expansion, filters, repeats, first_strides in plan:
         for block in range(repeats):
