@@ -22,11 +22,11 @@ flags.DEFINE_integer("dense_epochs", 8, "Epochs of the dense net, which each run
 flags.DEFINE_list("reductions", ["0.5", "0.7"], "Shares of the MACs to remove.")
 flags.DEFINE_list("ways", ["labels", "teacher", "longer"], "What they are trained by.")
 flags.DEFINE_string("name", "distillation", "Name of the result files.")
-flags.DEFINE_integer("pooled", 2, "Squares of so many pixels a side are averaged; 1 for none.")
 flags.DEFINE_float("weight", 1.0, "Weight of the divergence.")
 flags.DEFINE_float("temperature", 3.0, "Temperature of the divergence.")
 FLAGS.set_default("images", 6000)
 FLAGS.set_default("epochs", 12)
+FLAGS.set_default("pooled", 2)
 
 LONGER = "longer"
 WAYS = {
@@ -39,14 +39,6 @@ WAYS = {
 def names():
     """One name a run of a seed: `"longer"`, or a reduction and a way, such as `"0.5_teacher"`."""
     return [LONGER, *(f"{share}_{way}" for share in FLAGS.reductions for way in FLAGS.ways)]
-
-
-def pooled(images):
-    """Smaller images, so that a table is made in minutes on two cores."""
-    side = FLAGS.pooled
-    number, height, width, channels = images.shape
-    shape = number, height // side, side, width // side, side, channels
-    return images.reshape(shape).mean((2, 4))
 
 
 def longer_net(data, seed):
@@ -92,18 +84,13 @@ def run(name, data, seed):
     return trials.record(f"{name}_{seed}", train)
 
 
-def size(pooled):
-    smaller = f"averaged over squares of {pooled} pixels a side"
-    return "28 pixels a side" if pooled == 1 else smaller
-
-
 def as_markdown(result):
     runs, (first, second) = result["runs"], result["epochs"]
     longer = [each["accuracy"] for each in runs[LONGER]]
     before = [each["dense_accuracy"] for each in runs[LONGER]]
     lines = [
         f"Made by `{result['command']}` on {result['machine']}; small_resnet, {result['images']:,} "
-        f"images of Fashion-MNIST, {size(result['pooled'])}, "
+        f"images of Fashion-MNIST, {trials.size(result['pooled'])}, "
         f"{len(result['seeds'])} seeds, mean and sample standard "
         f"deviation. All start from the same dense net of {first} epochs, which has "
         f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe; the "
@@ -129,7 +116,7 @@ def as_markdown(result):
 
 
 def main(_):
-    data = tuple((pooled(x), y) for x, y in trials.begin())
+    data = trials.begin()
     trials.publish(
         {
             **trials.origin(),

@@ -106,7 +106,7 @@ def trained_for_it(slim, path, data):
     (x, y), test = data
     slim.compile(trials.keras.optimizers.Adam(FLAGS.aware_rate), slim.loss, metrics=["accuracy"])
     aware = resrep_keras.tfmot.quantize_aware(slim, x[: FLAGS.calibration])
-    aware.fit(x, y, batch_size=trials.BATCH, epochs=FLAGS.aware_epochs, verbose=2)
+    aware.fit(x, y, batch_size=FLAGS.batch_size, epochs=FLAGS.aware_epochs, verbose=2)
     return resrep_keras.tfmot.export(aware, path, slim, test_data=test)
 
 
@@ -164,7 +164,9 @@ def as_markdown(result):
         f"one thread, median of {result['calls']} calls, all files of a seed called in turn, mean "
         "of seeds; differences of outputs from the model's as a share of the largest, the largest "
         f"of all seeds. int8 and int16x8 are calibrated on {result['calibration']} training "
-        f"images; QAT is quantisation-aware training for {result['aware_epochs']} more epochs."
+        f"images; QAT is quantisation-aware training for {result['aware_epochs']} more epochs at "
+        f"a rate of {result['aware_rate']:g}. Batches of {result['batch_size']}, images of "
+        f"{28 // result['pooled']} pixels a side."
     ]
     for net, runs in result["runs"].items():
         lines += ["", *markdown_table(header(runs), table(runs, result["microseconds"][net], net))]
@@ -216,6 +218,8 @@ def main(_):
         "target_reduction": FLAGS.target_reduction,
         "test_images": FLAGS.test_images,
         "calibration": FLAGS.calibration,
+        "batch_size": FLAGS.batch_size,
+        "pooled": FLAGS.pooled,
         "aware_epochs": FLAGS.aware_epochs,
         "aware_rate": FLAGS.aware_rate,
         "calls": FLAGS.calls,

@@ -19,6 +19,8 @@ from common import machine, write_result
 import resrep_keras
 from resrep_keras.common.files import write
 
+BATCH = 128
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", "/usr/share/datasets/fashion-mnist", "Folder of the idx files.")
 flags.DEFINE_string(
@@ -29,12 +31,12 @@ flags.DEFINE_string(
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train.")
 flags.DEFINE_integer("images", 10_000, "Training images.")
 flags.DEFINE_integer("test_images", 10_000, "Test images.")
+flags.DEFINE_integer("pooled", 1, "Squares of so many pixels a side are averaged; 1 for none.")
 flags.DEFINE_integer("epochs", 10, "Epochs of each run.")
+flags.DEFINE_integer("batch_size", BATCH, "Images of a step of `fit`.")
 flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 lets it choose.")
 flags.DEFINE_bool("jit", True, "Whether XLA compiles the training step.")
 flags.DEFINE_bool("write", True, "Whether to write the result files.")
-
-BATCH = 128
 
 
 def begin():
@@ -42,8 +44,21 @@ def begin():
     set_threads()
     work_dir().mkdir(parents=True, exist_ok=True)
     (x, y), (test_x, test_y) = datasets.load("fashion_mnist", FLAGS.data_dir)
-    test = test_x[: FLAGS.test_images], test_y[: FLAGS.test_images]
-    return (x[: FLAGS.images], y[: FLAGS.images]), test
+    test = pooled(test_x[: FLAGS.test_images]), test_y[: FLAGS.test_images]
+    return (pooled(x[: FLAGS.images]), y[: FLAGS.images]), test
+
+
+def pooled(images):
+    """Smaller images where the flag says so, so that a table is made in minutes on two cores."""
+    side = FLAGS.pooled
+    number, height, width, channels = images.shape
+    shape = number, height // side, side, width // side, side, channels
+    return images.reshape(shape).mean((2, 4))
+
+
+def size(side):
+    """What `pooled` has done, in words."""
+    return f"averaged over squares of {side} pixels a side" if side > 1 else "28 pixels a side"
 
 
 def set_threads():
@@ -90,8 +105,9 @@ def fit(model, data, epochs, seed, **settings):
     """Train by the recipe of `compile_for`; the history."""
     x, y = data[0]
     keras.utils.set_random_seed(1000 + seed)
-    compile_for(model, epochs * -(-len(x) // BATCH))
-    return model.fit(x, y, **{"batch_size": BATCH, "epochs": epochs, "verbose": 0, **settings})
+    batch = FLAGS.batch_size
+    compile_for(model, epochs * -(-len(x) // batch))
+    return model.fit(x, y, **{"batch_size": batch, "epochs": epochs, "verbose": 0, **settings})
 
 
 def compile_for(model, steps):
