@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from resrep_keras.common.checks import came
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import is_array
+from resrep_keras.surgery.batches import batches_of, is_arrays
 from resrep_keras.surgery.forward import check_data
 
 AT_ONCE = 32  # examples of a batch of arrays
@@ -29,8 +29,8 @@ def input_batches(model, data, name):
         ValueError: Arrays of another structure or other shapes than those of the inputs, or none.
     """
     empty = True
-    for batch in [data] if _is_arrays(data) else _batches_of(data, name):
-        inputs = batch if _is_arrays(data) else keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for batch in [data] if is_arrays(data) else batches_of(data, name):
+        inputs = batch if is_arrays(data) else keras.utils.unpack_x_y_sample_weight(batch)[0]
         inputs = check_data(model, inputs, name, any_number=True)
         empty = empty and not length_of(inputs)
         yield inputs
@@ -52,7 +52,7 @@ def labelled_batches(model, data):
         for begin in range(0, length_of(inputs), fixed or AT_ONCE):
             yield tuple(part(v, begin, begin + (fixed or AT_ONCE)) for v in (inputs, y, weight))
         return
-    for batch in _batches_of(data, "test_data"):
+    for batch in batches_of(data, "test_data"):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         yield check_data(model, x, "test_data", any_number=True), y, weight
 
@@ -123,25 +123,6 @@ def _rows(value, begin, end):
     if value is None or (begin == 0 and end == value.shape[0]):
         return value  # all of it: sparse tensors have no slices
     return value[begin:end]
-
-
-def _is_arrays(data):
-    """Whether it is a structure of arrays, and not an iterable of them."""
-    leaves = keras.tree.flatten(data)
-    return is_array(data) or not (len(leaves) == 1 and leaves[0] is data)
-
-
-def _batches_of(data, name):
-    if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in itertools.takewhile(_below(data.num_batches), itertools.count()))
-    try:
-        return iter(data)
-    except TypeError as error:
-        raise TypeError(f"Expected {name} to be arrays or a data set; {came(data)}.") from error
-
-
-def _below(number):
-    return lambda i: number is None or i < number
 
 
 def length_of(inputs):

@@ -7,6 +7,7 @@ from keras import ops
 from resrep_keras.common.checks import came
 from resrep_keras.graph.unroll import inputs_of
 from resrep_keras.keras_adapter import is_array
+from resrep_keras.surgery.batches import is_arrays, read
 from resrep_keras.surgery.forward import check_data
 
 FEWEST = 16  # examples of which anything can be learned
@@ -20,19 +21,20 @@ class Examples:
     Args:
         model: The model.
         data: Inputs, or a pair `(inputs, labels)`, arrays with the examples along their first axis.
-            Of a model of several inputs, `(a, b)` are inputs, and `((a, b), labels)` a pair.
+            Of a model of several inputs, `(a, b)` are inputs, and `((a, b), labels)` a pair. Or a
+            data set, of which the first examples are read, see `batches.read`.
 
     Attributes:
         x: The inputs as tensors, in the structure in which the model is called.
         y: The labels as given, or `None`.
 
     Raises:
-        TypeError: Something else than arrays.
+        TypeError: Something else than arrays or a data set of them.
         ValueError: Arrays of another structure, or of other shapes.
     """
 
     def __init__(self, model, data):
-        x, self.y = _pair(model, data)
+        x, self.y = _pair(model, data) if is_arrays(data) else read(model, data)
         self.x = check_data(model, x)
 
     def __len__(self):

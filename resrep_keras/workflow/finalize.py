@@ -28,10 +28,10 @@ def finalize(
         strict: Whether to raise where this function warns of a run that went wrong or outputs that
             differ; constraints that are dropped are no reason. Defaults to `False`.
         data: Inputs to compare both models on beside random ones: arrays in the structure that the
-            model is called with, the batch first, or a pair of them and labels, which are not
-            read. Where given, they decide. Masked channels that are not yet zero, which stay
-            otherwise, then go, too, and the layers behind them are repaired as `prune` does it, on
-            16 examples or more. Defaults to none.
+            model is called with, the batch first, a pair of them and labels, which are not read,
+            or a data set of batches, see `prune`. Where given, they decide. Masked channels that
+            are not yet zero, which stay otherwise, then go, too, and the layers behind them are
+            repaired as `prune` does it, on 16 examples or more. Defaults to none.
         keep_batch_norm: Whether a batch normalisation stays where a compactor behind it would
             take it along into the layer before it, for a slim model that is trained for long: it
             costs nothing on devices, whose converters fold it. Its outputs are the same; mean and
@@ -47,7 +47,7 @@ def finalize(
         a `Certificate`: how far its outputs are from those of `model`.
 
     Raises:
-        TypeError: Not a Keras model, or `data` that are no arrays.
+        TypeError: Not a Keras model, or `data` that are neither arrays nor batches of them.
         ValueError: A model without compactors; `data` that do not fit its inputs; with `strict`, a
             target that is not met, a masked channel above the threshold, outputs that differ, or
             weights that are NaN.

@@ -28,8 +28,11 @@ def prune(
         method: A method that chooses channels at one moment, such as `MagnitudePruning(...)`, whose
             scores stay what its name says; `TaylorPruning(...)` scores channels on `data`. Defaults
             to `TaylorPruning()` with `data`, `MagnitudePruning()` without: half of the MACs go.
-        data: Inputs, or a pair `(inputs, labels)`, arrays with the examples first; labels need a
-            model that is compiled with a loss. The layers behind what is removed are fitted to what
+        data: Inputs, or a pair `(inputs, labels)`, arrays with the examples first; or a
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or another iterable of batches as `fit`
+            takes them, shuffled, of which 2,048 examples are read, or as many as take half a
+            gigabyte. Labels need a model that is compiled with a loss; sample weights do not count.
+            The layers behind what is removed are fitted to what
             they made before, and batch normalisations take their statistics again. Defaults to
             none.
         strict: Whether to raise where this function warns. Defaults to `False`.
@@ -41,7 +44,8 @@ def prune(
         outputs, before any repair, are from those of `model` with the channels that go at zero.
 
     Raises:
-        TypeError: Not a Keras model, a method of another kind, or `data` that are no arrays.
+        TypeError: Not a Keras model, a method of another kind, or `data` that are neither arrays
+            nor batches of them.
         UnreachableTarget: The target is out of reach.
         ValueError: Nothing can be pruned; `data` that do not fit the model, are too few or not
             finite, or have labels that no loss is there for; with `strict`, outputs that differ.

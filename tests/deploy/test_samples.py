@@ -85,7 +85,7 @@ def test_examples_of_another_size_end_the_batch():
 
 
 def test_what_is_no_data_is_refused():
-    with pytest.raises(TypeError, match=r"Expected data to be arrays of the shapes"):
+    with pytest.raises(TypeError, match=r"Expected data to be arrays or a data set"):
         first(one(), "text", 2, "data")
     with pytest.raises(TypeError, match=r"Expected data to be arrays or a data set; got 3"):
         first(one(), 3, 2, "data")

@@ -69,7 +69,7 @@ BAD = [
     ((X, 3), TypeError, "labels in data to be arrays; got 3"),
     (X[:, :3], ValueError, r"Expected data to be arrays of the shapes \(None, 4\)"),
     ([X, X, X], ValueError, r"Expected data to be arrays of the shapes"),
-    ("cats", TypeError, "Expected data to be arrays of the shapes.*'small'"),
+    ("cats", TypeError, "Expected data to be arrays or a data set; got 'cats'"),
 ]
 
 

@@ -95,6 +95,35 @@ def test_the_model_itself_is_left_as_it_is_and_its_inputs_may_be_several():
     assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights()))
 
 
+def batches():
+    return ((X[begin : begin + 32], Y[begin : begin + 32]) for begin in range(0, 128, 32))
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return X[32 * index : 32 * index + 32], Y[32 * index : 32 * index + 32]
+
+
+@pytest.mark.parametrize("data", [batches, Batches])
+def test_a_data_set_prunes_as_its_arrays(data):
+    model = net()
+    slim, expected = (rk.prune(model, TAYLOR, data=each) for each in (data(), (X, Y)))
+    for one, other in zip(slim.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert slim.certificate == expected.certificate
+
+
+def test_a_data_set_finalizes_as_its_arrays():
+    model = rk.wrap(net(), rk.MagnitudePruning(0.4))
+    model.fit(X, Y, verbose=0)
+    certificates = [rk.finalize(model, data=data).certificate for data in (batches(), (X, Y), X)]
+    assert certificates[0].data_max_relative is not None
+    assert certificates[0] == certificates[1] == certificates[2]
+
+
 def uncompiled():
     model = net()
     return keras.Model(model.input, model.output, name="net")
@@ -107,7 +136,7 @@ BAD = [
     (net, None, (X + NAN, Y), ValueError, "inputs in data to be finite"),
     (net, None, (X, Y[:5]), ValueError, "labels in data to be of 128 examples"),
     (net, None, X[..., :1], ValueError, "Expected data to be arrays of the shapes"),
-    (net, None, "cats", TypeError, "Expected data to be arrays of the shapes"),
+    (net, None, "cats", TypeError, "Expected data to be arrays or a data set"),
     (uncompiled, TAYLOR, (X, Y), ValueError, "'net' to be compiled with a loss"),
     (net, TAYLOR, None, ValueError, r"prune\(model, data=\(x, y\)\)"),
     (net, rk.ResRep(), X, TypeError, "a method that chooses channels at one moment.*got.*ResRep"),

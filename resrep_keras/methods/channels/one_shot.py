@@ -100,10 +100,10 @@ class OneShot(ChannelMethod):
         Args:
             model: A built Keras model; it is left as it is.
             strict: Whether to raise where this function warns. Defaults to `False`.
-            data: Inputs, or a pair `(inputs, labels)`: arrays, the examples first. Of a model of
-                several inputs, `((a, b), labels)` is a pair. Both models are compared on the
-                inputs, beside random ones, before the repair; they decide. `TaylorPruning` scores
-                channels on them. Defaults to none.
+            data: Inputs, or a pair `(inputs, labels)`: arrays, the examples first; of a model of
+                several inputs, `((a, b), labels)` is a pair. Or a data set of batches. Both
+                models are compared on the inputs, beside random ones, before the repair; they
+                decide. `TaylorPruning` scores channels on them. Defaults to none.
             repair: Whether to repair the slim model on `data`; `False` compares on them, and no
                 more. Defaults to `True`.
 
@@ -113,7 +113,7 @@ class OneShot(ChannelMethod):
 
         Raises:
             UnreachableTarget: The target is out of reach.
-            TypeError: `data` that are no arrays.
+            TypeError: `data` that are neither arrays nor batches of them.
             ValueError: Nothing can be pruned, or the scores are measured in training; `data` that
                 do not fit the model, are too few or not finite; with `strict`, outputs that differ.
         """

@@ -8,6 +8,7 @@ from keras import ops
 
 from resrep_keras.common.checks import came, check_instance
 from resrep_keras.keras_adapter import is_array
+from resrep_keras.surgery.batches import batches_of
 from resrep_keras.surgery.forward import check_data
 
 WORDS = "arrays, or a dataset of batches that can be read more than once"
@@ -68,11 +69,7 @@ class TaskData:
         if self.are_arrays:
             yield self.x, self.y
             return
-        if isinstance(self.x, keras.utils.PyDataset):
-            batches = (self.x[number] for number in range(len(self.x)))
-        else:
-            batches = iter(self.x)
-        for batch in itertools.islice(batches, self.steps):
+        for batch in itertools.islice(batches_of(self.x, "x"), self.steps):
             yield _pair(batch)
 
 
