@@ -12,7 +12,8 @@ from resrep_keras.explanation.picture import draw
 from resrep_keras.explanation.rows import layer_rows, pin_rows
 from resrep_keras.explanation.totals import Totals, totals_of
 from resrep_keras.explanation.words import in_words
-from resrep_keras.graph.trace import trace
+from resrep_keras.graph.opened import may_be_opened
+from resrep_keras.graph.trace import told_at_its_sizes, trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,8 @@ def explain(model: keras.Model, input_shape: InputShape = None, exact: bool = Tr
     >>> explanation.totals.largest_target_reduction["coupled=True"]
     """
     graph = trace(model, input_shape, exact, spare_frozen=True)
+    if not may_be_opened(model, input_shape):
+        graph = told_at_its_sizes(graph, exact)
     rows = layer_rows(graph)
     return Explanation(rows, pin_rows(graph, rows), totals_of(graph, rows), graph)
 

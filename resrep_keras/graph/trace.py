@@ -80,13 +80,38 @@ def trace(
     recording = recording_of(model, input_shape)
     frozen = frozen_layers(recording) if spare_frozen else ()
     graph = trace_recording(recording, exact, frozen=frozen)
-    graphs = [graph]
-    opened = without_unclear(graph) if may_be_opened(model, input_shape) else None
+    if not may_be_opened(model, input_shape):
+        return graph
+    graphs = _with_layers_open(graph, exact)
+    return _told(max(graphs, key=num_free), graphs)
+
+
+def _with_layers_open(graph, exact):
+    """A graph, and others of the same model in which more and more unclear layers are open."""
+    graphs, opened = [graph], without_unclear(graph)
     while opened is not None:  # what lies behind may be unclear now
-        graphs.append(trace_recording(opened, exact, frozen=frozen, known=graph.known))
+        graphs.append(trace_recording(opened, exact, frozen=graph.frozen, known=graph.known))
         opened = without_unclear(graphs[-1])
-    inexact = functools.partial(trace_recording, exact=False, frozen=frozen, known=graph.known)
-    return with_nearer_reasons(max(graphs, key=num_free), graphs, inexact)
+    return graphs
+
+
+def _told(graph, graphs):
+    known = {"frozen": graph.frozen, "known": graph.known}
+    return with_nearer_reasons(
+        graph, graphs, functools.partial(trace_recording, exact=False, **known)
+    )
+
+
+def told_at_its_sizes(graph: ChannelGraph, exact: bool = True) -> ChannelGraph:
+    """The graph of a model of open sizes, with what opening its layers at given ones tells.
+
+    There they stay closed; why channels are kept can be seen all the same.
+
+    Args:
+        graph: What `trace` answers with an `input_shape`; without one, it is returned as it is.
+        exact: See `trace`.
+    """
+    return _told(graph, _with_layers_open(graph, exact))
 
 
 def frozen_layers(recording: Recording) -> set[str]:

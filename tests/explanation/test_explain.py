@@ -27,6 +27,28 @@ def test_every_model_of_the_zoo_is_explained():
         assert {row.pinned_by for row in explanation.rows} - {None} <= pinning, name
 
 
+class Scaled(keras.layers.Layer):
+    """RMS normalisation, opened nowhere here: the model takes any number of positions."""
+
+    def call(self, x):
+        return x * keras.ops.rsqrt(keras.ops.mean(x * x, -1, keepdims=True) + 1e-6)
+
+
+def test_an_output_behind_a_layer_that_stays_closed_is_told_as_one():
+    inputs = keras.Input((None, 3))
+    x = keras.layers.Dense(8, name="first")(inputs)
+    model = keras.Model(inputs, Scaled(name="last")(x))
+    row, pinning = _first_row(explain(model, input_shape=(6, 3)))
+    assert (row.pinned_by, row.reason) == ("(output)", "an output of the model")
+    assert "(output)" in pinning
+    row, pinning = _first_row(explain(model, input_shape=None))
+    assert row.pinned_by == "last" and row.pinned_by in pinning
+
+
+def _first_row(explanation):
+    return explanation.rows[0], {pin.layer for pin in explanation.pins}
+
+
 def test_json_round_trip_and_file(tmp_path):
     explanation = explained("squeeze_excite")
     path = tmp_path / "new" / "explanation.json"

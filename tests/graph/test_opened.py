@@ -7,7 +7,7 @@ from keras import layers, ops
 import resrep_keras
 from resrep_keras.graph.opened import may_be_opened, without_unclear
 from resrep_keras.graph.pins import PinKind
-from resrep_keras.graph.trace import recording_of, trace_recording
+from resrep_keras.graph.trace import recording_of, told_at_its_sizes, trace_recording
 
 
 class Flipped(layers.Layer):
@@ -114,6 +114,16 @@ def test_open_sizes_are_left_alone():
     assert not may_be_opened(model, None) and not may_be_opened(model, (6, 3))
     assert "own" in names(resrep_keras.trace(model, (6, 3)))
     assert may_be_opened(net(Flipped()), (6, 3))
+
+
+def test_layers_that_stay_closed_at_open_sizes_are_told_by_their_inside_at_given_ones():
+    graph = resrep_keras.trace(net(Responses(name="own"), None), (6, 3))
+    assert graph.group("before").reason.kind is PinKind.NO_RULE
+    told = told_at_its_sizes(graph)
+    assert str(told.group("before").reason).startswith("own: its mean: removed channels")
+    assert told.calls is graph.calls
+    open_one = resrep_keras.trace(net(Responses(), None))
+    assert told_at_its_sizes(open_one) is open_one
 
 
 def test_frozen_layers_are_left_alone():
