@@ -42,7 +42,7 @@ class Site:
     Args:
         layer: Name of the layer behind whose calls it stands.
         channels: Channel ids along the channel axis, -1 where pinned.
-        axis: Channel axis of the tensor.
+        axis: Channel axis of the tensor; counted from the last where calls make several ranks.
         diagonal: Whether only a diagonal may stand here (it must merge into a depthwise layer or
             a batch normalisation).
         inside: Name of the layer's own inner channels that are scaled, `None` for its outputs.

@@ -153,6 +153,9 @@ class Tracer:
         if diagonal:
             self._diagonal.add(call.name)
         if here:
+            calls = self._calls_of[id(call.operation)]
+            if len({len(each.output_shape) for each in calls}) > 1:  # that of each, from the last
+                axis -= len(call.output_shape)
             self.sites[call.name, None] = (out.labels, axis, scales or diagonal)
             return out.replace(state=np.full_like(out.state, self.holds), origins=frozenset())
         return out

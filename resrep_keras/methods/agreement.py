@@ -160,7 +160,8 @@ def _check_calls(model, copy, inputs, tolerance):
     random = {name for (name, _), _ in _parted(dense, inputs, values, names, 0.0)}
     for (name, _), far in parted:
         if name not in random:
-            operation = {c.name: c.operation for c in dense.all_calls()}[name]
+            calls = (*copied.all_calls(), *dense.all_calls())
+            operation = {c.name: c.operation for c in calls}[name]
             raise ValueError(
                 f"The copy of model '{model.name}' does not compute what the model does. The two "
                 f"part first at layer '{name}' of type {type(operation).__name__}, {far}. Give it "

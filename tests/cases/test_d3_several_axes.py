@@ -84,6 +84,16 @@ def called_on_what_it_makes():
     return keras.Model(inputs, head(turned(shared(shared(turned(x))))))
 
 
+@case(8, 8)
+def a_layer_of_sequences_and_of_rows():
+    """The last axis is another one, counted from the first."""
+    inputs = tokens()
+    shared = layers.Dense(8, activation="relu", name="shared")
+    x = layers.Dense(8, use_bias=False)(inputs)
+    row = shared(layers.GlobalAveragePooling1D()(x))
+    return keras.Model(inputs, [head(shared(x)), layers.Dense(2)(row)])
+
+
 @case(7, 4)
 def biases_of_positions():
     """What a removed channel holds differs between positions, and is one number for their mean."""
@@ -231,6 +241,24 @@ def test_random_channels_are_removed_exactly(name):
     state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert sorted(size for size in free if size) == sorted(sizes)
+
+
+@pytest.mark.parametrize("compactor", ["full", "diagonal"])
+def test_a_compactor_of_several_ranks_mixes_or_scales_the_last_axis(compactor):
+    dense = zoo.randomise(a_layer_of_sequences_and_of_rows())
+    method = resrep_keras.ResRep(0.01, coupled=True, compactor=compactor)
+    wrapped = resrep_keras.wrap(dense, method)
+    assert helpers.difference(dense, wrapped) <= 1e-6
+    helpers.check_random_removal(wrapped, ChannelState(wrapped))
+
+
+def test_a_layer_of_several_ranks_is_pruned_at_once():
+    dense = zoo.randomise(a_layer_of_sequences_and_of_rows())
+    x = np.random.default_rng(0).normal(size=(16, 6, 5)).astype("float32")
+    for method in (resrep_keras.MagnitudePruning(0.3), resrep_keras.TaylorPruning(0.3)):
+        slim = method.prune(dense, data=x, repair=False)
+        assert slim.certificate.max_relative <= 1e-4
+        assert resrep_keras.count_macs(slim) <= 0.7 * resrep_keras.count_macs(dense)
 
 
 # --- where a mean over channels is allowed to change ----------------------------------------------

@@ -173,8 +173,8 @@ class ResRep(ChannelMethod):
             if site.inside is not None:
                 continue
             shape = outputs[name].output_shape
-            channels = shape[site.axis]
-            positions = positions_of(shape, site.axis)
+            axis = site.axis % len(shape)
+            channels, positions = shape[axis], positions_of(shape, axis)
             maker = graph.producer_before(outputs[name])
             # Mixed weights would break most constraints; scaled ones, or a batch norm's, do not.
             held = {name, maker} & outputs.keys()
