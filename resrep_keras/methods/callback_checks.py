@@ -50,6 +50,23 @@ def _model_checkpoint(callback: keras.callbacks.ModelCheckpoint, pruned_from):
     )
 
 
+@functools.singledispatch
+def goes_on(callback):
+    """Whether a callback brings back where an earlier `fit` was when it was killed.
+
+    Args:
+        callback: A `keras.callbacks.Callback`.
+    """
+    del callback
+    return False
+
+
+@goes_on.register
+def _backup_and_restore(callback: keras.callbacks.BackupAndRestore):
+    del callback
+    return True
+
+
 def warn_of_unpruned_choices(callbacks, pruned_from):
     """Warn of each callback that could leave a model that is not pruned."""
     for callback in callbacks:

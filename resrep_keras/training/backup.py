@@ -11,6 +11,7 @@ from resrep_keras.common.files import check_writable, remove, write
 from resrep_keras.common.scratch import sweep
 from resrep_keras.common.types import Path
 from resrep_keras.methods.callback import InFit
+from resrep_keras.methods.callback_checks import goes_on
 from resrep_keras.training.counters import read_counters, restore_counters
 from resrep_keras.training.early_removal.checks import weights_only, wide_weights
 
@@ -148,6 +149,7 @@ class Backup(InFit, keras.callbacks.Callback):
 
 
 wide_weights.register(Backup)(weights_only)
+goes_on.register(Backup)(lambda callback: True)
 
 
 def _is_backup(folder):

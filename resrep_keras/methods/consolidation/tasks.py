@@ -7,6 +7,7 @@ import keras
 from resrep_keras.common.checks import check_bool, check_instance, check_number
 from resrep_keras.common.types import Arrays, Data
 from resrep_keras.keras_adapter import compile_arguments
+from resrep_keras.methods.callback_checks import goes_on
 from resrep_keras.methods.consolidation.data import TaskData
 from resrep_keras.methods.consolidation.method import Consolidation, check_importance
 from resrep_keras.methods.consolidation.outputs import heads_of, view_of
@@ -22,7 +23,8 @@ def end_task(
     The importance of each weight of the trunk is measured, its value becomes the reference of the
     penalty, and `fit`, `evaluate` and `predict` go on with the next output. `ANPyC` with
     `initial_percent` frees weights before, and trains anew under the mask, with the rate where it
-    is; the last task frees none.
+    is; the last task frees none. What is trained anew goes on from no backup: after a kill, it
+    begins again behind the `fit` before it, see `docs/consolidation.md`.
 
     Args:
         model: A model made by `wrap(model, ANPyC(...))`, `EWC`, `MAS`, `SynapticIntelligence` or
@@ -38,8 +40,8 @@ def end_task(
 
     Raises:
         TypeError: Not a model of such a method, or data of another kind.
-        ValueError: A model that was never trained; a task behind the last one; no labels; data of
-            other shapes; importance that is NaN.
+        ValueError: A model that was never trained; a `Backup` for what is trained anew; a task
+            behind the last one; no labels; data of other shapes; importance that is NaN.
 
     Example:
 
@@ -58,6 +60,7 @@ def end_task(
             f"{type(method).__name__} {why}; got none."
         )
     if frees:
+        _check_callbacks(retraining.get("callbacks"))
         arguments = {"verbose": 0, **retraining}
         method.free(
             model, wrapper, data, lambda epochs: model.fit(x, y, epochs=epochs, **arguments)
@@ -65,6 +68,23 @@ def end_task(
     importance = method.measure(model, wrapper, data)
     check_importance(importance, wrapper)
     wrapper.end_task(importance, method.accumulate)
+
+
+def _check_callbacks(given):
+    """Raise where a callback would bring a stage of the training anew back into another one."""
+    if isinstance(given, keras.callbacks.CallbackList):
+        given = given.callbacks
+    for callback in keras.tree.flatten(given or []):
+        if goes_on(callback):
+            kind = type(callback).__name__
+            raise ValueError(
+                f"Expected callbacks of end_task that go on from no backup; got {kind}. What is "
+                "trained anew goes through stages, each with a fit of its own, and would begin "
+                "with the backup of another stage. Back up the fit before it, fit(..., callbacks=["
+                "resrep_keras.Backup(folder, delete_checkpoint=False)]): after a kill, fit brings "
+                "its last epoch back, and end_task goes through its stages again. Or use "
+                "resrep_keras.fit_tasks(..., folder=...)."
+            )
 
 
 def task_model(model: keras.Model, task: int) -> keras.Model:

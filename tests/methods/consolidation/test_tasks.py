@@ -230,6 +230,59 @@ def test_a_killed_task_goes_on_from_its_last_epoch(tmp_path):
     assert_same(state_of(whole), state_of(second))
 
 
+class KillWhileTrainedAnew(keras.callbacks.Callback):
+    """Ends `end_task` in the second of its stages."""
+
+    stages = 0
+
+    def on_train_begin(self, logs=None):
+        self.stages += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.stages == 2 and batch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.tensorflow_only
+def test_a_task_that_is_killed_while_it_is_trained_anew_goes_on_behind_its_fit(tmp_path):
+    def begun():
+        method = ANPyC(0.01, initial_percent=20, retrain_epochs=2)  # stages of 10 and 20 percent
+        return nets.wrapped(method, nets.dense_model(2), keras.optimizers.SGD(0.05, momentum=0.9))
+
+    def learn(model, kill=()):
+        folders = [tmp_path / f"task-{task}" for task in range(2)]
+        backups = [resrep_keras.Backup(folder, delete_checkpoint=False) for folder in folders]
+        for task in range(2):
+            if kill is not None and any(later.epoch for later in backups[task + 1 :]):
+                continue  # a later backup holds what this task has left
+            nets.fit(model, task, callbacks=[backups[task]] if kill is not None else [])
+            anew = {"batch_size": 16, "shuffle": False, "callbacks": list(kill or ())}
+            end_task(model, *nets.data(task), **anew)
+
+    whole, killed, other = begun(), begun(), begun()
+    learn(whole, kill=None)
+    with pytest.raises(KeyboardInterrupt):
+        learn(killed, kill=[KillWhileTrainedAnew()])
+    changed = nets.weights_of(killed)
+    learn(other)  # as in another process: nothing is known but the backup
+    assert any((changed[path] != value).any() for path, value in nets.weights_of(other).items())
+    assert_same(state_of(whole), state_of(other))
+    last = begun()
+    learn(last)  # from the backup of the last task
+    assert_same(state_of(whole), state_of(last))
+
+
+@pytest.mark.parametrize("kind", [resrep_keras.Backup, keras.callbacks.BackupAndRestore])
+def test_a_backup_of_one_stage_is_not_brought_back_into_another(kind, tmp_path):
+    model = nets.wrapped(METHODS["ANPyC that prunes"](), nets.dense_model(2))
+    nets.fit(model)
+    before = state_of(model)
+    for given in (kind(tmp_path / "backup"), [kind(tmp_path / "backup")]):
+        with pytest.raises(ValueError, match=f"go on from no backup; got {kind.__name__}"):
+            end_task(model, *nets.data(), callbacks=given)
+    assert_same(before, state_of(model))
+
+
 @each_method
 def test_finalize_gives_all_heads_with_the_weights_that_were_trained(make):
     model = nets.wrapped(make(), nets.dense_model(2))
