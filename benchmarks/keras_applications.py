@@ -104,9 +104,10 @@ BEYOND = (
     ),
     (
         "sums, norms, distances, means over channels; maxima of what is never negative",
-        "exact: zeros add nothing, and a mean is multiplied by the share that is left",
-        "maxima of any sign; roots with an epsilon inside that are averaged (a constant is left)",
-        "`test_d3_several_axes`, `test_d3_layers_of_ones_own`",
+        "exact: zeros add nothing, a mean is multiplied by the share that is left, and "
+        "what is no zero, as the distance of a zero to a prototype, is added behind",
+        "maxima of any sign, and norms of what is no zero",
+        "`test_d3_several_axes`, `test_d3_constant_operands`",
     ),
     (
         "layer, RMS, group and unit normalisation, Keras's own or written by hand",

@@ -27,6 +27,7 @@ class Call:
         axis_in, axis_out: Axes along which the layer's weights see channels, or `None`.
         consumed: ``{position of an input: axis}`` where weights mix its channels.
         gathered: Labels of channels of which one must stay, as a sum over them needs it.
+        summed: Axes over which channels are summed up, or averaged, with the constants they hold.
         inside: ``{name: labels}`` of channels that the layer holds inside.
         activates: Whether the last thing the layer does is to apply its `activation`.
         activation: That function; `None` where there is none.
@@ -65,6 +66,7 @@ class Call:
         self.axis_in = self.axis_out = None
         self.consumed = {}
         self.gathered = ()
+        self.summed = ()
         self.inside = {}
         self.activates = False
         self.activation = None
@@ -219,6 +221,13 @@ class Call:
         """All channels make something together in which zeros do not count; one of them stays."""
         self.need_one(flow)
         return self.require(flow)
+
+    def sum_up(self, flow, axes):
+        """As `gather`, where what removed channels hold may be added behind: it is known then."""
+        self.need_one(flow)
+        self.summed = tuple(axes)
+        sizes = (*self.output_shape[1:], *(flow.shape[axis] for axis in axes))
+        return self.require(flow, State.ZERO if None in sizes else State.FIXED)
 
     def need_one(self, *flows):
         """One channel of each of these flows stays."""

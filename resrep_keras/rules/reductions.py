@@ -1,5 +1,7 @@
 """What is summed up, averaged or compared over axes: positions, or the channels themselves."""
 
+import math
+
 import numpy as np
 
 from resrep_keras.graph.flow import flow, register_all, takes_several_axes
@@ -7,10 +9,10 @@ from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import operation_class, operation_classes
 from resrep_keras.rules.pooling import reduced
 from resrep_keras.rules.signs import reads_not_negative
-from resrep_keras.surgery.narrow import correction, narrow
+from resrep_keras.surgery.narrow import Correction, correction, narrow
 
-MEAN, NORM = operation_class("mean"), operation_class("norm")
-SUMS = (MEAN, *operation_classes("sum", "any", "count_nonzero", "nansum"))
+MEAN, SUM, NORM = operation_classes("mean", "sum", "norm")
+SUMS = (MEAN, SUM, *operation_classes("any", "count_nonzero", "nansum"))
 LARGEST = operation_classes("max", "amax", "nanmax")
 OTHERS = operation_classes(
     *"min amin prod var std median logsumexp all argmax argmin nanmean nanmin nanstd nanvar".split()
@@ -40,7 +42,10 @@ def _reduction_flow(operation, call):
         return _spread_over_channels(call, kind, flow_in)[0]
     if not _zeros_do_not_count(operation, call):
         return call.pin_all(f"{kind} over channels, which zeros change")
-    call.gather(flow_in)
+    if isinstance(operation, (MEAN, SUM)):
+        call.sum_up(flow_in, axes)
+    else:
+        call.gather(flow_in)
     return call.neutral(call.output_shape)
 
 
@@ -120,9 +125,15 @@ def _counts_no_zeros(order):
     return order in (None, "fro", 1, 2, np.inf)
 
 
-@narrow.register(MEAN)
-def _mean_narrow(operation, part):
+@register_all(narrow, MEAN, SUM)
+def _sum_narrow(operation, part):
     return {}, []
+
+
+@correction.register(SUM)
+def _sum_correction(operation, part):
+    """What removed channels held, all together."""
+    return Correction(shift=part.constants)
 
 
 @correction.register(MEAN)
@@ -130,11 +141,14 @@ def _mean_correction(operation, part):
     """The sum over the channels that are left is divided by as many as there were."""
     flow_in = part.call.input
     rank = len(flow_in.shape)
-    axes = range(rank) if operation.axis is None else operation.axis
-    wide = [axis for each in flow_in.parts for axis in each.wide_axes]
-    if {axis % rank for axis in axes}.isdisjoint(wide):
-        return 1.0
-    return float(part.keep_in[0].mean())
+    axes = range(rank) if operation.axis is None else np.atleast_1d(operation.axis).tolist()
+    axes = {int(axis) % rank for axis in axes}
+    if axes.isdisjoint(axis for each in flow_in.parts for axis in each.wide_axes):
+        return Correction()
+    shift = part.constants
+    if shift is not None:
+        shift = shift / math.prod(flow_in.shape[axis] for axis in axes)
+    return Correction(float(part.keep_in[0].mean()), shift)
 
 
 @flow.register(operation_class("normalize"))

@@ -11,6 +11,8 @@ from resrep_keras.surgery.forward import evaluate, fitting_inputs
 def read_constants(graph, kept):
     """``{layer name: values (channels,)}`` where weights read removed channels that are not zero.
 
+    Of sums over channels, ``{name: what removed channels add}``: an array of the output's shape.
+
     Removed channels are zero at their sites. What becomes of a zero on its way does not depend on
     the input, so that one example of random numbers shows it.
 
@@ -18,8 +20,8 @@ def read_constants(graph, kept):
         graph: A `ChannelGraph`.
         kept: Bool, one for each channel id.
     """
-    readers = _readers(graph, kept)
-    if not readers:
+    readers, summed = _readers(graph, kept), _summed(graph, kept)
+    if not (readers or summed):
         return {}
     values, empty, needless = {}, {}, set()
     if graph.holds == State.ZERO:
@@ -31,6 +33,11 @@ def read_constants(graph, kept):
             value = np.asarray(ops.convert_to_numpy(first), np.float64)
             axis = readers[recorded.name]
             values[recorded.name] = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])[0]
+        elif recorded.name in summed:
+            call, removed = summed[recorded.name]
+            value = np.where(removed, np.asarray(ops.convert_to_numpy(first), np.float64), 0.0)
+            keepdims = len(call.output_shape) == value.ndim
+            values[recorded.name] = value.sum(axis=call.summed, keepdims=keepdims)
 
     def behind(tensor, value):
         return empty[id(tensor)](value) if id(tensor) in empty else value
@@ -56,6 +63,16 @@ def _readers(graph, kept):
         if (removed & (flow.state > State.ZERO)).any():
             readers[call.name] = call.axis_in
     return readers
+
+
+def _summed(graph, kept):
+    """``{name: (call, which channels are removed)}`` of sums over ones that are not zero."""
+    found = {}
+    for call in (call for call in graph.calls if call.summed):
+        removed = ~graph.kept_labels(call.input.labels, kept)
+        if (removed & (call.input.state > State.ZERO)).any():
+            found[call.name] = call, removed
+    return found
 
 
 # Layers that take time, and whose outputs have the batch size of their inputs.

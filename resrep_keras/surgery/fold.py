@@ -95,7 +95,8 @@ def fold(graph, kept=None, vectors=False, keep_batch_norm=False, inputs=None):
             change[name] = functools.partial(_changed_norm, call, norms[name], part)
         elif name not in drop and (part is not None or name in source):
             change[name] = functools.partial(_changed, rule, call, part, up)
-    return rebuild(graph.recording, change, corrections(graph.recording, parts), drop, source)
+    behind = corrections(graph.recording, parts, change)
+    return rebuild(graph.recording, change, behind, drop, source)
 
 
 def _mixed_norms(graph, kept, inputs):

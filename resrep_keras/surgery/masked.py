@@ -48,7 +48,8 @@ class AtSites:
             return self._scaled(run(recorded, *args, **kwargs), what, axis)
         with without_activation(recorded.operation) as activation:
             outputs = run(recorded, *args, **kwargs)
-        return activation(self._scaled(outputs, what, axis))
+        scaled = self._scaled(outputs, what, axis)
+        return scaled if activation is None else activation(scaled)  # it is taken away already
 
     def _concerns(self, recording):
         return any(c.name in self._behind or c.name in self._inside for c in recording.all_calls())

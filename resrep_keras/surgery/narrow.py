@@ -16,7 +16,7 @@ from resrep_keras.graph.recording import free_name, symbolic_tensors
 from resrep_keras.keras_adapter import operation_class
 from resrep_keras.surgery.outputs import Selected
 
-MULTIPLY = operation_class("multiply")
+ADD, MULTIPLY = operation_class("add"), operation_class("multiply")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Part:
         keep_out: What becomes of the output channels: `Selected`, `Scaled` or `Mixed`. It has a
             `mask` and a `width`.
         constants: Values `(channels,)` that the removed channels of the first input hold, or
-            `None` where they hold zero.
+            `None` where they hold zero. Where they are summed up: their sum.
         shift: Added to the new output channels. Defaults to 0.
         inside: ``{name: bool (channels,)}``, what is kept of channels that the layer holds inside.
         output_shape: Shape of the first output with fewer channels.
@@ -64,21 +64,64 @@ def narrow(layer, part):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """What is done to outputs where channels are gone.
+
+    Args:
+        factor: They are multiplied by it, as those of a mean. Defaults to 1.
+        shift: An array that is added then; `None` for none.
+    """
+
+    factor: float = 1.0
+    shift: np.ndarray | None = None
+
+
 @functools.singledispatch
 def correction(operation, part):
-    """Return the number that outputs are multiplied by where channels are gone, as of a mean."""
-    return 1.0
+    """Return the `Correction` of outputs where channels are gone, as of a mean over channels."""
+    return Correction()
 
 
-def corrections(recording, parts):
-    """``{name: operation}`` behind what `parts_of` leaves of a recorded model: it multiplies."""
+def corrections(recording, parts, change):
+    """``{name: function}`` behind what `parts_of` leaves of a recorded model: it corrects.
+
+    The last step has the name of the operation, by which an output is known; so the operation gets
+    another one.
+
+    Args:
+        recording: The `Recording`.
+        parts: ``{name: Part}``.
+        change: ``{name: function}`` as of `rebuild`, to which new names are added.
+    """
     taken, found = recording.names(), {}
     for name, part in parts.items():
-        number = rule_of(correction, part.call.operation)(part.call.operation, part)
-        if number != 1:
-            multiply = MULTIPLY(name=free_name(f"{name}_share", taken))
-            found[name] = functools.partial(multiply, number)
+        own = rule_of(correction, part.call.operation)(part.call.operation, part)
+        steps = []
+        if own.factor != 1:
+            steps.append((MULTIPLY, "share", own.factor))
+        if own.shift is not None:
+            steps.append((ADD, "rest", own.shift.astype(part.call.tensors[1][0].dtype)))
+        if steps:
+            names = [free_name(f"{name}_{word}", taken) for _, word, _ in steps]
+            taken.update(names)
+            change[name] = functools.partial(_renamed, change.get(name), names[0])
+            made = zip(steps, [*names[1:], name])
+            found[name] = functools.partial(
+                _in_turn, [functools.partial(kind(name=new), x) for (kind, _, x), new in made]
+            )
     return found
+
+
+def _renamed(change, name):
+    config, weights = ({}, None) if change is None else change()
+    return {**config, "name": name}, weights
+
+
+def _in_turn(steps, value):
+    for step in steps:
+        value = step(value)
+    return value
 
 
 def can_narrow(call):

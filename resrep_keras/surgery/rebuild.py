@@ -118,7 +118,7 @@ class _Rebuilder:
         operation = self._source.get(recorded.name, recorded.operation)
         change = self._change.get(recorded.name)
         self._config[recorded.name], new_weights = ({}, None) if change is None else change()
-        changes = {**self._config[recorded.name], **_renamed(operation, recorded.name)}
+        changes = {**_renamed(operation, recorded.name), **self._config[recorded.name]}
         copy = self._twins.copy_of(operation)
         if copy is None:
             with self._twins.scope(operation):

@@ -55,14 +55,11 @@ def remove(graph, kept):
 
 def narrow_parts(recording, parts):
     """Rebuild a model with what `parts_of` leaves of its layers."""
-    return rebuild(
-        recording,
-        {
-            name: functools.partial(_narrowed, part.call.operation, part)
-            for name, part in parts.items()
-        },
-        corrections(recording, parts),
-    )
+    change = {
+        name: functools.partial(_narrowed, part.call.operation, part)
+        for name, part in parts.items()
+    }
+    return rebuild(recording, change, corrections(recording, parts, change))
 
 
 def _narrowed(operation, part):

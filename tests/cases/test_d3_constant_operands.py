@@ -50,6 +50,43 @@ def projections_by_arrays():
     return keras.Model(inputs, [layers.Dense(3)(layers.Flatten()(each)) for each in made])
 
 
+@case(7, 7, 7, 7)
+def distances_to_prototypes():
+    """What a channel that is zero adds to each distance is a number."""
+    inputs = keras.Input((5,))
+    x, y, z, u = (layers.Dense(7, activation="relu")(inputs)[:, None] for _ in range(4))
+    made = [
+        ops.sum(ops.square(x - TABLE.T), axis=-1),
+        ops.exp(-ops.mean(ops.abs(y - TABLE.T[None]), axis=-1)),
+        ops.sqrt(ops.sum((z - TABLE.T) ** 2, axis=2, keepdims=True) + 1e-6),
+        ops.sum(u + TABLE.T, axis=(1, 2)),
+    ]
+    return keras.Model(inputs, made)
+
+
+@case(6, 5)
+def responses_with_an_epsilon_in_the_root():
+    """Channels that are zero count in the mean as the root of epsilon."""
+    x = inputs = zoo.image()
+    x = layers.Conv2D(6, 3, activation="relu")(x)
+    root = ops.sqrt(ops.sum(x**2, axis=(1, 2), keepdims=True) + 1e-1)
+    x = x * root / ops.mean(root, axis=-1, keepdims=True)
+    return keras.Model(inputs, zoo.head(layers.Conv2D(5, 1, activation="relu")(x)))
+
+
+@case(6)
+def sums_of_values_that_are_never_zero():
+    """Behind a border, a channel holds other constants."""
+    x = inputs = zoo.image(6)
+    x = layers.Conv2D(6, 3, activation="sigmoid")(x)
+    return keras.Model(
+        inputs,
+        layers.Dense(2)(
+            layers.Flatten()(ops.sum(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), axis=-1))
+        ),
+    )
+
+
 @case(7)
 def cosines_to_prototypes():
     x = inputs = keras.Input((5,))
@@ -78,6 +115,17 @@ def test_random_channels_are_removed_exactly(name):
     state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert sorted(size for size in free if size) == sorted(sizes)
+
+
+def test_an_output_keeps_its_name_behind_what_is_added():
+    inputs = keras.Input((5,))
+    x = layers.Dense(7, activation="sigmoid", name="first")(inputs)
+    dense = keras.Model(inputs, [ops.mean(x, -1, keepdims=True), ops.sum(x, -1)])
+    slim = resrep_keras.MagnitudePruning(0.3).prune(dense)
+    assert slim.certificate.max_relative <= 1e-4 and slim.get_layer("first").units == 4
+    assert slim.output_names == dense.output_names
+    again = keras.Model.from_config(slim.get_config())
+    assert again.output_names == dense.output_names
 
 
 # --- what stays ----------------------------------------------------------------------------------

@@ -59,11 +59,11 @@ def test_what_may_go_where_that_changes_outputs_is_told_as_such():
 
 
 class Responses(layers.Layer):
-    """Global response normalisation with its epsilon inside of the root."""
+    """What zeros become counts in a norm over channels."""
 
     def call(self, x):
-        root = ops.sqrt(ops.sum(x**2, axis=1, keepdims=True) + 1e-6)
-        return x * root / ops.mean(root, axis=-1, keepdims=True)
+        root = ops.sqrt(ops.sum(x**2, axis=1, keepdims=True) + 1.0)
+        return x * root / ops.norm(root, axis=-1, keepdims=True)
 
 
 class Scaled(layers.Layer):
@@ -81,7 +81,7 @@ class Sorted(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "kind", "words"),
     [
-        (Responses, PinKind.NO_BIAS, "own: its mean: removed channels would leave values here"),
+        (Responses, PinKind.NO_BIAS, "own: its norm: removed channels would leave values here"),
         (Sorted, PinKind.NO_RULE, "own: Sorted has no rule"),
     ],
 )
@@ -120,7 +120,7 @@ def test_layers_that_stay_closed_at_open_sizes_are_told_by_their_inside_at_given
     graph = resrep_keras.trace(net(Responses(name="own"), None), (6, 3))
     assert graph.group("before").reason.kind is PinKind.NO_RULE
     told = told_at_its_sizes(graph)
-    assert str(told.group("before").reason).startswith("own: its mean: removed channels")
+    assert str(told.group("before").reason).startswith("own: its norm: removed channels")
     assert told.calls is graph.calls
     open_one = resrep_keras.trace(net(Responses(), None))
     assert told_at_its_sizes(open_one) is open_one

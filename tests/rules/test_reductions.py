@@ -76,12 +76,46 @@ def test_one_channel_of_a_part_that_is_summed_stays():
 )
 def test_a_mean_is_over_as_many_as_there_were(function, number):
     answer = Answer(function, SEQUENCE)
-    left = {"mean": part(mask(1, 0, 1), mask(1, 0, 1), call=answer.call)}
-    found = corrections(answer.graph.recording, left)
+    left, change = {"mean": part(mask(1, 0, 1), mask(1, 0, 1), call=answer.call)}, {}
+    found = corrections(answer.graph.recording, left, change)
     if number is None:
-        assert not found
+        assert not found and not change
     else:
+        assert change["mean"]() == ({"name": "mean_share"}, None)
         np.testing.assert_allclose(found["mean"](np.float32([3.0])), [3 * number], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "factor", "added"),
+    [(lambda x: ops.sum(x, -1), 1, 6.0), (lambda x: ops.mean(x, -1), 2 / 3, 6 / 3)],
+)
+def test_what_removed_channels_hold_is_added(function, factor, added):
+    answer = Answer(function, SEQUENCE)
+    constants = np.full((1, *answer.call.output_shape[1:]), 6.0)
+    given = part(mask(1, 0, 1), mask(1, 0, 1), call=answer.call, constants=constants)
+    (found,) = corrections(answer.graph.recording, {answer.call.name: given}, {}).values()
+    x = np.ones((2, *answer.call.output_shape[1:]), "float32")
+    np.testing.assert_allclose(found(x), factor * x + added, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "folds"),
+    [
+        (lambda x: ops.sum(x, -1), True),
+        (lambda x: ops.mean(x, (1, 2)), True),
+        (lambda x: ops.norm(x, axis=-1), False),
+        (lambda x: ops.max(x, -1), False),
+    ],
+)
+def test_sums_and_means_alone_take_constants(function, folds):
+    graph = Answer(lambda x: function(ops.sigmoid(x)), SEQUENCE).graph
+    assert bool(graph.calls[-1].summed) is folds
+    assert (graph.groups[0].reason is None) is folds
+
+
+def test_a_constant_of_positions_of_any_number_is_not_added():
+    graph = Answer(lambda x: ops.sum(ops.sigmoid(x), -1), (None, 3)).graph
+    assert graph.groups[0].reason is not None
 
 
 def test_parts_of_channels_along_several_axes_stay():
