@@ -1,5 +1,6 @@
 """Runs of a benchmark in processes side by side, each of which keeps what it has compiled."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -64,6 +65,9 @@ class Plan:
                     self._running[worker] = task
                     self._holders.setdefault(task["program"], set()).add(worker)
                     return task
+                if self._waiting and not self._running:  # what they wait for has failed
+                    print("left out:", ", ".join(task["name"] for task in self._waiting))
+                    self._waiting = []
                 if not self._waiting and self._stages:
                     self._add(self._stages.pop(0)(dict(self.results)))
                 elif self._running:
@@ -123,14 +127,14 @@ def run_all(plan, jobs, command=None):
     def drive(worker):
         while (task := plan.take(worker)) is not None:
             if worker not in processes:
-                log = open(plan._folder / f"worker_{worker}.log", "a")
-                processes[worker] = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                )
+                with open(plan._folder / f"worker_{worker}.log", "a") as log:
+                    processes[worker] = subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        text=True,
+                    )
             process = processes[worker]
             try:
                 process.stdin.write(json.dumps(task) + "\n")
@@ -139,7 +143,7 @@ def run_all(plan, jobs, command=None):
             except BrokenPipeError:
                 line = ""
             if not line:
-                del processes[worker]
+                _end(processes.pop(worker))
             plan.done(worker, json.loads(line) if line else None)
 
     threads = [threading.Thread(target=drive, args=(n,), daemon=True) for n in range(jobs)]
@@ -148,7 +152,15 @@ def run_all(plan, jobs, command=None):
     while any(t.is_alive() for t in threads) and time.monotonic() < plan._ends + GRACE:
         time.sleep(0.2)
     for process in list(processes.values()):
-        process.kill()
+        _end(process)
+
+
+def _end(process):
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with contextlib.suppress(BrokenPipeError):  # of what it has not read
+        process.stdin.close()
 
 
 def serve(run):
