@@ -222,12 +222,17 @@ class Call:
         self.need_one(flow)
         return self.require(flow)
 
-    def sum_up(self, flow, axes):
-        """As `gather`, where what removed channels hold may be added behind: it is known then."""
+    def sum_up(self, flow, axes, folds):
+        """As `gather`, where what removed channels hold may be added behind: it is known then.
+
+        Args:
+            axes: Those that are summed over.
+            folds: The hardest `State` that may be added.
+        """
         self.need_one(flow)
         self.summed = tuple(axes)
         sizes = (*self.output_shape[1:], *(flow.shape[axis] for axis in axes))
-        return self.require(flow, State.ZERO if None in sizes else State.FIXED)
+        return self.require(flow, State.ZERO if None in sizes else folds)
 
     def need_one(self, *flows):
         """One channel of each of these flows stays."""

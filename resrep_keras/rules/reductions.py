@@ -2,8 +2,10 @@
 
 import math
 
+import keras
 import numpy as np
 
+from resrep_keras.costs.rows import rows_seen
 from resrep_keras.graph.flow import flow, register_all, takes_several_axes
 from resrep_keras.graph.labels import State
 from resrep_keras.keras_adapter import operation_class, operation_classes
@@ -43,10 +45,28 @@ def _reduction_flow(operation, call):
     if not _zeros_do_not_count(operation, call):
         return call.pin_all(f"{kind} over channels, which zeros change")
     if isinstance(operation, (MEAN, SUM)):
-        call.sum_up(flow_in, axes)
+        call.sum_up(flow_in, axes, State.FIXED if _rows_are_examples(call) else State.CONSTANT)
     else:
         call.gather(flow_in)
     return call.neutral(call.output_shape)
+
+
+def _rows_are_examples(call):
+    """Whether no constants that differ between positions have become rows, as of windows."""
+    todo, seen = [call], set()
+    while todo:
+        maker = todo.pop()
+        for position, flow_in in enumerate(maker.inputs):
+            before = maker.maker(position)
+            if before is None or before.index in seen or not (flow_in.state > State.CONSTANT).any():
+                continue
+            seen.add(before.index)
+            if not isinstance(before.operation, keras.Operation) or set(rows_seen(before, {})) != {
+                1
+            }:
+                return False
+            todo.append(before)
+    return True
 
 
 @register_all(takes_several_axes, *SUMS, NORM, *LARGEST)

@@ -37,7 +37,7 @@ def read_constants(graph, kept):
             call, removed = summed[recorded.name]
             value = np.where(removed, np.asarray(ops.convert_to_numpy(first), np.float64), 0.0)
             keepdims = len(call.output_shape) == value.ndim
-            values[recorded.name] = value.sum(axis=call.summed, keepdims=keepdims)
+            values[recorded.name] = value[:1].sum(axis=call.summed, keepdims=keepdims)
 
     def behind(tensor, value):
         return empty[id(tensor)](value) if id(tensor) in empty else value

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import resrep_keras
+from resrep_keras.graph.pins import PinKind
 from tests import helpers, zoo
 
 # name: (builds the model, channels that may go in each group that has any)
@@ -115,6 +116,35 @@ def test_random_channels_are_removed_exactly(name):
     state = helpers.removed_at_random(build())
     free = [int((~group.pinned).sum()) for group in state.graph.groups]
     assert sorted(size for size in free if size) == sorted(sizes)
+
+
+def windows(border, function):
+    """Four windows of each picture, whose channels are never zero."""
+    x = inputs = zoo.image(6)
+    x = layers.Conv2D(6, 3, activation="sigmoid", name="first")(x)
+    if border:
+        x = layers.ZeroPadding2D(1)(x)
+    half = x.shape[1] // 2
+    x = ops.transpose(ops.reshape(x, (-1, 2, half, 2, half, 6)), (0, 1, 3, 2, 4, 5))
+    x = function(ops.reshape(x, (-1, half, half, 6)))
+    return keras.Model(inputs, layers.Dense(2)(ops.reshape(x, (-1, 4 * half * half))))
+
+
+def test_sums_in_windows_are_exact_where_all_hold_the_same_constant():
+    helpers.removed_at_random(windows(False, lambda x: ops.sum(x, -1)))
+    graph = resrep_keras.trace(windows(True, lambda x: ops.sum(x, -1)))
+    assert graph.group("first").reason.kind is PinKind.NO_BIAS
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_what_is_added_has_the_dtype_of_the_sum(policy):
+    inputs = keras.Input((5,), dtype="float64" if policy == "float64" else None)
+    x = layers.Dense(7, activation="sigmoid", dtype=policy, name="first")(inputs)
+    dense = keras.Model(inputs, layers.Dense(2, dtype=policy)(ops.sum(x, -1, keepdims=True)))
+    slim = resrep_keras.MagnitudePruning(0.3).prune(dense)
+    assert slim.get_layer("first").units < 7
+    x = np.ones((2, 5), "float32")
+    assert slim(x).dtype == dense(x).dtype
 
 
 def test_an_output_keeps_its_name_behind_what_is_added():
