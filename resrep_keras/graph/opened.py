@@ -70,8 +70,7 @@ def with_nearer_reasons(graph, others, inexact):
     if not of_channel:
         return graph
     groups = tuple(_told(group, of_channel) for group in graph.groups)
-    pins = tuple(dict.fromkeys((*graph.pins, *of_channel.values())))
-    return dataclasses.replace(graph, groups=groups, pins=pins)
+    return dataclasses.replace(graph, groups=groups)
 
 
 def _is_nearer(pin, graph):
