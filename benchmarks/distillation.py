@@ -93,7 +93,8 @@ def as_markdown(result):
         f"images of Fashion-MNIST, {trials.size(result['pooled'])}, "
         f"{len(result['seeds'])} seeds, mean and sample standard "
         f"deviation. All start from the same dense net of {first} epochs, which has "
-        f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe; the "
+        f"{mean_and_spread(before)} %, and train {second} epochs more by the same recipe, in "
+        f"batches of {result['batch_size']}; the "
         f"dense net that does so, too, has {mean_and_spread(longer)} %. Weight of the divergence "
         f"{result['weight']:g}, temperature {result['temperature']:g}, neither of them tuned.",
         "",
@@ -122,6 +123,7 @@ def main(_):
             **trials.origin(),
             "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
             "pooled": FLAGS.pooled,
+            "batch_size": FLAGS.batch_size,
             "weight": FLAGS.weight,
             "temperature": FLAGS.temperature,
             "runs": trials.records(names(), lambda name, seed: run(name, data, seed)),

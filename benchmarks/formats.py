@@ -14,9 +14,6 @@ minutes, to see that it works:
         --dense_epochs=1 --epochs=5 --aware_epochs=1 --nowrite --work_dir=/tmp/formats_tried
 """
 
-import shlex
-import sys
-
 import numpy as np
 import trials
 from absl import app, flags
@@ -29,7 +26,9 @@ from resrep_keras.tflite.run import TFLiteRunner
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("dense_epochs", 10, "Epochs of the dense net.")
-flags.DEFINE_float("target_reduction", 0.5, "Share of the MACs to remove.")
+flags.DEFINE_float("target_reduction", 0.5, "Share to remove.")
+flags.DEFINE_string("of", "macs", "Of what: `macs`, `params`, `file_bytes`.")
+flags.DEFINE_integer("fine_epochs", 0, "Epochs of the slim net after `finalize`, by Adam at 1e-3.")
 flags.DEFINE_integer("calibration", 300, "Training images to calibrate on.")
 flags.DEFINE_integer("aware_epochs", 3, "Epochs of quantisation-aware training.")
 flags.DEFINE_float("aware_rate", 1e-4, "Rate of Adam in quantisation-aware training.")
@@ -84,14 +83,33 @@ def slim_path(net, data, seed):
 
     def prune(path):
         dense = load(dense_path(net, data, seed))
-        wrapped = resrep_keras.wrap(dense, resrep_keras.ResRep(FLAGS.target_reduction))
+        method = resrep_keras.ResRep({FLAGS.of: FLAGS.target_reduction})
+        wrapped = resrep_keras.wrap(dense, method)
         trials.fit(wrapped, data, FLAGS.epochs, seed)
         resrep_keras.finalize(wrapped, strict=True).save(path)
 
     return trials.kept(trials.work_dir() / f"{net}_slim_{seed}.keras", prune)
 
 
-PATHS = {"dense": dense_path, "longer": longer_path, "slim": slim_path}
+def tuned_path(net, data, seed):
+    """The file of the slim net that has trained on, without batch normalisations, where asked."""
+
+    def train(path):
+        (x, y), _ = data
+        slim = load(slim_path(net, data, seed))
+        trials.keras.utils.set_random_seed(2000 + seed)
+        steps = FLAGS.fine_epochs * -(-len(x) // FLAGS.batch_size)
+        rate = trials.keras.optimizers.schedules.CosineDecay(1e-3, steps)
+        slim.compile(trials.keras.optimizers.Adam(rate), slim.loss, jit_compile=FLAGS.jit)
+        slim.fit(x, y, FLAGS.batch_size, FLAGS.fine_epochs, verbose=0)
+        slim.save(path)
+
+    if not FLAGS.fine_epochs:
+        return slim_path(net, data, seed)
+    return trials.kept(trials.work_dir() / f"{net}_tuned_{seed}.keras", train)
+
+
+PATHS = {"dense": dense_path, "longer": longer_path, "slim": tuned_path}
 
 
 def load(path):
@@ -168,6 +186,11 @@ def as_markdown(result):
         f"a rate of {result['aware_rate']:g}. Batches of {result['batch_size']}, images of "
         f"{28 // result['pooled']} pixels a side."
     ]
+    if result["fine_epochs"]:
+        lines[0] += (
+            f" The slim nets have trained on for {result['fine_epochs']} epochs after `finalize`, "
+            "by Adam at a rate that falls from 1e-3."
+        )
     for net, runs in result["runs"].items():
         lines += ["", *markdown_table(header(runs), table(runs, result["microseconds"][net], net))]
     return "\n".join(lines) + "\n"
@@ -202,21 +225,15 @@ def table(runs, times, net):
     return lines
 
 
-def command():
-    """How this run was started, but for what is of its machine."""
-    told = [each for each in sys.argv[1:] if "_dir=" not in each and "threads=" not in each]
-    return shlex.join(("python", "benchmarks/formats.py", *told))
-
-
 def main(_):
     data = trials.begin()
     runs = trials.records(FLAGS.nets, lambda net, seed: run(net, data, seed))
     result = {
         **trials.origin(),
-        "command": command(),
         "epochs": [FLAGS.dense_epochs, FLAGS.epochs],
-        "target_reduction": FLAGS.target_reduction,
+        "target_reduction": {FLAGS.of: FLAGS.target_reduction},
         "test_images": FLAGS.test_images,
+        "fine_epochs": FLAGS.fine_epochs,
         "calibration": FLAGS.calibration,
         "batch_size": FLAGS.batch_size,
         "pooled": FLAGS.pooled,

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import sys
 import tempfile
 
@@ -167,11 +168,17 @@ def by_seed(values):
 def origin():
     """Where a result comes from: the beginning of its JSON."""
     return {
-        "command": f"python benchmarks/{pathlib.Path(sys.argv[0]).name}",
+        "command": command(),
         "machine": machine(),
         "seeds": FLAGS.seeds,
         "images": FLAGS.images,
     }
+
+
+def command():
+    """How this run was started, but for what is of its machine."""
+    told = [each for each in sys.argv[1:] if "_dir=" not in each and "threads=" not in each]
+    return shlex.join(("python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *told))
 
 
 def pruning_runs(names, run):
