@@ -52,9 +52,9 @@ class Examples:
             self._check(self.y, "labels")
         if len(self) < FEWEST:
             raise ValueError(
-                f"Expected data to hold {FEWEST} examples or more, from which layers are fitted "
-                f"anew (a thousand are better); got {len(self)}. Give more, or repair=False to "
-                "compare outputs on them and no more."
+                f"Expected data to hold {FEWEST} examples or more, on which channels are scored or "
+                f"layers fitted anew (a thousand are better); got {len(self)}. Give more. Where no "
+                "channels are scored on them, repair=False compares outputs and no more."
             )
 
     def batches(self, size, most=None):
