@@ -20,6 +20,7 @@ pytest.importorskip("tf_keras")
 
 families = paths.benchmarks("families")
 IMAGES = 4
+HOLDS_NUMBERS = ("MobileNetV3Small", "MobileNetV3Large")
 
 
 def pictures(model):
@@ -46,6 +47,8 @@ def test_an_application_is_the_same_function_in_keras_2(name):
     expected = outputs_of(in_float64(model), images)
     assert np.isfinite(expected).all()
     assert np.ptp(expected, axis=0).max() > 0.01 * np.abs(expected).max()  # images differ
-    assert difference_in_float64(model, copy, images).relative <= 1e-6
     rounding = apart(expected, outputs_of(model, images))
+    # What the copy holds as a number, such as a factor of 1/6, is float32 in float64, too.
+    within = rounding if name in HOLDS_NUMBERS else 1e-6
+    assert difference_in_float64(model, copy, images).relative <= within
     assert apart(expected, outputs_of(copy, images)) <= max(1e-6, 10 * rounding)
