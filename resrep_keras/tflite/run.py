@@ -17,7 +17,7 @@ def seconds_alone(content, threads=1, seconds=0.02, least=9):
         least: Number of calls, at least. Defaults to `9`.
     """
     interpreter = _interpreter_class()(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
+    _prepare(interpreter)
     generator = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
         value = generator.uniform(size=detail["shape"]).astype(detail["dtype"])
@@ -52,7 +52,7 @@ class TFLiteRunner:
         """Set the inputs, ``{name: array}``.
 
         Raises:
-            ValueError: Other names than those of the file.
+            ValueError: Other names than those of the file; a file that cannot be prepared.
         """
         if set(arrays) != set(self._inputs):
             raise ValueError(
@@ -65,7 +65,7 @@ class TFLiteRunner:
             values[detail["index"]] = _quantized(keras.ops.convert_to_numpy(array), detail)
         for index, value in values.items():  # sizes that the file leaves open
             self._interpreter.resize_tensor_input(index, value.shape)
-        self._interpreter.allocate_tensors()
+        _prepare(self._interpreter)
         for index, value in values.items():
             self._interpreter.set_tensor(index, value)
 
@@ -98,6 +98,17 @@ class TFLiteRunner:
             for detail in self._interpreter.get_tensor_details()
             if detail["dtype"] is np.float32 and detail["index"] not in ends
         )
+
+
+def _prepare(interpreter):
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:  # of kernels that do not take what the file holds
+        raise ValueError(
+            f"TFLite's interpreter cannot prepare the file: {error} In a file of integers, a layer "
+            "that gives nearly the same for all of calibration_data may be the reason: its scales "
+            "lie too far apart. Look whether the model's outputs differ at all over these data."
+        ) from error
 
 
 def _quantized(array, detail):

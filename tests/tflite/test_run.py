@@ -1,11 +1,14 @@
 """Flatbuffers are run and timed."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 from resrep_keras.tflite.convert import to_tflite
+from resrep_keras.tflite.quantization import QUANTIZATIONS
 from resrep_keras.tflite.run import TFLiteRunner, seconds_alone
 
 pytestmark = pytest.mark.tensorflow_only
@@ -42,6 +45,21 @@ def test_random_inputs_fit_what_is_open():
 def test_other_names_are_refused(content):
     with pytest.raises(ValueError, match="Expected the inputs a, z; got a, b"):
         TFLiteRunner(content).set_inputs({"a": [[0.0] * 3], "b": [[0.0] * 2]})
+
+
+def test_a_file_that_cannot_be_prepared_is_told_with_a_reason():
+    """The second convolution takes the difference of two equal channels: its scale is nothing."""
+    inputs = keras.Input((8, 8, 1), name="a")
+    x = layers.Conv2D(2, 3, kernel_initializer="ones")(inputs)
+    difference = np.zeros((3, 3, 2, 2), "float32")
+    difference[1, 1] = [[1, 1], [-1, -1]]
+    x = layers.Conv2D(2, 3, kernel_initializer=keras.initializers.Constant(difference))(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(layers.ReLU()(x)))
+    images = np.random.default_rng(0).uniform(size=(8, 8, 8, 1)).astype("float32")
+    rows = functools.partial(map, lambda image: [image[None]], images)
+    content = to_tflite(model, quantization=QUANTIZATIONS["int8"], rows=rows)
+    with pytest.raises(ValueError, match=r"cannot prepare the file: .* calibration_data may be"):
+        TFLiteRunner(content).set_inputs({"a": images[:1]})
 
 
 def test_sizes_that_the_file_leaves_open_are_those_of_the_arrays():
