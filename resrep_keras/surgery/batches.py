@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from resrep_keras.common.checks import came
+from resrep_keras.graph.probe import in_words
 from resrep_keras.keras_adapter import is_array
 from resrep_keras.surgery.forward import check_data
 
@@ -28,12 +29,15 @@ def batches_of(data, name):
     """
     if isinstance(data, keras.utils.PyDataset):
         return (data[i] for i in itertools.takewhile(_below(data.num_batches), itertools.count()))
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"Expected {name} to be arrays or a data set; {came(data)}.")
     try:
-        if isinstance(data, (str, bytes)):
-            raise TypeError("text is no data set")
         return iter(data)
-    except TypeError as error:
-        raise TypeError(f"Expected {name} to be arrays or a data set; {came(data)}.") from error
+    except Exception as error:  # whatever an object of the user's raises
+        raise TypeError(
+            f"Expected {name} to be arrays or a data set; {came(data)}. To iterate over it raises "
+            f"{in_words(error)}."
+        ) from error
 
 
 def _below(number):
